@@ -1,0 +1,81 @@
+//! The engine's limits, checked once, units in the names.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// When an append is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// After its bytes are synced to disk.
+    #[default]
+    Synced,
+    /// After its bytes are written; they are synced within a second. A power cut may lose that second.
+    Buffered,
+}
+
+/// The limits of one engine.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// When an append is answered.
+    pub durability: Durability,
+    /// Bytes of rows in memory, active and frozen together, that stop appends.
+    pub memtable_bytes_max: u64,
+    /// Bytes of rows in the active memtable that start a flush; a part of `memtable_bytes_max`.
+    pub memtable_flush_bytes: u64,
+    /// Bytes of WAL that are not flushed that stop appends; half of it starts a flush.
+    pub wal_bytes_max: u64,
+    /// Bytes of one WAL file.
+    pub wal_file_bytes: u64,
+    /// Age of the oldest row in memory that starts a flush.
+    pub flush_interval: Duration,
+    /// Bytes of one frame.
+    pub frame_bytes_max: u64,
+    /// Bytes of decoded granules that are kept.
+    pub block_cache_bytes: u64,
+    /// Bytes of free disk under which appends are refused.
+    pub disk_reserve_bytes: u64,
+    /// How long a record's id and a request's idempotency key are remembered.
+    pub deduplication_window: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Synced,
+            memtable_bytes_max: 128 << 20,
+            memtable_flush_bytes: 64 << 20,
+            wal_bytes_max: 256 << 20,
+            wal_file_bytes: 64 << 20,
+            flush_interval: Duration::from_secs(300),
+            frame_bytes_max: 64 << 20,
+            block_cache_bytes: 64 << 20,
+            disk_reserve_bytes: 64 << 20,
+            deduplication_window: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+impl Config {
+    /// Checks the limits against each other.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`], naming the limit.
+    pub fn check(&self) -> Result<()> {
+        let positive = [
+            ("memtable_bytes_max", self.memtable_bytes_max),
+            ("memtable_flush_bytes", self.memtable_flush_bytes),
+            ("wal_bytes_max", self.wal_bytes_max),
+            ("wal_file_bytes", self.wal_file_bytes),
+            ("frame_bytes_max", self.frame_bytes_max),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, n)| *n == 0) {
+            return Err(Error::invalid(format!("{name} must be positive")));
+        }
+        if self.memtable_flush_bytes > self.memtable_bytes_max {
+            return Err(Error::invalid("memtable_flush_bytes is at most memtable_bytes_max"));
+        }
+        Ok(())
+    }
+}

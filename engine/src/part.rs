@@ -1,0 +1,108 @@
+//! What a query reads: an immutable part of the store, in memory or in a segment.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::id::{Stream, TenantNo};
+use crate::schema::{BytesColumn, ColumnId, ColumnVector, Scalar};
+use crate::time::TimestampUs;
+
+/// Contiguous rows of one tenant, one stream and (in a segment) one UTC day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Whose rows they are.
+    pub tenant: TenantNo,
+    /// The rows, as indexes into the part's rows of that stream.
+    pub rows: Range<u64>,
+    /// The earliest event time.
+    pub min_time: TimestampUs,
+    /// The latest event time.
+    pub max_time: TimestampUs,
+}
+
+/// The least and the greatest value of a column in one granule, absent values left out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ZoneMap {
+    /// Instants.
+    I64 {
+        /// The least.
+        min: i64,
+        /// The greatest.
+        max: i64,
+    },
+    /// Unsigned numbers, codes of the tenant dictionary.
+    U64 {
+        /// The least.
+        min: u64,
+        /// The greatest.
+        max: u64,
+    },
+    /// Doubles; a granule with a NaN has no zone map.
+    F64 {
+        /// The least.
+        min: f64,
+        /// The greatest.
+        max: f64,
+    },
+    /// Text. `max` may be cut and then made larger, so it is a bound and not always a value.
+    Bytes {
+        /// The least, or a prefix of it.
+        min: Vec<u8>,
+        /// At least the greatest.
+        max: Vec<u8>,
+    },
+    /// Every value is absent.
+    Null,
+}
+
+/// Rows that no longer change: a memtable chunk or a segment.
+///
+/// Row numbers are per stream, from 0. Granule `g` holds the rows from `g * granule_rows()` on, and a
+/// vector that is read has one value for each row of its granule, whatever tenant they belong to: the
+/// caller takes the rows of its runs alone.
+///
+/// # Errors
+///
+/// The reading methods answer [`crate::Error::Corrupt`] for damaged bytes and [`crate::Error::Io`]
+/// when the disk refuses; never a wrong value.
+pub trait Part: Send + Sync + std::fmt::Debug {
+    /// The runs of a stream, sorted by tenant, then by day.
+    fn runs(&self, stream: Stream) -> &[Run];
+    /// The runs of one tenant; a segment finds them through its index.
+    fn runs_of(&self, stream: Stream, tenant: TenantNo) -> &[Run] {
+        let runs = self.runs(stream);
+        let from = runs.partition_point(|r| r.tenant < tenant);
+        let to = runs.partition_point(|r| r.tenant <= tenant);
+        runs.get(from..to).unwrap_or(&[])
+    }
+    /// How many rows of a stream there are.
+    fn rows(&self, stream: Stream) -> u64;
+    /// Rows of a granule; the last granule of a stream may have fewer.
+    fn granule_rows(&self) -> usize;
+    /// The zone map of a column in a granule, when there is one.
+    fn zone_map(&self, stream: Stream, column: ColumnId, granule: usize) -> Option<ZoneMap>;
+    /// A column of a granule. A document column comes back as encoded documents ([`ColumnVector::Bytes`]).
+    fn column(&self, stream: Stream, column: ColumnId, granule: usize) -> Result<Arc<ColumnVector>>;
+    /// The leaves at one path of a document column: [`ColumnVector::Dict`] when all are text, numbers
+    /// with presence when all are of one kind, else [`ColumnVector::Scalars`].
+    fn path(&self, stream: Stream, column: ColumnId, path: &[String], granule: usize) -> Result<Arc<ColumnVector>>;
+    /// Bytes read from the disk so far, for the cost of an answer.
+    fn bytes_read(&self) -> u64;
+}
+
+/// The leaves at `path` of encoded documents, in the form [`Part::path`] promises.
+///
+/// # Errors
+///
+/// [`crate::Error::Invalid`] when a document cannot be decoded.
+pub fn path_of_documents(documents: &BytesColumn, path: &[String]) -> Result<ColumnVector> {
+    let mut leaves: Vec<Option<Scalar>> = Vec::with_capacity(documents.len());
+    for document in documents.iter() {
+        leaves.push(match document {
+            Some(bytes) => crate::schema::Document::get(bytes, path)?,
+            None => None,
+        });
+    }
+    Ok(ColumnVector::from_scalars(leaves))
+}

@@ -1,0 +1,242 @@
+//! Values of one column in memory, in the form that batches and memtables hold.
+
+use crate::error::{Error, Result};
+
+/// A growing set of bits, one a row.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bitmap {
+    words: Vec<u64>,
+    len: usize,
+}
+
+impl Bitmap {
+    /// `len` bits that are all `bit`.
+    pub fn filled(len: usize, bit: bool) -> Self {
+        let mut out = Self { words: vec![if bit { u64::MAX } else { 0 }; len.div_ceil(64)], len };
+        out.clear_tail();
+        out
+    }
+
+    /// Adds a bit at the end.
+    pub fn push(&mut self, bit: bool) {
+        if self.len.is_multiple_of(64) {
+            self.words.push(0);
+        }
+        if bit && let Some(word) = self.words.last_mut() {
+            *word |= 1 << (self.len % 64);
+        }
+        self.len += 1;
+    }
+
+    /// The bit of row `index`; false past the end.
+    pub fn get(&self, index: usize) -> bool {
+        index < self.len && self.words.get(index / 64).is_some_and(|w| w >> (index % 64) & 1 == 1)
+    }
+
+    /// Sets the bit of row `index`, which exists.
+    pub fn set(&mut self, index: usize, bit: bool) {
+        if index < self.len && let Some(word) = self.words.get_mut(index / 64) {
+            if bit { *word |= 1 << (index % 64) } else { *word &= !(1 << (index % 64)) }
+        }
+    }
+
+    /// How many bits there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many bits are set.
+    pub fn count_ones(&self) -> usize {
+        self.words.iter().map(|w| w.count_ones() as usize).sum()
+    }
+
+    /// The bits as words, the first row in the lowest bit of the first; bits past the end are 0.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// A set from its words; bits past `len` are cleared.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when `words` are not exactly as many as `len` needs.
+    pub fn from_words(words: Vec<u64>, len: usize) -> Result<Self> {
+        if words.len() != len.div_ceil(64) {
+            return Err(Error::invalid("a bitmap of the wrong length"));
+        }
+        let mut out = Self { words, len };
+        out.clear_tail();
+        Ok(out)
+    }
+
+    fn clear_tail(&mut self) {
+        if !self.len.is_multiple_of(64) && let Some(word) = self.words.last_mut() {
+            *word &= (1 << (self.len % 64)) - 1;
+        }
+    }
+}
+
+/// Byte strings one after the other, each present or absent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BytesColumn {
+    /// Where each value ends in `bytes`; an absent value is empty.
+    ends: Vec<u32>,
+    bytes: Vec<u8>,
+    present: Bitmap,
+}
+
+impl Default for BytesColumn {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl BytesColumn {
+    /// No value.
+    pub fn new() -> Self {
+        Self { ends: Vec::new(), bytes: Vec::new(), present: Bitmap::default() }
+    }
+
+    /// A column from its parts.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the ends do not ascend within `bytes`, or the lengths differ.
+    pub fn from_parts(ends: Vec<u32>, bytes: Vec<u8>, present: Bitmap) -> Result<Self> {
+        let ascending = ends.is_sorted() && ends.last().map_or(0, |e| *e as usize) == bytes.len();
+        if !ascending || ends.len() != present.len() {
+            return Err(Error::invalid("a byte column whose parts do not fit"));
+        }
+        Ok(Self { ends, bytes, present })
+    }
+
+    /// Adds a value at the end.
+    ///
+    /// # Panics
+    ///
+    /// When the column would pass 4 GiB, which the limits on batches and segments exclude.
+    pub fn push(&mut self, value: Option<&[u8]>) {
+        if let Some(value) = value {
+            self.bytes.extend_from_slice(value);
+        }
+        let end = u32::try_from(self.bytes.len());
+        assert!(end.is_ok(), "a byte column stays under 4 GiB");
+        self.ends.push(end.unwrap_or(u32::MAX));
+        self.present.push(value.is_some());
+    }
+
+    /// The value of row `index`; `None` when absent or past the end.
+    pub fn get(&self, index: usize) -> Option<&[u8]> {
+        if !self.present.get(index) {
+            return None;
+        }
+        let end = *self.ends.get(index)? as usize;
+        let start = if index == 0 { 0 } else { *self.ends.get(index - 1)? as usize };
+        self.bytes.get(start..end)
+    }
+
+    /// The value of row `index` as text; `None` when absent or not UTF-8.
+    pub fn get_str(&self, index: usize) -> Option<&str> {
+        std::str::from_utf8(self.get(index)?).ok()
+    }
+
+    /// Every value, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Option<&[u8]>> + '_ {
+        (0..self.len()).map(|i| self.get(i))
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Where each value ends.
+    pub fn ends(&self) -> &[u32] {
+        &self.ends
+    }
+
+    /// All values, one after the other.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Which values are present.
+    pub fn present(&self) -> &Bitmap {
+        &self.present
+    }
+
+    /// Bytes of memory this takes.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.len() + self.ends.len() * 4 + self.ends.len() / 8
+    }
+}
+
+/// All values of one column of a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Column {
+    /// Instants and signed numbers.
+    I64(Vec<i64>),
+    /// Unsigned numbers.
+    U64(Vec<u64>),
+    /// Doubles.
+    F64(Vec<f64>),
+    /// Text, codes to be, documents.
+    Bytes(BytesColumn),
+}
+
+impl Column {
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::I64(v) => v.len(),
+            Self::U64(v) => v.len(),
+            Self::F64(v) => v.len(),
+            Self::Bytes(v) => v.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of memory this takes.
+    pub fn memory_bytes(&self) -> usize {
+        match self {
+            Self::I64(v) => v.len() * 8,
+            Self::U64(v) => v.len() * 8,
+            Self::F64(v) => v.len() * 8,
+            Self::Bytes(v) => v.memory_bytes(),
+        }
+    }
+
+    /// Instants, when that is what it holds.
+    pub fn as_i64(&self) -> Option<&[i64]> {
+        if let Self::I64(v) = self { Some(v) } else { None }
+    }
+
+    /// Unsigned numbers, when that is what it holds.
+    pub fn as_u64(&self) -> Option<&[u64]> {
+        if let Self::U64(v) = self { Some(v) } else { None }
+    }
+
+    /// Doubles, when that is what it holds.
+    pub fn as_f64(&self) -> Option<&[f64]> {
+        if let Self::F64(v) = self { Some(v) } else { None }
+    }
+
+    /// Byte strings, when that is what it holds.
+    pub fn as_bytes(&self) -> Option<&BytesColumn> {
+        if let Self::Bytes(v) = self { Some(v) } else { None }
+    }
+}

@@ -1,0 +1,1 @@
+//! The server of Insights: HTTP on top of the engine.

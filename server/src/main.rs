@@ -1,0 +1,3 @@
+//! Arguments, logging, signals, run.
+
+fn main() {}

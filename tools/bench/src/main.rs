@@ -1,0 +1,2 @@
+//! Loads an Insights server and measures it.
+fn main() {}

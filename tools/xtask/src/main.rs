@@ -1,0 +1,2 @@
+//! The gates of the project.
+fn main() {}
