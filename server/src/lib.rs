@@ -1,1 +1,20 @@
 //! The server of Insights: HTTP on top of the engine.
+//!
+//! One direction: [`http`] -> [`ingest`], [`report`] -> [`domain`]; all of them reach the engine
+//! through [`store`] alone, and only a [`auth::Principal`] can make the scope that a read needs.
+
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod domain;
+pub mod http;
+pub mod ingest;
+pub mod openapi;
+pub mod report;
+pub mod store;
+
+pub use app::{AppState, app};
+pub use config::Config;
+pub use store::Store;

@@ -1,0 +1,55 @@
+//! The state of the application and its router, so that a test needs no socket.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use insights_engine::clock::Clock;
+use tokio::sync::Semaphore;
+
+use crate::auth::Authenticator;
+use crate::config::Config;
+use crate::http::router;
+use crate::store::Store;
+
+/// What every handler may use. Cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    /// The engine, behind scopes.
+    pub store: Store,
+    /// The settings.
+    pub config: Arc<Config>,
+    /// All time.
+    pub clock: Arc<dyn Clock>,
+    /// Who is who.
+    pub auth: Arc<Authenticator>,
+    /// Bytes of request bodies that may be in memory at once; one permit is one KiB.
+    pub bodies: Arc<Semaphore>,
+}
+
+impl AppState {
+    /// The state over an open store.
+    pub fn new(store: Store, config: Config, clock: Arc<dyn Clock>, auth: Authenticator) -> Self {
+        let bodies_kib = usize::try_from(config.limits.bodies_in_flight_bytes_max / 1024)
+            .unwrap_or(Semaphore::MAX_PERMITS)
+            .min(Semaphore::MAX_PERMITS);
+        Self {
+            store,
+            config: Arc::new(config),
+            clock,
+            auth: Arc::new(auth),
+            bodies: Arc::new(Semaphore::new(bodies_kib)),
+        }
+    }
+}
+
+impl fmt::Debug for AppState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppState").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// The whole application as one service.
+pub fn app(state: AppState) -> Router {
+    router::router(state)
+}

@@ -1,0 +1,1 @@
+//! Fills an empty data directory with a believable platform, and serves it.

@@ -1,0 +1,229 @@
+//! Bodies, JSON and queries, read within limits; what is wrong becomes a problem with a pointer.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
+use serde_path_to_error::{Path, Segment};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::error::{ApiError, Code, FieldError};
+use super::middleware::context::RequestContext;
+use crate::app::AppState;
+use crate::config::BODY_PROGRESS_TIMEOUT;
+
+/// What the bytes of a body are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MediaType {
+    /// One JSON value.
+    Json,
+    /// A JSON value a line.
+    Ndjson,
+}
+
+/// The bytes of an ingest body, decompressed. They count against the budget of bodies in flight until
+/// this is dropped.
+#[derive(Debug)]
+pub struct Body {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// What they are.
+    pub media: MediaType,
+    _budget: Budget,
+}
+
+impl FromRequest<AppState> for Body {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let media = media_type(request.headers())?;
+        let (bytes, budget) = read(request, state, state.config.limits.ingest_body_bytes_max).await?;
+        Ok(Self { bytes, media, _budget: budget })
+    }
+}
+
+/// A body that is one JSON value of type `T`.
+#[derive(Debug, Clone)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        if media_type(request.headers())? != MediaType::Json {
+            return Err(unsupported());
+        }
+        let (bytes, _budget) = read(request, state, state.config.limits.body_bytes_max).await?;
+        parse_json(&bytes).map(Self)
+    }
+}
+
+/// The query of the URI as a `T`.
+#[derive(Debug, Clone)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, ApiError> {
+        parse_query(parts.uri.query().unwrap_or_default()).map(Self)
+    }
+}
+
+impl FromRequestParts<AppState> for RequestContext {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, Self::Rejection> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_default())
+    }
+}
+
+/// One JSON value from bytes.
+///
+/// # Errors
+///
+/// `malformed_json` when the bytes are no JSON, `invalid` with a pointer when they are no `T`.
+pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // Tracking the path costs time, so it is done only when the first try has failed.
+    serde_json::from_slice::<T>(bytes).map_err(|first| json_error::<T>(bytes, &first))
+}
+
+fn json_error<T: DeserializeOwned>(bytes: &[u8], first: &serde_json::Error) -> ApiError {
+    if !first.is_data() {
+        return ApiError::malformed_json(first.to_string());
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+        Ok(_) => ApiError::malformed_json(first.to_string()),
+        Err(error) => {
+            let (pointer, detail) = (pointer(error.path()), strip_position(&error.inner().to_string()));
+            ApiError::invalid(vec![field_error(pointer, detail)])
+        }
+    }
+}
+
+/// A `T` from a query string.
+///
+/// # Errors
+///
+/// `invalid` with the parameter as pointer.
+pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
+    let deserializer = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        ApiError::invalid(vec![field_error(pointer(error.path()), error.inner().to_string())])
+    })
+}
+
+/// The place and kind of a message of serde; a missing field is named in the message alone.
+fn field_error(pointer: String, detail: String) -> FieldError {
+    let quoted = |prefix: &str| Some(detail.strip_prefix(prefix)?.split('`').next()?.to_owned());
+    if let Some(field) = quoted("missing field `") {
+        return FieldError::new(
+            format!("{pointer}/{}", escape(&field)),
+            "required",
+            "this field is required",
+        );
+    }
+    let code = if detail.starts_with("unknown field") {
+        "unknown_field"
+    } else if detail.starts_with("invalid type") {
+        "invalid_type"
+    } else {
+        "invalid"
+    };
+    FieldError::new(pointer, code, detail)
+}
+
+/// Cuts ` at line 1 column 5` off a message of `serde_json`: the pointer says it better.
+fn strip_position(message: &str) -> String {
+    message.rsplit_once(" at line ").map_or(message, |(text, _)| text).to_owned()
+}
+
+/// An RFC 6901 pointer from a path.
+fn pointer(path: &Path) -> String {
+    let mut out = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => out.push_str(&format!("/{index}")),
+            Segment::Map { key } => out.push_str(&format!("/{}", escape(key))),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    out
+}
+
+/// A key as one token of an RFC 6901 pointer.
+pub fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+fn unsupported() -> ApiError {
+    ApiError::new(
+        Code::UnsupportedMediaType,
+        "send application/json, gzip, deflate, zstd or br encoded if at all",
+    )
+}
+
+/// What the body says it is; JSON when it says nothing.
+fn media_type(headers: &HeaderMap) -> Result<MediaType, ApiError> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(MediaType::Json) };
+    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    match essence.to_ascii_lowercase().as_str() {
+        "application/json" => Ok(MediaType::Json),
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(MediaType::Ndjson),
+        _ => Err(unsupported()),
+    }
+}
+
+/// Permits of the budget of bodies in flight, given back on drop.
+#[derive(Debug, Default)]
+struct Budget(Option<OwnedSemaphorePermit>);
+
+impl Budget {
+    /// Takes what `bytes` need, without waiting.
+    fn grow_to(&mut self, bytes: usize, state: &AppState) -> Result<(), ApiError> {
+        let have = self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let need = bytes.div_ceil(1024).saturating_sub(have);
+        if need == 0 {
+            return Ok(());
+        }
+        // A little more than needed, so that a body of many frames asks seldom.
+        let need = u32::try_from(need).unwrap_or(u32::MAX).max(64);
+        let more = std::sync::Arc::clone(&state.bodies)
+            .try_acquire_many_owned(need)
+            .map_err(|_| ApiError::new(Code::Overloaded, "too many bytes of bodies are in flight"))?;
+        match &mut self.0 {
+            Some(permit) => permit.merge(more),
+            None => self.0 = Some(more),
+        }
+        Ok(())
+    }
+}
+
+/// Reads a body of at most `bytes_max` bytes, after decompression.
+async fn read(request: Request, state: &AppState, bytes_max: u64) -> Result<(Bytes, Budget), ApiError> {
+    let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+    let too_large = || {
+        ApiError::new(Code::PayloadTooLarge, format!("a body has at most {bytes_max} bytes, decompressed"))
+    };
+    let mut body = request.into_body();
+    let mut budget = Budget::default();
+    let mut whole: Vec<u8> = Vec::new();
+    loop {
+        let frame = tokio::time::timeout(BODY_PROGRESS_TIMEOUT, body.frame())
+            .await
+            .map_err(|_| ApiError::malformed_json("the body did not arrive in time"))?;
+        let Some(frame) = frame else { break };
+        let frame = frame
+            .map_err(|_| ApiError::malformed_json("the body is cut short, or its encoding is broken"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.len() + data.len() > bytes_max {
+            return Err(too_large());
+        }
+        budget.grow_to(whole.len() + data.len(), state)?;
+        whole.extend_from_slice(&data);
+    }
+    Ok((Bytes::from(whole), budget))
+}

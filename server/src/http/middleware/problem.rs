@@ -1,0 +1,1 @@
+//! Puts the request id and path into errors.

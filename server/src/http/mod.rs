@@ -1,0 +1,8 @@
+//! The only room that names axum: routes, middleware, errors on the wire, the accept loop.
+
+pub mod error;
+pub mod extract;
+pub mod middleware;
+pub mod route;
+pub mod router;
+pub mod serve;

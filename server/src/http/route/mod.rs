@@ -1,0 +1,13 @@
+//! One file per endpoint, with its request and response types. Paths are canonical: they end in `/`.
+
+pub mod analytics;
+pub mod audit;
+pub mod audit_records;
+pub mod events;
+pub mod import;
+pub mod metric_catalogue;
+pub mod metric_query;
+pub mod metrics;
+pub mod organizations;
+pub mod performance;
+pub mod track;

@@ -1,0 +1,1 @@
+//! The accept loop: connections, their limits, and a graceful end.

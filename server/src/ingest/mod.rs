@@ -1,0 +1,1 @@
+//! From untrusted records to typed rows.

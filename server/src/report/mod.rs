@@ -1,0 +1,1 @@
+//! Answers to the questions of the platform, from aggregates of the engine.

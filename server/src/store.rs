@@ -1,0 +1,199 @@
+//! The only bridge to the engine: asynchronous, and never without a scope.
+
+use std::sync::Arc;
+
+use insights_engine::append::{Append, Appended, CatalogKind, CatalogPut};
+use insights_engine::engine::{Health, Stats, Usage};
+use insights_engine::id::{Stream, TenantId};
+use insights_engine::query::{Answer, Query, RowPage, RowRequest, ScanEnd, ScanRequest, ScanVector};
+use insights_engine::schema::Batch;
+use insights_engine::time::TimestampUs;
+use insights_engine::{Engine, Error, Result};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::auth::ReadScope;
+
+/// An open engine, shared by all handlers. Cheap to clone.
+///
+/// Reads run on the pool of blocking threads, at most `queries_max` at once; writes wait for the log
+/// without a thread of their own.
+#[derive(Debug, Clone)]
+pub struct Store {
+    engine: Arc<Engine>,
+    queries: Arc<Semaphore>,
+}
+
+impl Store {
+    /// A bridge to an open engine that lets `queries_max` questions run at once.
+    pub fn new(engine: Arc<Engine>, queries_max: usize) -> Self {
+        Self { engine, queries: Arc::new(Semaphore::new(queries_max.clamp(1, Semaphore::MAX_PERMITS))) }
+    }
+
+    /// Keeps rows and records; returns when they are durable (or written, with buffered durability).
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::append`].
+    pub async fn append(&self, append: Append) -> Result<Appended> {
+        let (sender, receiver) = oneshot::channel();
+        self.engine.submit(append, Box::new(move |result| drop(sender.send(result))));
+        receiver.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// Puts or removes catalog records, together.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::append`].
+    pub async fn put(&self, puts: Vec<CatalogPut>) -> Result<Appended> {
+        self.append(Append::puts(puts)).await
+    }
+
+    /// Answers a question for numbers within `scope`, which replaces the query's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::aggregate`].
+    pub async fn aggregate(&self, scope: &ReadScope, mut query: Query) -> Result<Answer> {
+        query.scope = scope.of(query.stream)?;
+        self.run(move |engine| engine.aggregate(&query)).await
+    }
+
+    /// Answers a question for rows within `scope`, which replaces the request's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::rows`].
+    pub async fn rows(&self, scope: &ReadScope, mut request: RowRequest) -> Result<RowPage> {
+        request.scope = scope.of(request.stream)?;
+        self.run(move |engine| engine.rows(&request)).await
+    }
+
+    /// Folds all matching rows within `scope` into `state`, vector by vector, in no order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::scan`].
+    pub async fn scan<T: Send + 'static>(
+        &self,
+        scope: &ReadScope,
+        mut request: ScanRequest,
+        mut state: T,
+        mut each: impl FnMut(&mut T, &ScanVector) -> Result<()> + Send + 'static,
+    ) -> Result<(T, ScanEnd)> {
+        request.scope = scope.of(request.stream)?;
+        self.run(move |engine| {
+            let end = engine.scan(&request, &mut |vector| each(&mut state, vector))?;
+            Ok((state, end))
+        })
+        .await
+    }
+
+    /// One row by its id, with every column; `None` when the scope has none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::row_by_id`].
+    pub async fn row_by_id(&self, scope: &ReadScope, stream: Stream, id: String) -> Result<Option<Batch>> {
+        let scope = scope.of(stream)?;
+        self.run(move |engine| engine.row_by_id(&scope, stream, &id)).await
+    }
+
+    /// What each tenant of `tenants` keeps in each stream, in the order of [`Stream::ALL`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::usage`].
+    pub async fn usage(&self, tenant: TenantId) -> Result<[Usage; 3]> {
+        self.run(move |engine| {
+            let mut usage = [Usage::default(); 3];
+            for (stream, slot) in Stream::ALL.into_iter().zip(&mut usage) {
+                *slot = engine.usage(&tenant, stream)?;
+            }
+            Ok(usage)
+        })
+        .await
+    }
+
+    /// The id of a row whose client gave none.
+    pub fn derived_id(&self, tenant: &TenantId, stream: Stream, seq: u64, received: TimestampUs) -> String {
+        self.engine.derived_id(tenant, stream, seq, received)
+    }
+
+    /// The leaf hashes of an audit batch that was read back; one a row.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::leaves`].
+    pub fn leaves(&self, batch: &Batch) -> Result<Vec<[u8; 32]>> {
+        self.engine.leaves(batch)
+    }
+
+    /// A catalog record. Sees every append that was acknowledged.
+    pub fn catalog_get(&self, kind: CatalogKind, key: &[u8]) -> Option<Arc<[u8]>> {
+        self.engine.catalog_get(kind, key)
+    }
+
+    /// The catalog records of a kind whose keys start with `prefix`, sorted by key.
+    pub fn catalog_scan(&self, kind: CatalogKind, prefix: &[u8]) -> Vec<(Vec<u8>, Arc<[u8]>)> {
+        self.engine.catalog_scan(kind, prefix)
+    }
+
+    /// A secret of this store: made at the first call for a name, then the same for ever.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::secret`].
+    pub async fn secret(&self, name: &'static str) -> Result<[u8; 32]> {
+        self.run(move |engine| engine.secret(name)).await
+    }
+
+    /// Whether a tenant has written, or was created.
+    pub fn tenant_exists(&self, tenant: &TenantId) -> bool {
+        self.engine.tenant_exists(tenant)
+    }
+
+    /// Makes a tenant exist before its first row; fine when it does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::create_tenant`].
+    pub async fn create_tenant(&self, tenant: TenantId) -> Result<()> {
+        self.run(move |engine| engine.create_tenant(&tenant)).await
+    }
+
+    /// The tenants that exist, sorted by name. Only for principals that see them all.
+    pub fn tenants(&self) -> Vec<TenantId> {
+        self.engine.tenants()
+    }
+
+    /// Whether the engine can do its work.
+    pub fn health(&self) -> Health {
+        self.engine.health()
+    }
+
+    /// Counters and sizes of the engine.
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+
+    /// Runs blocking work of the engine on a thread of the pool, when a permit is free.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Engine) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let permit = Arc::clone(&self.queries).acquire_owned().await.map_err(|_| Error::Closed)?;
+        let engine = Arc::clone(&self.engine);
+        let joined = tokio::task::spawn_blocking(move || {
+            let result = work(&engine);
+            drop(permit);
+            result
+        })
+        .await;
+        match joined {
+            Ok(result) => result,
+            Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+            Err(_) => Err(Error::Closed),
+        }
+    }
+}
