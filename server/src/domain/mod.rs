@@ -1,3 +1,8 @@
 //! The words of the platform, checked once at the edge; no HTTP.
 
+pub mod audit;
+pub mod document_json;
+pub mod event;
 pub mod identifier;
+pub mod instant;
+pub mod metric;
