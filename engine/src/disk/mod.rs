@@ -7,7 +7,14 @@
 //!   writes may survive, in any order, each torn at any byte;
 //! * a file's name (created, renamed, removed) is durable once [`Disk::sync_dir`] returned for its
 //!   directory; before that the old or the new state may be found after a crash;
-//! * a rename is atomic.
+//! * a rename is atomic, and durable with the directory of its new name;
+//! * a directory is durable once [`Disk::create_dir`] returned.
+#![expect(clippy::missing_errors_doc, reason = "all methods of a disk fail alike: said once, at the traits")]
+
+mod lock;
+mod map;
+pub mod os;
+pub mod sim;
 
 use std::fmt;
 use std::ops::Deref;
@@ -15,6 +22,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::Result;
+
+pub use os::OsDisk;
+pub use sim::SimDisk;
 
 /// One entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
