@@ -9,6 +9,8 @@ use tokio::sync::Semaphore;
 
 use crate::auth::Authenticator;
 use crate::config::Config;
+use crate::http::middleware::edge::Edge;
+use crate::http::middleware::measure::HttpMetrics;
 use crate::http::router;
 use crate::store::Store;
 
@@ -23,18 +25,26 @@ pub struct AppState {
     pub clock: Arc<dyn Clock>,
     /// Who is who.
     pub auth: Arc<Authenticator>,
+    /// What stands in front of every route.
+    pub edge: Edge,
+    /// Counts and latencies of requests.
+    pub http_metrics: HttpMetrics,
     /// Bytes of request bodies that may be in memory at once; one permit is one KiB.
     pub bodies: Arc<Semaphore>,
 }
 
 impl AppState {
-    /// The state over an open store.
-    pub fn new(store: Store, config: Config, clock: Arc<dyn Clock>, auth: Authenticator) -> Self {
+    /// The state over an open store; `seed` is random, it keeps request ids of two runs apart.
+    pub fn new(store: Store, config: Config, clock: Arc<dyn Clock>, auth: Authenticator, seed: u64) -> Self {
         let bodies_kib = usize::try_from(config.limits.bodies_in_flight_bytes_max / 1024)
             .unwrap_or(Semaphore::MAX_PERMITS)
             .min(Semaphore::MAX_PERMITS);
+        let http_metrics = HttpMetrics::default();
+        let edge = Edge::new(&config.trusted_proxies, Arc::clone(&clock), seed, http_metrics.clone());
         Self {
             store,
+            edge,
+            http_metrics,
             config: Arc::new(config),
             clock,
             auth: Arc::new(auth),

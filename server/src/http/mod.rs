@@ -1,5 +1,6 @@
 //! The only room that names axum: routes, middleware, errors on the wire, the accept loop.
 
+pub mod connection;
 pub mod error;
 pub mod extract;
 pub mod middleware;

@@ -1,8 +1,15 @@
 //! All routes behind their middleware.
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
+use tower_http::CompressionLevel;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::decompression::RequestDecompressionLayer;
 
 use super::error::{ApiError, Code};
+use super::middleware::edge::{Edge, edge};
+use super::middleware::problem;
 use super::route;
 use crate::app::AppState;
 
@@ -15,7 +22,8 @@ fn ingest_routes() -> Router<AppState> {
         .merge(route::import::routes())
 }
 
-/// All other routes.
+/// All other routes. Their answers are compressed when asked for; fast rather than small, because a
+/// report waits for nobody.
 fn other_routes() -> Router<AppState> {
     Router::new()
         .merge(route::analytics::routes())
@@ -25,16 +33,28 @@ fn other_routes() -> Router<AppState> {
         .merge(route::audit_records::routes())
         .merge(route::metric_catalogue::routes())
         .merge(route::organizations::routes())
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
 }
 
 /// The service of this server.
 pub fn router(state: AppState) -> Router {
-    Router::new()
-        .merge(ingest_routes())
-        .merge(other_routes())
+    let edge = state.edge.clone();
+    let routes = Router::new().merge(ingest_routes()).merge(other_routes()).with_state(state);
+    behind_edge(routes, edge)
+}
+
+/// Routes behind the middleware that all of them share.
+fn behind_edge(routes: Router, state: Edge) -> Router {
+    let routes = routes
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || {
             ApiError::new(Code::MethodNotAllowed, "the Allow header names the methods of this path")
         })
-        .with_state(state)
+        .layer(RequestDecompressionLayer::new())
+        .layer(CatchPanicLayer::custom(problem::after_panic));
+    // A router of its own around it: the edge changes the path before routes are looked up.
+    Router::new().fallback_service(routes).layer(from_fn_with_state(state, edge))
 }
+
+#[cfg(test)]
+mod tests;
