@@ -14,6 +14,7 @@ pub mod error;
 pub mod id;
 pub mod part;
 pub mod query;
+pub mod rollup;
 pub mod schema;
 pub mod time;
 

@@ -3,8 +3,27 @@
 pub mod request;
 pub mod snapshot;
 
+mod accumulate;
+mod aggregate;
+mod compare;
+mod distinct;
+mod field;
+mod filter;
+mod granule;
+mod group;
+mod ids;
+mod mask;
+mod number;
+mod plan;
+mod rows;
+mod scan;
+mod walk;
+
+pub use aggregate::aggregate;
 pub use request::{
     Aggregate, Answer, Budget, Cost, Cursor, Damage, Field, Filter, GroupBy, GroupKey, Group, KeyValue, Literal, Number, Op,
     Order, Query, RowPage, RowRequest, ScanColumn, ScanEnd, ScanRequest, ScanVector, Scope,
 };
+pub use rows::{PAGE_ROWS_MAX, rows};
+pub use scan::scan;
 pub use snapshot::Snapshot;

@@ -1,0 +1,105 @@
+//! Numbers of groups of rows.
+
+use super::accumulate::{Accumulators, group_runs};
+use super::field::Fields;
+use super::filter::{self, Predicate};
+use super::granule::Granule;
+use super::group::Grouping;
+use super::plan::{self, Slice};
+use super::request::{Answer, Budget, Group, Query};
+use super::snapshot::Snapshot;
+use super::walk::{self, Tally};
+use crate::error::{Error, Result};
+use crate::schema::stream::TIME;
+use crate::time::TimeRange;
+
+/// A question while it is being answered.
+#[derive(Debug)]
+struct Run {
+    predicate: Predicate,
+    time: usize,
+    window: TimeRange,
+    grouping: Grouping,
+    accumulators: Accumulators,
+    rows: Vec<u32>,
+    groups: Vec<u32>,
+    runs: Vec<(u32, usize, usize)>,
+}
+
+/// Answers a question for numbers. Without `group_by` there is one group, also when it has no rows.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] for a field the stream does not have, [`Error::QueryLimit`] over the budget,
+/// and what the parts answer where they are damaged (unless `allow_partial`).
+pub fn aggregate(snapshot: &Snapshot, query: &Query) -> Result<Answer> {
+    let mut fields = Fields::new(query.stream);
+    let mut run = Run {
+        time: fields.column(&TIME)?,
+        predicate: Predicate::compile(&query.filter, &mut fields)?,
+        window: query.window,
+        grouping: Grouping::compile(&query.group_by, &mut fields)?,
+        accumulators: Accumulators::compile(&query.aggregates, &mut fields)?,
+        rows: Vec::new(),
+        groups: Vec::new(),
+        runs: Vec::new(),
+    };
+    if query.group_by.is_empty() {
+        run.accumulators.grow_to_one();
+    }
+    let mut tally = Tally::new(snapshot, query.stream, query.window, query.allow_partial);
+    let tasks = plan::plan(snapshot, &query.scope, query.stream, query.window);
+    for (task, token) in tasks.iter().zip(1..) {
+        let Some(mut granule) = Granule::new(snapshot, &fields, task, token) else { continue };
+        for slice in &task.slices {
+            tally.looked_at(slice);
+            let read = run.read(&mut granule, slice);
+            if tally.or_skip(read, slice)?.is_some() {
+                run.accumulators.fold(slice, &run.runs);
+            }
+        }
+        run.check(query.budget)?;
+    }
+    let (cost, damaged) = tally.finish(snapshot);
+    Ok(Answer { groups: run.finish(query.group_by.is_empty()), cost, damaged })
+}
+
+impl Run {
+    /// Reads everything that a slice adds to the answer, and changes no group.
+    fn read(&mut self, granule: &mut Granule<'_>, slice: &Slice) -> Result<()> {
+        self.runs.clear();
+        let mask = filter::select(&mut self.predicate, self.time, self.window, granule, slice)?;
+        if mask.is_empty() {
+            return Ok(());
+        }
+        let rows = walk::selected(&mask, slice, &mut self.rows);
+        self.grouping.groups(granule, slice.tenant, rows, &mut self.groups)?;
+        self.accumulators.read(granule, slice, &mask, rows)?;
+        group_runs(&self.groups, &mut self.runs);
+        Ok(())
+    }
+
+    fn check(&self, budget: Budget) -> Result<()> {
+        let counts = self.accumulators.counts();
+        if counts.len() > budget.groups_max && counts.iter().filter(|n| **n > 0).count() > budget.groups_max {
+            return Err(Error::QueryLimit { what: "groups", limit: budget.groups_max as u64 });
+        }
+        let bytes = self.accumulators.memory_bytes() + self.grouping.memory_bytes();
+        if bytes as u64 > budget.memory_bytes_max {
+            return Err(Error::QueryLimit { what: "bytes of memory", limit: budget.memory_bytes_max });
+        }
+        Ok(())
+    }
+
+    fn finish(self, keep_empty: bool) -> Vec<Group> {
+        let counts = self.accumulators.counts().to_vec();
+        let values = self.accumulators.finish();
+        let mut groups: Vec<Group> = (0..).zip(values)
+            .zip(&counts)
+            .filter(|(_, count)| keep_empty || **count > 0)
+            .map(|((group, values), _)| Group { key: self.grouping.key(group), values })
+            .collect();
+        groups.sort_by(|a, b| a.key.cmp(&b.key));
+        groups
+    }
+}

@@ -1,0 +1,81 @@
+//! One granule while a question looks at it: columns decoded once, zone maps, tenants' names.
+
+use std::sync::Arc;
+
+use super::field::Fields;
+use super::plan::Task;
+use super::snapshot::Snapshot;
+use crate::error::Result;
+use crate::part::{Part, ZoneMap};
+use crate::schema::ColumnVector;
+
+/// A granule and what has been read of it.
+#[derive(Debug)]
+pub(crate) struct Granule<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) fields: &'a Fields,
+    part: &'a dyn Part,
+    granule: usize,
+    /// Different for each granule of a question: what caches of its dictionaries go by.
+    pub(crate) token: u64,
+    columns: Vec<Option<Arc<ColumnVector>>>,
+    zones: Vec<Option<Option<ZoneMap>>>,
+}
+
+impl<'a> Granule<'a> {
+    /// The granule of a task, nothing read yet; `None` when the snapshot has no such part.
+    pub(crate) fn new(snapshot: &'a Snapshot, fields: &'a Fields, task: &Task, token: u64) -> Option<Self> {
+        let leaves = fields.leaves().len();
+        Some(Self {
+            snapshot,
+            fields,
+            part: snapshot.parts.get(task.part)?.as_ref(),
+            granule: task.granule,
+            token,
+            columns: vec![None; leaves],
+            zones: vec![None; leaves],
+        })
+    }
+
+    /// The values of a leaf, one for each row of the granule.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Part::column`].
+    ///
+    /// # Panics
+    ///
+    /// For a leaf that is not of these fields.
+    pub(crate) fn load(&mut self, leaf: usize) -> Result<Arc<ColumnVector>> {
+        if let Some(Some(vector)) = self.columns.get(leaf) {
+            return Ok(Arc::clone(vector));
+        }
+        let def = self.fields.leaves().get(leaf);
+        let Some(def) = def else { panic!("leaf {leaf} is not of this question") };
+        let stream = self.fields.stream();
+        let vector = if def.path.is_empty() {
+            self.part.column(stream, def.column, self.granule)?
+        } else {
+            self.part.path(stream, def.column, &def.path, self.granule)?
+        };
+        if let Some(slot) = self.columns.get_mut(leaf) {
+            *slot = Some(Arc::clone(&vector));
+        }
+        Ok(vector)
+    }
+
+    /// The zone map of a leaf, if it has one; paths have none.
+    pub(crate) fn zone(&mut self, leaf: usize) -> Option<&ZoneMap> {
+        let def = self.fields.leaves().get(leaf)?;
+        let slot = self.zones.get_mut(leaf)?;
+        if slot.is_none() {
+            let zone = if def.path.is_empty() {
+                self.part.zone_map(self.fields.stream(), def.column, self.granule)
+            } else {
+                None
+            };
+            *slot = Some(zone);
+        }
+        slot.as_ref()?.as_ref()
+    }
+}

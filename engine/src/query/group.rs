@@ -1,0 +1,236 @@
+//! Which group a row belongs to: buckets of time and keys of fields, joined into dense numbers.
+
+use hashbrown::HashMap;
+
+use super::field::{Fields, Source};
+use super::granule::Granule;
+use super::ids::{self, KeyIds};
+use super::mask::Rows;
+use super::request::{GroupBy, GroupKey, KeyValue};
+use crate::error::{Error, Result};
+use crate::id::TenantNo;
+use crate::schema::ColumnVector;
+use crate::schema::stream::TIME;
+use crate::time::Buckets;
+
+/// The group of a row that is in none.
+pub(crate) const NO_GROUP: u32 = u32::MAX;
+
+/// One of `group_by`.
+#[derive(Debug)]
+enum Dimension {
+    /// Buckets of the event time; the leaf is the time.
+    Bucket { buckets: BucketIndex, time: usize },
+    /// A field. `keys` numbers its values; the id of an absent one is `absent`.
+    Key { source: Source, keys: KeyIds },
+}
+
+/// Buckets, ready to be looked up for many instants that are near each other.
+#[derive(Debug)]
+struct BucketIndex {
+    edges: Vec<i64>,
+    /// Start and width when all buckets are equally wide.
+    uniform: Option<(i64, i64)>,
+}
+
+/// Joins a dense number of all dimensions so far with one of the next.
+#[derive(Debug, Default)]
+struct Pairs {
+    ids: HashMap<(u32, u32), u32>,
+    pairs: Vec<(u32, u32)>,
+}
+
+/// All of `group_by`.
+#[derive(Debug)]
+pub(crate) struct Grouping {
+    dimensions: Vec<Dimension>,
+    /// One for each dimension after the first.
+    joins: Vec<Pairs>,
+    scratch: Vec<u32>,
+}
+
+impl Grouping {
+    /// Resolves `group_by`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a field the stream does not have.
+    pub(crate) fn compile(group_by: &[GroupBy], fields: &mut Fields) -> Result<Self> {
+        let mut dimensions = Vec::with_capacity(group_by.len());
+        for by in group_by {
+            dimensions.push(match by {
+                GroupBy::Bucket(buckets) => {
+                    Dimension::Bucket { buckets: BucketIndex::new(buckets), time: fields.column(&TIME)? }
+                }
+                GroupBy::Field(field) => Dimension::Key { source: fields.source(field)?, keys: KeyIds::default() },
+            });
+        }
+        let joins = (1..dimensions.len()).map(|_| Pairs::default()).collect();
+        Ok(Self { dimensions, joins, scratch: Vec::new() })
+    }
+
+    /// The group of each row, [`NO_GROUP`] for one outside of all buckets.
+    ///
+    /// # Errors
+    ///
+    /// Those of the columns and of the dictionary.
+    pub(crate) fn groups(&mut self, granule: &mut Granule<'_>, tenant: TenantNo, rows: Rows<'_>, out: &mut Vec<u32>) -> Result<()> {
+        let Some((first, rest)) = self.dimensions.split_first_mut() else {
+            out.clear();
+            out.resize(rows.len(), 0);
+            return Ok(());
+        };
+        first.places(granule, tenant, rows, out)?;
+        for (dimension, join) in rest.iter_mut().zip(&mut self.joins) {
+            dimension.places(granule, tenant, rows, &mut self.scratch)?;
+            let mut last = (NO_GROUP, NO_GROUP, NO_GROUP);
+            for (group, place) in out.iter_mut().zip(&self.scratch) {
+                if *group == NO_GROUP || *place == NO_GROUP {
+                    *group = NO_GROUP;
+                } else if (last.0, last.1) == (*group, *place) {
+                    *group = last.2;
+                } else {
+                    last = (*group, *place, join.id(*group, *place));
+                    *group = last.2;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The key of a group.
+    pub(crate) fn key(&self, group: u32) -> GroupKey {
+        let mut places = Vec::with_capacity(self.dimensions.len());
+        let mut left = group;
+        for join in self.joins.iter().rev() {
+            let (before, place) = join.pairs.get(left as usize).copied().unwrap_or_default();
+            places.push(place);
+            left = before;
+        }
+        if !self.dimensions.is_empty() {
+            places.push(left);
+        }
+        self.dimensions.iter().zip(places.into_iter().rev()).map(|(d, place)| d.value(place)).collect()
+    }
+
+    /// Bytes of memory this takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let keys: usize = self.dimensions.iter().map(Dimension::memory_bytes).sum();
+        keys + self.joins.iter().map(|j| j.pairs.len() * 28).sum::<usize>()
+    }
+}
+
+impl Pairs {
+    fn id(&mut self, group: u32, place: u32) -> u32 {
+        let next = u32::try_from(self.pairs.len()).unwrap_or(NO_GROUP);
+        *self.ids.entry((group, place)).or_insert_with(|| {
+            self.pairs.push((group, place));
+            next
+        })
+    }
+}
+
+impl Dimension {
+    /// The place of each row in this dimension: a bucket, or 0 for absent and an id of `keys` + 1.
+    fn places(&mut self, granule: &mut Granule<'_>, tenant: TenantNo, rows: Rows<'_>, out: &mut Vec<u32>) -> Result<()> {
+        match self {
+            Self::Bucket { buckets, time } => match &*granule.load(*time)? {
+                ColumnVector::I64(times, _) => {
+                    buckets.places(times, rows, out);
+                    Ok(())
+                }
+                _ => Err(Error::invalid("a part whose event times are no instants")),
+            },
+            Self::Key { source, keys } => {
+                ids::key_ids(keys, source, granule, tenant, rows, out)?;
+                // Absent is u32::MAX and becomes 0.
+                out.iter_mut().for_each(|id| *id = id.wrapping_add(1));
+                Ok(())
+            }
+        }
+    }
+
+    fn value(&self, place: u32) -> KeyValue {
+        match self {
+            Self::Bucket { .. } => KeyValue::Bucket(place as usize),
+            Self::Key { keys, .. } => {
+                let id = (place as usize).wrapping_sub(1);
+                keys.values().get(id).cloned().unwrap_or(KeyValue::Absent)
+            }
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Bucket { .. } => 0,
+            Self::Key { keys, .. } => keys.memory_bytes(),
+        }
+    }
+}
+
+impl BucketIndex {
+    fn new(buckets: &Buckets) -> Self {
+        let edges: Vec<i64> = buckets.iter().map(|r| r.start.0).chain(buckets.iter().last().map(|r| r.end.0)).collect();
+        let width = match edges.as_slice() {
+            [first, second, ..] => second.checked_sub(*first),
+            _ => None,
+        };
+        let uniform = width.filter(|w| *w > 0 && edges.is_sorted_by(|a, b| b.checked_sub(*a) == Some(*w)));
+        Self { uniform: uniform.zip(edges.first().copied()).map(|(w, start)| (start, w)), edges }
+    }
+
+    fn places(&self, times: &[i64], rows: Rows<'_>, out: &mut Vec<u32>) {
+        out.clear();
+        out.resize(rows.len(), NO_GROUP);
+        // Rows of a run are sorted by time or nearly so: the bucket of the last row serves most.
+        let (mut from, mut to, mut place) = (i64::MAX, i64::MIN, NO_GROUP);
+        rows.each(|at, row| {
+            let (Some(time), Some(slot)) = (times.get(row), out.get_mut(at)) else { return };
+            if !(from <= *time && *time < to) {
+                (from, to, place) = self.bucket_of(*time);
+            }
+            *slot = place;
+        });
+    }
+
+    /// The bucket of an instant and its range; an empty range for none.
+    fn bucket_of(&self, at: i64) -> (i64, i64, u32) {
+        let after = match self.uniform {
+            Some((start, width)) if at >= start => match at.checked_sub(start) {
+                Some(past) => usize::try_from(past / width).map_or(usize::MAX, |n| n.saturating_add(1)),
+                None => usize::MAX,
+            },
+            Some(_) => 0,
+            None => self.edges.partition_point(|edge| *edge <= at),
+        };
+        match (after.checked_sub(1).and_then(|i| self.edges.get(i)), self.edges.get(after)) {
+            (Some(from), Some(to)) => (*from, *to, u32::try_from(after - 1).unwrap_or(NO_GROUP)),
+            _ => (i64::MAX, i64::MIN, NO_GROUP),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::time::{BucketUnit, TimeRange, TimestampUs};
+
+    proptest! {
+        #[test]
+        fn the_index_of_buckets_agrees_with_a_search(at in -10_i64..400, hours in 1_i64..50, zone in 0_usize..3) {
+            let zone = TimeZone::get(["UTC", "Europe/Berlin", "Australia/Lord_Howe"][zone]).unwrap();
+            let start = TimestampUs(1_711_000_000_000_000);
+            let window = TimeRange::new(start, TimestampUs(start.0 + hours * 3_600_000_000)).unwrap();
+            for unit in [BucketUnit::Day, BucketUnit::Hour, BucketUnit::Step(900_000_000)] {
+                let buckets = Buckets::cover(window, unit, &zone, 10_000).unwrap();
+                let at = TimestampUs(start.0 + at * 900_000_000);
+                let (_, _, place) = BucketIndex::new(&buckets).bucket_of(at.0);
+                let place = (place != NO_GROUP).then_some(place as usize);
+                prop_assert_eq!(place, buckets.index_of(at));
+            }
+        }
+    }
+}

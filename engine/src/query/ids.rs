@@ -1,0 +1,487 @@
+//! Values as small numbers: keys of groups and text of scans by value, distinct values by code.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::field::{Leaf, Source};
+use super::granule::Granule;
+use super::mask::Rows;
+use super::request::KeyValue;
+use super::snapshot::Snapshot;
+use crate::error::{Error, Result};
+use crate::id::TenantNo;
+use crate::schema::{Bitmap, ColumnVector, IdentityKind, NULL_CODE, Scalar};
+
+/// The id of an absent value.
+pub(crate) const ABSENT: u32 = NULL_CODE;
+/// The id of a value that is present and equal to nothing: a list, an object, a null.
+pub(crate) const OPAQUE: u32 = u32::MAX - 1;
+/// A place of a table that nothing asked for yet.
+const UNSEEN: u32 = u32::MAX - 2;
+
+/// Gives the values of a field ids, equal ids to equal values.
+pub(crate) trait Ids {
+    /// Whether the id of a code is the code.
+    const CODES_ARE_IDS: bool;
+    /// The id of a code of the tenant dictionary.
+    fn of_code(&mut self, snapshot: &Snapshot, tenant: TenantNo, kind: IdentityKind, code: u32) -> Result<u32>;
+    /// The id of text, which may have a code.
+    fn of_text(&mut self, snapshot: &Snapshot, tenant: TenantNo, kind: Option<IdentityKind>, text: &[u8]) -> Result<u32>;
+    /// The id of a number or a truth value.
+    fn of_number(&mut self, number: NumberKey) -> Result<u32>;
+    /// The tables that map codes to ids.
+    fn tables(&mut self) -> &mut Tables;
+}
+
+/// A number by type and bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum NumberKey {
+    Bool(bool),
+    I64(i64),
+    U64(u64),
+    F64(u64),
+}
+
+impl NumberKey {
+    /// A `u64` by value, so that it is the same key as an equal `i64`.
+    fn unsigned(n: u64) -> Self {
+        i64::try_from(n).map_or(Self::U64(n), Self::I64)
+    }
+
+    fn value(self) -> KeyValue {
+        match self {
+            Self::Bool(b) => KeyValue::Bool(b),
+            Self::I64(n) => KeyValue::I64(n),
+            Self::U64(n) => KeyValue::U64(n),
+            Self::F64(bits) => KeyValue::F64(bits),
+        }
+    }
+}
+
+/// Ids by code, filled as codes are seen.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    codes: HashMap<(TenantNo, IdentityKind), Vec<u32>>,
+    dictionaries: HashMap<usize, Dictionary>,
+}
+
+/// Ids of one granule's dictionary.
+#[derive(Debug, Default)]
+struct Dictionary {
+    /// The granule, and the tenant where the ids depend on it.
+    of: (u64, TenantNo),
+    ids: Vec<u32>,
+}
+
+impl Tables {
+    fn memory_bytes(&self) -> usize {
+        self.codes.values().map(|t| t.len() * 4).sum()
+    }
+}
+
+/// Ids by value over all tenants, dense from 0 in the order of first sight.
+#[derive(Debug, Default)]
+pub(crate) struct KeyIds {
+    values: Vec<KeyValue>,
+    texts: HashMap<Arc<str>, u32>,
+    numbers: HashMap<NumberKey, u32>,
+    tenants: HashMap<TenantNo, u32>,
+    text_bytes: usize,
+    tables: Tables,
+}
+
+impl KeyIds {
+    /// The values, by id.
+    pub(crate) fn values(&self) -> &[KeyValue] {
+        &self.values
+    }
+
+    /// Bytes of memory this takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.text_bytes + self.values.len() * 64 + self.tables.memory_bytes()
+    }
+
+    /// The id of a tenant's name.
+    fn of_tenant(&mut self, snapshot: &Snapshot, tenant: TenantNo) -> u32 {
+        if let Some(id) = self.tenants.get(&tenant) {
+            return *id;
+        }
+        let id = match snapshot.tenants.name_of(tenant) {
+            Some(name) => self.text(name.as_str()),
+            None => ABSENT,
+        };
+        self.tenants.insert(tenant, id);
+        id
+    }
+
+    fn text(&mut self, text: &str) -> u32 {
+        if let Some(id) = self.texts.get(text) {
+            return *id;
+        }
+        let shared: Arc<str> = text.into();
+        let id = next_id(self.values.len());
+        self.values.push(KeyValue::Str(Arc::clone(&shared)));
+        self.texts.insert(shared, id);
+        self.text_bytes += text.len();
+        id
+    }
+}
+
+impl Ids for KeyIds {
+    const CODES_ARE_IDS: bool = false;
+
+    fn of_code(&mut self, snapshot: &Snapshot, tenant: TenantNo, kind: IdentityKind, code: u32) -> Result<u32> {
+        match snapshot.codes.identity_of(tenant, kind, code)? {
+            Some(identity) => self.of_text(snapshot, tenant, None, &identity),
+            None => Err(never_given(kind, code)),
+        }
+    }
+
+    fn of_text(&mut self, _: &Snapshot, _: TenantNo, _: Option<IdentityKind>, text: &[u8]) -> Result<u32> {
+        Ok(self.text(&String::from_utf8_lossy(text)))
+    }
+
+    fn of_number(&mut self, number: NumberKey) -> Result<u32> {
+        let next = next_id(self.values.len());
+        Ok(*self.numbers.entry(number).or_insert_with(|| {
+            self.values.push(number.value());
+            next
+        }))
+    }
+
+    fn tables(&mut self) -> &mut Tables {
+        &mut self.tables
+    }
+}
+
+/// Ids of distinct values: an identity's code, for one that has none yet the codes after the last one;
+/// everything else by value.
+#[derive(Debug, Default)]
+pub(crate) struct DistinctIds {
+    plain: KeyIds,
+    provisional: HashMap<(TenantNo, IdentityKind), Provisional>,
+    provisional_bytes: usize,
+    tables: Tables,
+}
+
+/// Codes of identities that only memory holds, good for one question.
+#[derive(Debug, Default)]
+struct Provisional {
+    first: u32,
+    codes: HashMap<Box<[u8]>, u32>,
+}
+
+impl DistinctIds {
+    /// Bytes of memory this takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.plain.memory_bytes() + self.provisional_bytes + self.tables.memory_bytes()
+    }
+}
+
+impl Ids for DistinctIds {
+    const CODES_ARE_IDS: bool = true;
+
+    fn of_code(&mut self, _: &Snapshot, _: TenantNo, _: IdentityKind, code: u32) -> Result<u32> {
+        Ok(code)
+    }
+
+    fn of_text(&mut self, snapshot: &Snapshot, tenant: TenantNo, kind: Option<IdentityKind>, text: &[u8]) -> Result<u32> {
+        let Some(kind) = kind else {
+            return self.plain.of_text(snapshot, tenant, None, text);
+        };
+        if let Some(code) = snapshot.codes.code_of(tenant, kind, text)? {
+            return Ok(code);
+        }
+        let space = match self.provisional.entry((tenant, kind)) {
+            hashbrown::hash_map::Entry::Occupied(known) => known.into_mut(),
+            hashbrown::hash_map::Entry::Vacant(slot) => {
+                let first = snapshot.codes.count(tenant, kind)?;
+                slot.insert(Provisional { first, codes: HashMap::new() })
+            }
+        };
+        if let Some(code) = space.codes.get(text) {
+            return Ok(*code);
+        }
+        let code = next_id(space.first as usize + space.codes.len());
+        space.codes.insert(text.into(), code);
+        self.provisional_bytes += text.len() + 32;
+        Ok(code)
+    }
+
+    fn of_number(&mut self, number: NumberKey) -> Result<u32> {
+        self.plain.of_number(number)
+    }
+
+    fn tables(&mut self) -> &mut Tables {
+        &mut self.tables
+    }
+}
+
+/// Damage: a row holds a code that its tenant's dictionary does not have.
+pub(crate) fn never_given(kind: IdentityKind, code: u32) -> Error {
+    Error::corrupt("tenant dictionary", "dictionary", 0, format!("code {code} of {kind:?} was never given"))
+}
+
+/// Fewer values than a question's budget of memory allows are given ids, so they never reach the end.
+fn next_id(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(UNSEEN).min(UNSEEN)
+}
+
+/// The keys of a field, one for each row: an id of `keys`, [`ABSENT`] for an absent or opaque value.
+///
+/// # Errors
+///
+/// Those of the columns and of the dictionary.
+pub(crate) fn key_ids(
+    keys: &mut KeyIds,
+    source: &Source,
+    granule: &mut Granule<'_>,
+    tenant: TenantNo,
+    rows: Rows<'_>,
+    out: &mut Vec<u32>,
+) -> Result<()> {
+    out.clear();
+    out.resize(rows.len(), ABSENT);
+    match source {
+        Source::Tenant => out.fill(keys.of_tenant(granule.snapshot, tenant)),
+        Source::Leaf(leaf) => leaf_ids(keys, *leaf, granule, tenant, rows, out)?,
+        Source::FirstOf(sources) => {
+            let mut one = Vec::new();
+            for source in sources {
+                match source {
+                    Source::Leaf(leaf) => {
+                        one.clear();
+                        one.resize(rows.len(), ABSENT);
+                        leaf_ids(keys, *leaf, granule, tenant, rows, &mut one)?;
+                    }
+                    Source::Tenant | Source::FirstOf(_) => {
+                        one.clear();
+                        one.resize(rows.len(), keys.of_tenant(granule.snapshot, tenant));
+                    }
+                }
+                fill_absent(out, &one);
+            }
+        }
+    }
+    hide_opaque(out);
+    Ok(())
+}
+
+/// Takes the ids of `more` where there is none yet.
+fn fill_absent(ids: &mut [u32], more: &[u32]) {
+    for (id, new) in ids.iter_mut().zip(more) {
+        if *id == ABSENT {
+            *id = *new;
+        }
+    }
+}
+
+fn hide_opaque(ids: &mut [u32]) {
+    for id in ids {
+        if *id == OPAQUE {
+            *id = ABSENT;
+        }
+    }
+}
+
+/// A space of ids: those of different spaces are different values.
+pub(crate) type Space = Option<IdentityKind>;
+
+/// The distinct ids of a field: for each space the id of each row, [`ABSENT`] where the row's value is
+/// absent or of another space.
+///
+/// # Errors
+///
+/// Those of the columns and of the dictionary.
+pub(crate) fn distinct_ids(
+    ids: &mut DistinctIds,
+    source: &Source,
+    granule: &mut Granule<'_>,
+    tenant: TenantNo,
+    rows: Rows<'_>,
+) -> Result<Vec<(Space, Vec<u32>)>> {
+    let sources = match source {
+        Source::FirstOf(sources) => sources.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    let mut out: Vec<(Space, Vec<u32>)> = Vec::with_capacity(sources.len());
+    for source in sources {
+        let mut own = vec![ABSENT; rows.len()];
+        let space = match source {
+            Source::Leaf(leaf) => {
+                leaf_ids(ids, *leaf, granule, tenant, rows, &mut own)?;
+                granule.fields.leaves().get(*leaf).and_then(Leaf::kind)
+            }
+            Source::Tenant | Source::FirstOf(_) => {
+                own.fill(ids.plain.of_tenant(granule.snapshot, tenant));
+                None
+            }
+        };
+        for (_, earlier) in &out {
+            for (id, taken) in own.iter_mut().zip(earlier) {
+                if *taken != ABSENT {
+                    *id = ABSENT;
+                }
+            }
+        }
+        out.push((space, own));
+    }
+    out.iter_mut().for_each(|(_, ids)| hide_opaque(ids));
+    Ok(out)
+}
+
+fn leaf_ids<I: Ids>(
+    ids: &mut I,
+    leaf: usize,
+    granule: &mut Granule<'_>,
+    tenant: TenantNo,
+    rows: Rows<'_>,
+    out: &mut [u32],
+) -> Result<()> {
+    let vector = granule.load(leaf)?;
+    let Some(def) = granule.fields.leaves().get(leaf) else {
+        return Err(Error::invalid("a field that was not resolved"));
+    };
+    let snapshot = granule.snapshot;
+    let kind = def.kind();
+    let mut put = |at: usize, id: u32| {
+        if let Some(slot) = out.get_mut(at) {
+            *slot = id;
+        }
+    };
+    match &*vector {
+        ColumnVector::Codes(codes) => {
+            let Some(kind) = kind else { return Err(Error::invalid("codes in a column that has none")) };
+            code_ids(ids, snapshot, (tenant, kind), codes, rows, out)
+        }
+        ColumnVector::Dict { codes, .. } => {
+            let mut table = ids.tables().dictionaries.remove(&leaf).unwrap_or_default();
+            // Where text stands for codes the ids are the tenant's, else they serve all of the granule.
+            let of = (granule.token, if kind.is_some() && I::CODES_ARE_IDS { tenant } else { TenantNo(0) });
+            let ColumnVector::Dict { values, .. } = &*vector else { return Ok(()) };
+            if table.of != of || table.ids.len() != values.len() {
+                table.of = of;
+                table.ids.clear();
+                table.ids.resize(values.len(), UNSEEN);
+            }
+            let done = rows.try_each(|at, row| {
+                let code = codes.get(row).copied().unwrap_or(NULL_CODE) as usize;
+                let Some(id) = table.ids.get_mut(code) else { return Ok(()) };
+                if *id == UNSEEN {
+                    *id = match values.get(code) {
+                        Some(text) => ids.of_text(snapshot, tenant, kind, text)?,
+                        None => ABSENT,
+                    };
+                }
+                put(at, *id);
+                Ok(())
+            });
+            ids.tables().dictionaries.insert(leaf, table);
+            done
+        }
+        ColumnVector::Bytes(bytes) if def.is_document() => {
+            rows.each(|at, row| put(at, if bytes.present().get(row) { OPAQUE } else { ABSENT }));
+            Ok(())
+        }
+        ColumnVector::Bytes(bytes) => rows.try_each(|at, row| {
+            if let Some(text) = bytes.get(row) {
+                put(at, ids.of_text(snapshot, tenant, kind, text)?);
+            }
+            Ok(())
+        }),
+        ColumnVector::I64(values, present) => {
+            number_ids(ids, values, present.as_ref(), rows, out, |n| NumberKey::I64(*n))
+        }
+        ColumnVector::U64(values, present) => {
+            number_ids(ids, values, present.as_ref(), rows, out, |n| NumberKey::unsigned(*n))
+        }
+        ColumnVector::F64(values, present) => {
+            number_ids(ids, values, present.as_ref(), rows, out, |n| NumberKey::F64(n.to_bits()))
+        }
+        ColumnVector::Scalars(leaves) => rows.try_each(|at, row| {
+            put(at, match leaves.get(row).and_then(Option::as_ref) {
+                None => ABSENT,
+                Some(Scalar::Other) => OPAQUE,
+                Some(Scalar::Str(text)) => ids.of_text(snapshot, tenant, None, text.as_bytes())?,
+                Some(Scalar::Bool(b)) => ids.of_number(NumberKey::Bool(*b))?,
+                Some(Scalar::I64(n)) => ids.of_number(NumberKey::I64(*n))?,
+                Some(Scalar::U64(n)) => ids.of_number(NumberKey::unsigned(*n))?,
+                Some(Scalar::F64(n)) => ids.of_number(NumberKey::F64(n.to_bits()))?,
+            });
+            Ok(())
+        }),
+    }
+}
+
+fn code_ids<I: Ids>(
+    ids: &mut I,
+    snapshot: &Snapshot,
+    (tenant, kind): (TenantNo, IdentityKind),
+    codes: &[u32],
+    rows: Rows<'_>,
+    out: &mut [u32],
+) -> Result<()> {
+    if I::CODES_ARE_IDS {
+        rows.each(|at, row| {
+            if let (Some(slot), Some(code)) = (out.get_mut(at), codes.get(row)) {
+                *slot = *code;
+            }
+        });
+        return Ok(());
+    }
+    let mut table = ids.tables().codes.remove(&(tenant, kind)).unwrap_or_default();
+    let done = rows.try_each(|at, row| {
+        let code = codes.get(row).copied().unwrap_or(NULL_CODE);
+        if code == NULL_CODE {
+            return Ok(());
+        }
+        let known = table.get(code as usize).copied().unwrap_or(UNSEEN);
+        let id = if known == UNSEEN {
+            // Asked first: a damaged code must not make the table grow to its size.
+            let id = ids.of_code(snapshot, tenant, kind, code)?;
+            if table.len() <= code as usize {
+                table.resize(code as usize + 1, UNSEEN);
+            }
+            if let Some(slot) = table.get_mut(code as usize) {
+                *slot = id;
+            }
+            id
+        } else {
+            known
+        };
+        if let Some(slot) = out.get_mut(at) {
+            *slot = id;
+        }
+        Ok(())
+    });
+    ids.tables().codes.insert((tenant, kind), table);
+    done
+}
+
+fn number_ids<I: Ids, T>(
+    ids: &mut I,
+    values: &[T],
+    present: Option<&Bitmap>,
+    rows: Rows<'_>,
+    out: &mut [u32],
+    key: impl Fn(&T) -> NumberKey,
+) -> Result<()> {
+    // Neighbours are often equal; one comparison saves a hash.
+    let mut last: Option<(NumberKey, u32)> = None;
+    rows.try_each(|at, row| {
+        let Some(value) = values.get(row).filter(|_| present.is_none_or(|p| p.get(row))) else {
+            return Ok(());
+        };
+        let number = key(value);
+        let id = match last {
+            Some((known, id)) if known == number => id,
+            _ => ids.of_number(number)?,
+        };
+        last = Some((number, id));
+        if let Some(slot) = out.get_mut(at) {
+            *slot = id;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,161 @@
+//! Fields as doubles, and sums that do not depend on how rows are cut into parts.
+
+use super::field::Source;
+use super::granule::Granule;
+use super::mask::Rows;
+use crate::error::{Error, Result};
+use crate::schema::{Bitmap, ColumnVector, NULL_CODE, Scalar};
+
+/// A sum with its rounding errors kept beside (Neumaier 1974).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Sum {
+    sum: f64,
+    lost: f64,
+}
+
+impl Sum {
+    /// Adds a number.
+    #[inline]
+    pub(crate) fn add(&mut self, n: f64) {
+        let next = self.sum + n;
+        // What the addition lost, whichever of the two is larger.
+        self.lost += if self.sum.abs() >= n.abs() { (self.sum - next) + n } else { (n - next) + self.sum };
+        self.sum = next;
+    }
+
+    /// The total. Past the range of a double it is what plain addition gives.
+    pub(crate) fn total(self) -> f64 {
+        if self.sum.is_finite() { self.sum + self.lost } else { self.sum }
+    }
+}
+
+/// The numbers of a field, one for each row; NaN for what is absent or no number.
+///
+/// # Errors
+///
+/// Those of the columns.
+pub(crate) fn numbers(source: &Source, granule: &mut Granule<'_>, rows: Rows<'_>, out: &mut Vec<f64>) -> Result<()> {
+    out.clear();
+    out.resize(rows.len(), f64::NAN);
+    match source {
+        Source::Tenant => Ok(()),
+        Source::Leaf(leaf) => {
+            let vector = granule.load(*leaf)?;
+            leaf_numbers(&vector, rows, out);
+            Ok(())
+        }
+        Source::FirstOf(sources) => {
+            let mut taken = vec![false; rows.len()];
+            let mut one = Vec::new();
+            for source in sources {
+                let Source::Leaf(leaf) = source else {
+                    // A name is present in every row, and no number.
+                    return Ok(());
+                };
+                let vector = granule.load(*leaf)?;
+                one.clear();
+                one.resize(rows.len(), f64::NAN);
+                leaf_numbers(&vector, rows, &mut one);
+                rows.each(|at, row| {
+                    if let (Some(taken), Some(slot), Some(new)) = (taken.get_mut(at), out.get_mut(at), one.get(at))
+                        && !*taken
+                        && is_present(&vector, row)
+                    {
+                        *taken = true;
+                        *slot = *new;
+                    }
+                });
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Whether a row has a value.
+pub(crate) fn is_present(vector: &ColumnVector, row: usize) -> bool {
+    match vector {
+        ColumnVector::I64(_, present) | ColumnVector::U64(_, present) | ColumnVector::F64(_, present) => {
+            present.as_ref().is_none_or(|p| p.get(row))
+        }
+        ColumnVector::Codes(codes) | ColumnVector::Dict { codes, .. } => codes.get(row).is_some_and(|c| *c != NULL_CODE),
+        ColumnVector::Bytes(bytes) => bytes.present().get(row),
+        ColumnVector::Scalars(leaves) => leaves.get(row).is_some_and(Option::is_some),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "aggregates are doubles")]
+fn leaf_numbers(vector: &ColumnVector, rows: Rows<'_>, out: &mut [f64]) {
+    match vector {
+        ColumnVector::I64(values, present) => copy(values, present.as_ref(), rows, out, |n| n as f64),
+        ColumnVector::U64(values, present) => copy(values, present.as_ref(), rows, out, |n| n as f64),
+        ColumnVector::F64(values, present) => copy(values, present.as_ref(), rows, out, |n| n),
+        ColumnVector::Codes(_) | ColumnVector::Dict { .. } | ColumnVector::Bytes(_) => {}
+        ColumnVector::Scalars(leaves) => rows.each(|at, row| {
+            let number = match leaves.get(row).and_then(Option::as_ref) {
+                Some(Scalar::I64(n)) => *n as f64,
+                Some(Scalar::U64(n)) => *n as f64,
+                Some(Scalar::F64(n)) => *n,
+                Some(Scalar::Bool(_) | Scalar::Str(_) | Scalar::Other) | None => return,
+            };
+            if let Some(slot) = out.get_mut(at) {
+                *slot = number;
+            }
+        }),
+    }
+}
+
+fn copy<T: Copy>(values: &[T], present: Option<&Bitmap>, rows: Rows<'_>, out: &mut [f64], number: impl Fn(T) -> f64) {
+    match (present, rows) {
+        (None, Rows::Range(from, to)) => {
+            for (slot, value) in out.iter_mut().zip(values.get(from..to).unwrap_or(&[])) {
+                *slot = number(*value);
+            }
+        }
+        (present, rows) => rows.each(|at, row| {
+            if present.is_none_or(|p| p.get(row))
+                && let (Some(slot), Some(value)) = (out.get_mut(at), values.get(row))
+            {
+                *slot = number(*value);
+            }
+        }),
+    }
+}
+
+/// Instants and unsigned numbers of a column of the stream, for orders and ties.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] when the part gives another type.
+pub(crate) fn as_i64(vector: &ColumnVector) -> Result<&[i64]> {
+    match vector {
+        ColumnVector::I64(values, _) => Ok(values),
+        _ => Err(Error::invalid("a part whose instants are of another type")),
+    }
+}
+
+/// As [`as_i64`], for unsigned numbers.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] when the part gives another type.
+pub(crate) fn as_u64(vector: &ColumnVector) -> Result<&[u64]> {
+    match vector {
+        ColumnVector::U64(values, _) => Ok(values),
+        _ => Err(Error::invalid("a part whose unsigned numbers are of another type")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_keeps_what_plain_addition_loses() {
+        let mut sum = Sum::default();
+        [1.0, 1e100, 1.0, -1e100].into_iter().for_each(|n| sum.add(n));
+        assert_eq!(sum.total(), 2.0);
+        let mut infinite = Sum::default();
+        [f64::INFINITY, 1.0].into_iter().for_each(|n| infinite.add(n));
+        assert_eq!(infinite.total(), f64::INFINITY);
+    }
+}

@@ -1,0 +1,120 @@
+//! Which rows of which granules a question must look at; pure, from runs and zone maps of time alone.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::request::Scope;
+use super::snapshot::Snapshot;
+use crate::id::{Stream, TenantNo};
+use crate::part::{Part, Run, ZoneMap};
+use crate::schema::stream::TIME;
+use crate::time::{TimeRange, TimestampUs};
+
+/// Rows of one run inside one granule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Slice {
+    /// Whose rows.
+    pub(crate) tenant: TenantNo,
+    /// The rows, as indexes into the granule.
+    pub(crate) rows: Range<usize>,
+    /// No row is earlier.
+    pub(crate) min_time: TimestampUs,
+    /// No row is later.
+    pub(crate) max_time: TimestampUs,
+}
+
+/// The slices of one granule, which is decoded once for all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Task {
+    /// The part, as an index into the snapshot's.
+    pub(crate) part: usize,
+    /// The granule.
+    pub(crate) granule: usize,
+    /// The slices, by row.
+    pub(crate) slices: Vec<Slice>,
+}
+
+impl Task {
+    /// No row of any slice is later.
+    pub(crate) fn max_time(&self) -> TimestampUs {
+        self.slices.iter().map(|s| s.max_time).max().unwrap_or(TimestampUs(i64::MIN))
+    }
+
+    /// No row of any slice is earlier.
+    pub(crate) fn min_time(&self) -> TimestampUs {
+        self.slices.iter().map(|s| s.min_time).min().unwrap_or(TimestampUs(i64::MAX))
+    }
+}
+
+/// The tenants of a scope by number, ascending; `None` is every tenant. One that never wrote has none.
+pub(crate) fn tenants(snapshot: &Snapshot, scope: &Scope) -> Option<Vec<TenantNo>> {
+    let mut numbers: Vec<TenantNo> = match scope {
+        Scope::All => return None,
+        Scope::One(tenant) => snapshot.tenants.number_of(tenant).into_iter().collect(),
+        Scope::Several(tenants) => tenants.iter().filter_map(|t| snapshot.tenants.number_of(t)).collect(),
+    };
+    numbers.sort_unstable();
+    numbers.dedup();
+    Some(numbers)
+}
+
+/// The granules that may hold rows of a scope in a window, in the order of the parts.
+pub(crate) fn plan(snapshot: &Snapshot, scope: &Scope, stream: Stream, window: TimeRange) -> Vec<Task> {
+    let tenants = tenants(snapshot, scope);
+    let mut tasks = Vec::new();
+    for (index, part) in snapshot.parts.iter().enumerate() {
+        let from = tasks.len();
+        let mut add = |runs: &[Run]| {
+            for run in runs.iter().filter(|r| window.overlaps(r.min_time, r.max_time)) {
+                add_run(&mut tasks, index, part, stream, window, run);
+            }
+        };
+        match &tenants {
+            None => add(part.runs(stream)),
+            Some(numbers) => numbers.iter().for_each(|n| add(part.runs_of(stream, *n))),
+        }
+        join(&mut tasks, from);
+    }
+    tasks
+}
+
+/// Cuts a run into granules and drops those whose zone map of time is outside of the window.
+fn add_run(tasks: &mut Vec<Task>, part_index: usize, part: &Arc<dyn Part>, stream: Stream, window: TimeRange, run: &Run) {
+    let width = part.granule_rows().max(1) as u64;
+    let mut row = run.rows.start;
+    while row < run.rows.end {
+        let granule = row / width;
+        let end = run.rows.end.min((granule + 1) * width);
+        let base = granule * width;
+        let (min_time, max_time) = match part.zone_map(stream, TIME.id, index(granule)) {
+            Some(ZoneMap::I64 { min, max }) => (run.min_time.max(TimestampUs(min)), run.max_time.min(TimestampUs(max))),
+            _ => (run.min_time, run.max_time),
+        };
+        if window.overlaps(min_time, max_time) {
+            let rows = index(row - base)..index(end - base);
+            let slice = Slice { tenant: run.tenant, rows, min_time, max_time };
+            tasks.push(Task { part: part_index, granule: index(granule), slices: vec![slice] });
+        }
+        row = end;
+    }
+}
+
+/// Joins the tasks of one part from `from` on that are of the same granule.
+fn join(tasks: &mut Vec<Task>, from: usize) {
+    let mut added = tasks.split_off(from);
+    added.sort_by_key(|t| t.granule);
+    for task in added {
+        match tasks.last_mut() {
+            Some(last) if last.part == task.part && last.granule == task.granule => last.slices.extend(task.slices),
+            _ => tasks.push(task),
+        }
+    }
+    if let Some(tail) = tasks.get_mut(from..) {
+        tail.iter_mut().for_each(|t| t.slices.sort_by_key(|s| s.rows.start));
+    }
+}
+
+/// A row count as an index; a part of more rows than memory can address cannot be open.
+fn index(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,79 @@
+//! What every question does alike: counts what it looks at, and skips damage when it may.
+
+use super::mask::{Mask, Rows};
+use super::plan::Slice;
+use super::request::{Cost, Damage};
+use super::snapshot::Snapshot;
+use crate::error::{Error, Result};
+use crate::id::Stream;
+use crate::time::{TimeRange, TimestampUs};
+
+/// Cost and damage of one question.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    stream: Stream,
+    window: TimeRange,
+    allow_partial: bool,
+    bytes_before: u64,
+    rows: u64,
+    damaged: Vec<TimeRange>,
+}
+
+impl Tally {
+    /// Nothing looked at yet.
+    pub(crate) fn new(snapshot: &Snapshot, stream: Stream, window: TimeRange, allow_partial: bool) -> Self {
+        let bytes_before = bytes_read(snapshot);
+        Self { stream, window, allow_partial, bytes_before, rows: 0, damaged: Vec::new() }
+    }
+
+    /// Counts the rows of a slice that was looked at.
+    pub(crate) fn looked_at(&mut self, slice: &Slice) {
+        self.rows += slice.rows.len() as u64;
+    }
+
+    /// The result of reading a slice; `None` when it could not be read and the question goes on without.
+    ///
+    /// # Errors
+    ///
+    /// Every other error.
+    pub(crate) fn or_skip<T>(&mut self, result: Result<T>, slice: &Slice) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(Error::Corrupt { .. } | Error::Io { .. }) if self.allow_partial => {
+                let end = TimestampUs(slice.max_time.0.saturating_add(1)).min(self.window.end);
+                self.damaged.push(TimeRange { start: slice.min_time.max(self.window.start), end });
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What it cost, and what could not be read: ranges in order, joined where they touch.
+    pub(crate) fn finish(mut self, snapshot: &Snapshot) -> (Cost, Vec<Damage>) {
+        let bytes_read = bytes_read(snapshot).saturating_sub(self.bytes_before);
+        self.damaged.sort_unstable_by_key(|r| (r.start, r.end));
+        let mut joined: Vec<TimeRange> = Vec::new();
+        for range in self.damaged {
+            match joined.last_mut() {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ => joined.push(range),
+            }
+        }
+        let stream = self.stream;
+        let damaged = joined.into_iter().map(|range| Damage { stream, range }).collect();
+        (Cost { rows_scanned: self.rows, cells_read: 0, bytes_read }, damaged)
+    }
+}
+
+fn bytes_read(snapshot: &Snapshot) -> u64 {
+    snapshot.parts.iter().map(|p| p.bytes_read()).sum()
+}
+
+/// The rows of a slice that a mask selects; `list` is where they are written down when they have holes.
+pub(crate) fn selected<'a>(mask: &Mask, slice: &Slice, list: &'a mut Vec<u32>) -> Rows<'a> {
+    if mask.count() == mask.len() {
+        return Rows::Range(slice.rows.start, slice.rows.end);
+    }
+    mask.rows_into(slice.rows.start, list);
+    Rows::List(list)
+}
