@@ -5,6 +5,7 @@
 
 pub mod append;
 pub mod clock;
+pub mod codec;
 pub mod codes;
 pub mod config;
 pub mod disk;
@@ -16,6 +17,7 @@ pub mod part;
 pub mod query;
 pub mod rollup;
 pub mod schema;
+pub mod segment;
 pub mod time;
 
 pub use config::Config;

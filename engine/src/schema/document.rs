@@ -5,27 +5,42 @@
 //!
 //! # Layout
 //!
-//! | tag | value   | content                                                                   |
-//! |----:|---------|---------------------------------------------------------------------------|
-//! |   0 | null    | none                                                                      |
-//! |   1 | false   | none                                                                      |
-//! |   2 | true    | none                                                                      |
-//! |   3 | integer | zigzag varint of an i64                                                   |
-//! |   4 | integer | varint of a u64 above `i64::MAX`                                          |
-//! |   5 | double  | 8 bytes, little-endian; never a number that fits 3 or 4 exactly, see below |
-//! |   6 | text    | varint of its bytes, UTF-8                                                |
-//! |   7 | array   | varint of its values, the values                                          |
-//! |   8 | object  | varint of its members, each: varint of key bytes, key, value              |
+//! | tag | value   | content                                                      |
+//! |----:|---------|--------------------------------------------------------------|
+//! |   0 | null    | none                                                         |
+//! |   1 | false   | none                                                         |
+//! |   2 | true    | none                                                         |
+//! |   3 | integer | zigzag varint of an i64                                      |
+//! |   4 | integer | varint of a u64 above `i64::MAX`                             |
+//! |   5 | double  | 8 bytes, little-endian                                       |
+//! |   6 | text    | varint of its bytes, UTF-8                                   |
+//! |   7 | array   | varint of its values, the values                             |
+//! |   8 | object  | varint of its members, each: varint of key bytes, key, value |
+//!
+//! Varints have their shortest form, and keys ascend strictly: other bytes are refused.
 //!
 //! JSON keeps `1` and `1.0` apart only in writing; here `1.0` stays a double (tag 5), so that what a
 //! client sent as a double comes back as one.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
+pub(crate) use crate::codec::put_varint;
+use crate::codec::{Cursor, Decoded, Malformed};
 use crate::error::{Error, Result};
 
 /// Deepest nesting that is decoded; deeper bytes are refused.
 pub const DOCUMENT_DEPTH_MAX: usize = 32;
+
+pub(super) const TAG_NULL: u8 = 0;
+pub(super) const TAG_FALSE: u8 = 1;
+pub(super) const TAG_TRUE: u8 = 2;
+pub(super) const TAG_I64: u8 = 3;
+pub(super) const TAG_U64: u8 = 4;
+pub(super) const TAG_F64: u8 = 5;
+pub(super) const TAG_TEXT: u8 = 6;
+pub(super) const TAG_ARRAY: u8 = 7;
+pub(super) const TAG_OBJECT: u8 = 8;
 
 /// A value inside a document, decoded.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,11 +103,9 @@ impl Document {
     ///
     /// [`Error::Invalid`] when the bytes are not a canonical document.
     pub fn decode(bytes: &[u8]) -> Result<Value> {
-        let mut reader = Reader { bytes, at: 0 };
-        let value = reader.value(0)?;
-        if reader.at != bytes.len() {
-            return Err(Error::invalid("a document with bytes after its end"));
-        }
+        let mut reader = Reader::new(bytes);
+        let value = reader.value(0).map_err(invalid)?;
+        reader.cursor.end().map_err(invalid)?;
         Ok(value)
     }
 
@@ -102,8 +115,7 @@ impl Document {
     ///
     /// [`Error::Invalid`] when the bytes are not a document.
     pub fn get(bytes: &[u8], path: &[String]) -> Result<Option<Scalar>> {
-        let mut reader = Reader { bytes, at: 0 };
-        reader.find(path, 0)
+        Reader::new(bytes).find(path, 0).map_err(invalid)
     }
 }
 
@@ -173,41 +185,22 @@ impl DocumentBuilder {
     }
 }
 
-/// Writes a varint: seven bits a byte, the lowest first.
-pub(crate) fn put_varint(mut n: u64, out: &mut Vec<u8>) {
-    while n >= 0x80 {
-        out.push((n & 0x7f) as u8 | 0x80);
-        n >>= 7;
-    }
-    out.push(n as u8);
-}
-
 fn encode_value(value: &Value, out: &mut Vec<u8>) {
     match value {
-        Value::Null => out.push(0),
-        Value::Bool(b) => out.push(if *b { 2 } else { 1 }),
-        Value::I64(n) => {
-            out.push(3);
-            put_varint((n.wrapping_shl(1) ^ (n >> 63)).cast_unsigned(), out);
-        }
+        Value::Null => out.push(TAG_NULL),
+        Value::Bool(b) => put_bool(*b, out),
+        Value::I64(n) => put_i64(*n, out),
         Value::U64(n) => match i64::try_from(*n) {
-            Ok(small) => encode_value(&Value::I64(small), out),
+            Ok(small) => put_i64(small, out),
             Err(_) => {
-                out.push(4);
+                out.push(TAG_U64);
                 put_varint(*n, out);
             }
         },
-        Value::F64(n) => {
-            out.push(5);
-            out.extend_from_slice(&n.to_bits().to_le_bytes());
-        }
-        Value::Str(s) => {
-            out.push(6);
-            put_varint(s.len() as u64, out);
-            out.extend_from_slice(s.as_bytes());
-        }
+        Value::F64(n) => put_f64(*n, out),
+        Value::Str(s) => put_text(s, out),
         Value::Array(items) => {
-            out.push(7);
+            out.push(TAG_ARRAY);
             put_varint(items.len() as u64, out);
             for item in items {
                 encode_value(item, out);
@@ -215,6 +208,36 @@ fn encode_value(value: &Value, out: &mut Vec<u8>) {
         }
         Value::Object(members) => encode_object(members, out),
     }
+}
+
+pub(super) fn put_bool(value: bool, out: &mut Vec<u8>) {
+    out.push(if value { TAG_TRUE } else { TAG_FALSE });
+}
+
+pub(super) fn put_i64(value: i64, out: &mut Vec<u8>) {
+    out.push(TAG_I64);
+    put_varint((value.wrapping_shl(1) ^ (value >> 63)).cast_unsigned(), out);
+}
+
+pub(super) fn put_f64(value: f64, out: &mut Vec<u8>) {
+    out.push(TAG_F64);
+    out.extend_from_slice(&value.to_bits().to_le_bytes());
+}
+
+pub(super) fn put_text(value: &str, out: &mut Vec<u8>) {
+    out.push(TAG_TEXT);
+    put_key(value, out);
+}
+
+/// Writes the head of an object of `members` members; each follows as a key and a value, keys ascending.
+pub(super) fn put_object(members: usize, out: &mut Vec<u8>) {
+    out.push(TAG_OBJECT);
+    put_varint(members as u64, out);
+}
+
+pub(super) fn put_key(key: &str, out: &mut Vec<u8>) {
+    put_varint(key.len() as u64, out);
+    out.extend_from_slice(key.as_bytes());
 }
 
 fn encode_object(members: &[(String, Value)], out: &mut Vec<u8>) {
@@ -228,138 +251,140 @@ fn encode_object(members: &[(String, Value)], out: &mut Vec<u8>) {
             _ => unique.push(member),
         }
     }
-    out.push(8);
-    put_varint(unique.len() as u64, out);
+    put_object(unique.len(), out);
     for (key, value) in unique {
-        put_varint(key.len() as u64, out);
-        out.extend_from_slice(key.as_bytes());
+        put_key(key, out);
         encode_value(value, out);
     }
 }
 
-/// Reads values; every length is checked against what is left.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+/// Reads canonical values; every length is checked against what is left.
+pub(super) struct Reader<'a> {
+    pub(super) cursor: Cursor<'a>,
 }
 
 impl<'a> Reader<'a> {
-    fn byte(&mut self) -> Result<u8> {
-        let b = *self.bytes.get(self.at).ok_or_else(short)?;
-        self.at += 1;
-        Ok(b)
-    }
-
-    fn take(&mut self, len: usize) -> Result<&'a [u8]> {
-        let end = self.at.checked_add(len).ok_or_else(short)?;
-        let out = self.bytes.get(self.at..end).ok_or_else(short)?;
-        self.at = end;
-        Ok(out)
-    }
-
-    fn varint(&mut self) -> Result<u64> {
-        let mut n = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let b = self.byte()?;
-            let bits = u64::from(b & 0x7f);
-            if shift == 63 && bits > 1 {
-                return Err(Error::invalid("a varint above 64 bits"));
-            }
-            n |= bits << shift;
-            if b & 0x80 == 0 {
-                return Ok(n);
-            }
-        }
-        Err(Error::invalid("a varint without end"))
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Self { cursor: Cursor::new(bytes) }
     }
 
     /// A count of things that take at least a byte each.
-    fn count(&mut self) -> Result<usize> {
-        let n = usize::try_from(self.varint()?).map_err(|_| short())?;
-        if n > self.bytes.len() - self.at {
-            return Err(short());
-        }
-        Ok(n)
+    pub(super) fn count(&mut self) -> Decoded<usize> {
+        let left = self.cursor.rest().len();
+        self.cursor.len(left)
     }
 
-    fn text(&mut self) -> Result<&'a str> {
+    pub(super) fn text(&mut self) -> Decoded<&'a str> {
         let len = self.count()?;
-        std::str::from_utf8(self.take(len)?).map_err(|_| Error::invalid("text in a document that is not UTF-8"))
+        std::str::from_utf8(self.cursor.take(len)?).map_err(|_| Malformed("text that is not UTF-8"))
     }
 
-    fn value(&mut self, depth: usize) -> Result<Value> {
-        if depth > DOCUMENT_DEPTH_MAX {
-            return Err(Error::invalid("a document nested too deep"));
-        }
-        match self.byte()? {
-            7 => {
+    fn value(&mut self, depth: usize) -> Decoded<Value> {
+        check_depth(depth)?;
+        match self.cursor.u8()? {
+            TAG_ARRAY => {
                 let n = self.count()?;
-                (0..n).map(|_| self.value(depth + 1)).collect::<Result<_>>().map(Value::Array)
+                (0..n).map(|_| self.value(depth + 1)).collect::<Decoded<_>>().map(Value::Array)
             }
-            8 => {
+            TAG_OBJECT => {
                 let n = self.count()?;
                 let mut members: Vec<(String, Value)> = Vec::with_capacity(n.min(256));
                 for _ in 0..n {
                     let key = self.text()?;
-                    if members.last().is_some_and(|(last, _)| last.as_str() >= key) {
-                        return Err(Error::invalid("keys of a document out of order"));
-                    }
+                    check_order(members.last().map(|(last, _)| last.as_str()), key)?;
                     members.push((key.to_owned(), self.value(depth + 1)?));
                 }
                 Ok(Value::Object(members))
             }
-            tag => self.leaf(tag),
+            tag => Ok(match self.leaf(tag)? {
+                None => Value::Null,
+                Some(Scalar::Bool(b)) => Value::Bool(b),
+                Some(Scalar::I64(n)) => Value::I64(n),
+                Some(Scalar::U64(n)) => Value::U64(n),
+                Some(Scalar::F64(n)) => Value::F64(n),
+                Some(Scalar::Str(s)) => Value::Str(s.as_ref().to_owned()),
+                Some(Scalar::Other) => return Err(Malformed("an unknown tag")),
+            }),
         }
     }
 
-    fn leaf(&mut self, tag: u8) -> Result<Value> {
-        Ok(match tag {
-            0 => Value::Null,
-            1 => Value::Bool(false),
-            2 => Value::Bool(true),
-            3 => {
-                let n = self.varint()?;
-                Value::I64((n >> 1).cast_signed() ^ -(n & 1).cast_signed())
+    /// The leaf behind a tag that is no list and no object; `None` is null.
+    pub(super) fn leaf(&mut self, tag: u8) -> Decoded<Option<Scalar>> {
+        Ok(Some(match tag {
+            TAG_NULL => return Ok(None),
+            TAG_FALSE => Scalar::Bool(false),
+            TAG_TRUE => Scalar::Bool(true),
+            TAG_I64 => {
+                let n = self.cursor.varint()?;
+                Scalar::I64((n >> 1).cast_signed() ^ -(n & 1).cast_signed())
             }
-            4 => Value::U64(self.varint()?),
-            5 => {
-                let mut bits = [0; 8];
-                bits.copy_from_slice(self.take(8)?);
-                Value::F64(f64::from_bits(u64::from_le_bytes(bits)))
-            }
-            6 => Value::Str(self.text()?.to_owned()),
-            _ => return Err(Error::invalid("an unknown tag in a document")),
-        })
+            TAG_U64 => match self.cursor.varint()? {
+                n if i64::try_from(n).is_ok() => {
+                    return Err(Malformed("a small number with the tag of a large one"));
+                }
+                n => Scalar::U64(n),
+            },
+            TAG_F64 => Scalar::F64(f64::from_bits(self.cursor.u64()?)),
+            TAG_TEXT => Scalar::Str(self.text()?.into()),
+            _ => return Err(Malformed("an unknown tag")),
+        }))
     }
 
-    fn find(&mut self, path: &[String], depth: usize) -> Result<Option<Scalar>> {
-        if depth > DOCUMENT_DEPTH_MAX {
-            return Err(Error::invalid("a document nested too deep"));
+    /// Passes over a value.
+    pub(super) fn skip(&mut self, depth: usize) -> Decoded<()> {
+        check_depth(depth)?;
+        match self.cursor.u8()? {
+            TAG_ARRAY => (0..self.count()?).try_for_each(|_| self.skip(depth + 1)),
+            TAG_OBJECT => {
+                let mut last = None;
+                for _ in 0..self.count()? {
+                    let key = self.text()?;
+                    check_order(last.replace(key), key)?;
+                    self.skip(depth + 1)?;
+                }
+                Ok(())
+            }
+            TAG_TEXT => self.text().map(|_| ()),
+            tag => self.leaf(tag).map(|_| ()),
         }
+    }
+
+    fn find(&mut self, path: &[String], depth: usize) -> Decoded<Option<Scalar>> {
+        check_depth(depth)?;
+        let tag = self.cursor.u8()?;
         let Some((key, rest)) = path.split_first() else {
-            return Ok(Some(match self.value(depth)? {
-                Value::Bool(b) => Scalar::Bool(b),
-                Value::I64(n) => Scalar::I64(n),
-                Value::U64(n) => Scalar::U64(n),
-                Value::F64(n) => Scalar::F64(n),
-                Value::Str(s) => Scalar::Str(s.into()),
-                Value::Null | Value::Array(_) | Value::Object(_) => Scalar::Other,
-            }));
+            return match tag {
+                TAG_ARRAY | TAG_OBJECT => Ok(Some(Scalar::Other)),
+                _ => Ok(Some(self.leaf(tag)?.unwrap_or(Scalar::Other))),
+            };
         };
-        if self.byte()? != 8 {
+        if tag != TAG_OBJECT {
             return Ok(None);
         }
         for _ in 0..self.count()? {
-            let found = self.text()? == key;
-            if found {
-                return self.find(rest, depth + 1);
+            let member = self.text()?;
+            // Keys ascend, so a greater one means that there is no such member.
+            match member.cmp(key) {
+                Ordering::Less => self.skip(depth + 1)?,
+                Ordering::Equal => return self.find(rest, depth + 1),
+                Ordering::Greater => return Ok(None),
             }
-            self.value(depth + 1)?;
         }
         Ok(None)
     }
 }
 
-fn short() -> Error {
-    Error::invalid("a document that ends too early")
+pub(super) const fn check_depth(depth: usize) -> Decoded<()> {
+    if depth > DOCUMENT_DEPTH_MAX { Err(Malformed("nested too deep")) } else { Ok(()) }
 }
+
+pub(super) fn check_order(last: Option<&str>, key: &str) -> Decoded<()> {
+    if last.is_some_and(|last| last >= key) { Err(Malformed("keys out of order")) } else { Ok(()) }
+}
+
+fn invalid(reason: Malformed) -> Error {
+    Error::invalid(format!("a document that is damaged: {reason}"))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

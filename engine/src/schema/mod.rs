@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod column;
 pub mod document;
+pub(crate) mod leaves;
 pub mod stream;
 pub mod vector;
 

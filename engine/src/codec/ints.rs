@@ -1,0 +1,300 @@
+//! Whole numbers and codes.
+//!
+//! # Layout
+//!
+//! | tag | encoding           | body                                                                    |
+//! |----:|--------------------|-------------------------------------------------------------------------|
+//! |   0 | constant           | varint of the value                                                     |
+//! |   1 | run length         | varint of the number of runs, frame of their values, frame of lengths   |
+//! |   2 | frame of reference | frame of the values                                                     |
+//! |   3 | delta              | varint of the first value, frame of the zigzag differences of the rest  |
+//! |   4 | pco                | a standalone pco file of u64                                            |
+//!
+//! A frame is a varint of the least value, a byte of the width in bits, and the differences to the
+//! least value, bit-packed. Bit 7 of the tag: the body is a compressed [section](super::section).
+//! An empty column is a constant.
+
+use pco::ChunkConfig;
+use pco::standalone::{simple_compress, simple_decompress_into};
+
+use super::bitpack::{pack, packed_bytes, unpack, width_of};
+use super::cursor::{Cursor, Decoded, Malformed};
+use super::section::put_section;
+use super::varint::put_varint;
+use crate::schema::NULL_CODE;
+
+const CONSTANT: u8 = 0;
+const RUN_LENGTH: u8 = 1;
+const FRAME: u8 = 2;
+const DELTA: u8 = 3;
+const PCO: u8 = 4;
+const COMPRESSED: u8 = 0x80;
+
+/// The level of pco for fresh data; higher ones gain under 1 % on what was measured.
+const PCO_LEVEL: usize = 4;
+
+/// The number whose order among unsigned numbers is that of `value` among signed ones.
+pub const fn to_ordered(value: i64) -> u64 {
+    value.cast_unsigned() ^ (1 << 63)
+}
+
+/// The inverse of [`to_ordered`].
+pub const fn from_ordered(value: u64) -> i64 {
+    (value ^ (1 << 63)).cast_signed()
+}
+
+const fn zigzag(value: i64) -> u64 {
+    (value.wrapping_shl(1) ^ (value >> 63)).cast_unsigned()
+}
+
+const fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
+}
+
+/// What one pass over the values tells about the cost of each encoding.
+struct Shape {
+    min: u64,
+    max: u64,
+    runs: usize,
+    run_max: usize,
+    delta_min: u64,
+    delta_max: u64,
+}
+
+impl Shape {
+    fn of(values: &[u64]) -> Self {
+        let first = values.first().copied().unwrap_or(0);
+        let mut shape =
+            Self { min: first, max: first, runs: 1, run_max: 0, delta_min: u64::MAX, delta_max: 0 };
+        let mut previous = first;
+        let mut run = 0;
+        for (index, &value) in values.iter().enumerate() {
+            if index > 0 {
+                let delta = zigzag(value.wrapping_sub(previous).cast_signed());
+                shape.delta_min = shape.delta_min.min(delta);
+                shape.delta_max = shape.delta_max.max(delta);
+            }
+            if value == previous {
+                run += 1;
+            } else {
+                shape.runs += 1;
+                shape.run_max = shape.run_max.max(run);
+                run = 1;
+            }
+            shape.min = shape.min.min(value);
+            shape.max = shape.max.max(value);
+            previous = value;
+        }
+        shape.run_max = shape.run_max.max(run);
+        shape
+    }
+
+    fn frame_bytes(&self, rows: usize) -> usize {
+        packed_bytes(rows, width_of(self.max - self.min))
+    }
+
+    fn delta_bytes(&self, rows: usize) -> usize {
+        packed_bytes(rows, width_of(self.delta_max.saturating_sub(self.delta_min)))
+    }
+
+    fn run_bytes(&self) -> usize {
+        let bits = width_of(self.max - self.min) + width_of(self.run_max as u64);
+        packed_bytes(self.runs, bits)
+    }
+}
+
+/// Encodes numbers; signed ones go through [`to_ordered`].
+///
+/// The costs of constant, runs, frame and delta are known after one pass; `pco` is tried when the best
+/// of them still takes more than two bits a value, and taken when it is a quarter shorter, because it
+/// decodes several times slower.
+pub fn encode_ints(values: &[u64], out: &mut Vec<u8>) {
+    let shape = Shape::of(values);
+    if shape.runs == 1 {
+        out.push(CONSTANT);
+        put_varint(shape.min, out);
+        return;
+    }
+    let rows = values.len();
+    let (frame, delta, runs) = (shape.frame_bytes(rows), shape.delta_bytes(rows), shape.run_bytes());
+    let cheap = frame.min(delta).min(runs);
+    if cheap > rows / 4
+        && let Ok(packed) = simple_compress(values, &ChunkConfig::default().with_compression_level(PCO_LEVEL))
+        && packed.len() < cheap / 4 * 3
+    {
+        out.push(PCO);
+        out.extend_from_slice(&packed);
+        return;
+    }
+    let mut body = Vec::with_capacity(cheap + 32);
+    // Of equal costs the one that decodes faster.
+    let tag = if frame == cheap {
+        put_frame(values, &mut body);
+        FRAME
+    } else if runs == cheap {
+        put_runs(values, &mut body);
+        RUN_LENGTH
+    } else {
+        put_delta(values, &mut body);
+        DELTA
+    };
+    put_tagged(tag, &body, out);
+}
+
+/// Writes the tag and the body, the body compressed when that pays.
+pub(super) fn put_tagged(tag: u8, body: &[u8], out: &mut Vec<u8>) {
+    let mut section = Vec::with_capacity(body.len() + 8);
+    put_section(body, &mut section);
+    if section.len() < body.len() {
+        out.push(tag | COMPRESSED);
+        out.extend_from_slice(&section);
+    } else {
+        out.push(tag);
+        out.extend_from_slice(body);
+    }
+}
+
+fn put_frame(values: &[u64], out: &mut Vec<u8>) {
+    let min = values.iter().copied().min().unwrap_or(0);
+    let max = values.iter().copied().max().unwrap_or(0);
+    let width = width_of(max - min);
+    put_varint(min, out);
+    out.push(u8::try_from(width).unwrap_or(64));
+    pack(values.iter().map(|v| v - min), width, out);
+}
+
+fn put_runs(values: &[u64], out: &mut Vec<u8>) {
+    let mut heads = Vec::new();
+    let mut lens = Vec::new();
+    for run in values.chunk_by(|a, b| a == b) {
+        heads.extend(run.first());
+        lens.push(run.len() as u64);
+    }
+    put_varint(heads.len() as u64, out);
+    put_frame(&heads, out);
+    put_frame(&lens, out);
+}
+
+fn put_delta(values: &[u64], out: &mut Vec<u8>) {
+    put_varint(values.first().copied().unwrap_or(0), out);
+    let deltas: Vec<u64> = values
+        .iter()
+        .zip(values.iter().skip(1))
+        .map(|(a, b)| zigzag(b.wrapping_sub(*a).cast_signed()))
+        .collect();
+    put_frame(&deltas, out);
+}
+
+/// Decodes what [`encode_ints`] wrote of `rows` numbers.
+///
+/// # Errors
+///
+/// [`Malformed`] when `bytes` are anything else.
+pub fn decode_ints(bytes: &[u8], rows: usize) -> Decoded<Vec<u64>> {
+    let mut cursor = Cursor::new(bytes);
+    let tag = cursor.u8()?;
+    if tag & COMPRESSED == 0 {
+        return decode_body(tag, cursor.rest(), rows);
+    }
+    let body = cursor.section()?;
+    cursor.end()?;
+    decode_body(tag & !COMPRESSED, &body, rows)
+}
+
+fn decode_body(tag: u8, body: &[u8], rows: usize) -> Decoded<Vec<u64>> {
+    let mut cursor = Cursor::new(body);
+    let values = match tag {
+        CONSTANT => vec![cursor.varint()?; rows],
+        RUN_LENGTH => take_runs(&mut cursor, rows)?,
+        FRAME => take_frame(&mut cursor, rows)?,
+        DELTA => take_delta(&mut cursor, rows)?,
+        PCO => {
+            let mut values = vec![0_u64; rows];
+            take_pco(cursor.rest(), &mut values)?;
+            return Ok(values);
+        }
+        _ => return Err(Malformed("an unknown encoding of numbers")),
+    };
+    cursor.end()?;
+    Ok(values)
+}
+
+fn take_frame(cursor: &mut Cursor<'_>, count: usize) -> Decoded<Vec<u64>> {
+    let min = cursor.varint()?;
+    let width = u32::from(cursor.u8()?);
+    if width > 64 {
+        return Err(Malformed("an unknown bit width"));
+    }
+    let packed = cursor.take(packed_bytes(count, width))?;
+    let mut values = vec![0; count];
+    unpack(packed, width, &mut values)?;
+    if min != 0 {
+        for value in &mut values {
+            *value = value.wrapping_add(min);
+        }
+    }
+    Ok(values)
+}
+
+fn take_runs(cursor: &mut Cursor<'_>, rows: usize) -> Decoded<Vec<u64>> {
+    let runs = cursor.len(rows)?;
+    let heads = take_frame(cursor, runs)?;
+    let lens = take_frame(cursor, runs)?;
+    let mut values = Vec::with_capacity(rows);
+    for (head, len) in heads.into_iter().zip(lens) {
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        if len > rows - values.len() {
+            return Err(Malformed("runs that are longer than the column"));
+        }
+        values.resize(values.len() + len, head);
+    }
+    if values.len() != rows {
+        return Err(Malformed("runs that are shorter than the column"));
+    }
+    Ok(values)
+}
+
+fn take_delta(cursor: &mut Cursor<'_>, rows: usize) -> Decoded<Vec<u64>> {
+    let first = cursor.varint()?;
+    let deltas = take_frame(cursor, rows.checked_sub(1).ok_or(Malformed("differences of no rows"))?)?;
+    let mut values = Vec::with_capacity(rows);
+    let mut value = first;
+    values.push(value);
+    for delta in deltas {
+        value = value.wrapping_add(unzigzag(delta).cast_unsigned());
+        values.push(value);
+    }
+    Ok(values)
+}
+
+/// Fills `values` from a standalone pco file that holds exactly as many.
+pub(super) fn take_pco<T: pco::data_types::Number>(bytes: &[u8], values: &mut [T]) -> Decoded<()> {
+    let progress =
+        simple_decompress_into(bytes, values).map_err(|_| Malformed("a pco file that cannot be decoded"))?;
+    if progress.n_processed != values.len() || !progress.finished {
+        return Err(Malformed("a pco file of the wrong length"));
+    }
+    Ok(())
+}
+
+/// Encodes codes; [`NULL_CODE`] is absent.
+pub fn encode_codes(codes: &[u32], out: &mut Vec<u8>) {
+    // Absent becomes 0, next to the small codes, where it costs no width.
+    let shifted: Vec<u64> = codes.iter().map(|c| u64::from(c.wrapping_add(1))).collect();
+    encode_ints(&shifted, out);
+}
+
+/// Decodes what [`encode_codes`] wrote of `rows` codes.
+///
+/// # Errors
+///
+/// [`Malformed`] when `bytes` are anything else.
+pub fn decode_codes(bytes: &[u8], rows: usize) -> Decoded<Vec<u32>> {
+    let shifted = decode_ints(bytes, rows)?;
+    let mut codes = Vec::with_capacity(rows);
+    for code in shifted {
+        let code = u32::try_from(code).map_err(|_| Malformed("a code above 32 bits"))?;
+        codes.push(if code == 0 { NULL_CODE } else { code - 1 });
+    }
+    Ok(codes)
+}

@@ -1,0 +1,24 @@
+//! Column encodings: values <-> bytes, pure, behind one pair of functions for each kind of value.
+//!
+//! The first byte of an encoding is its tag, so that more can be added and readers need not know how
+//! one was chosen. Decoders take the number of rows from their caller, who knows it from a verified
+//! index: nothing is allocated because the bytes ask for it, beyond [`SECTION_BYTES_MAX`].
+
+mod bitpack;
+mod cursor;
+mod floats;
+mod ints;
+mod section;
+mod strings;
+#[cfg(test)]
+mod tests;
+mod varint;
+
+pub use cursor::{Cursor, Decoded, Malformed};
+pub use floats::{decode_floats, encode_floats};
+pub use ints::{decode_codes, decode_ints, encode_codes, encode_ints, from_ordered, to_ordered};
+pub use section::SECTION_BYTES_MAX;
+pub use strings::{Strings, decode_strings, encode_strings};
+pub use varint::put_varint;
+
+pub(crate) use section::put_section;
