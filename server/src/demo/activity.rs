@@ -114,7 +114,7 @@ fn user_session<'a>(
         session_id: session_id(prng),
         app_id: app.id.clone(),
         ip: user.ip.clone(),
-        user_agent: user.user_agent,
+        user_agent: user.client,
         data: Vec::new(),
     };
     let length = count(prng.lognormal(11.0, 0.6), 70);
@@ -154,7 +154,7 @@ fn visit<'a>(step: &Step<'a>, at: TimestampUs, prng: &mut Prng) -> Option<Sessio
         session_id: session_id(prng),
         app_id: app.id.clone(),
         ip,
-        user_agent: browser.user_agent,
+        user_agent: browser.client,
         data: Vec::new(),
     };
     let mut events = Vec::new();

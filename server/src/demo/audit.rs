@@ -150,7 +150,7 @@ fn by_user(action: &'static str, user: &User, at: TimestampUs, prng: &mut Prng) 
     AuditRow {
         user: Some((user.id.clone(), user.name.clone())),
         ip: Some(user.ip.clone()),
-        user_agent: Some(user.user_agent),
+        user_agent: Some(user.client),
         object: Some(("user", user.id.clone(), user.name.clone())),
         ..record(action, at, prng)
     }

@@ -5,7 +5,7 @@ use insights_engine::id::TenantId;
 use insights_engine::time::{DAY_US, TimestampUs};
 
 use super::prng::Prng;
-use super::story::Story;
+use super::story::{DEPLOY_ORGANIZATION, Story};
 
 /// Most days of a demo.
 pub(crate) const DAYS_MAX: u32 = 400;
@@ -15,7 +15,7 @@ pub(crate) const USERS: usize = 300;
 
 /// A whole platform and its time.
 #[derive(Debug, Clone)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// What all randomness comes from.
     pub(crate) seed: u64,
     /// The first instant.
@@ -67,8 +67,8 @@ pub(crate) struct User {
     pub(crate) name: String,
     /// Where they sit.
     pub(crate) ip: String,
-    /// What they browse with.
-    pub(crate) user_agent: &'static str,
+    /// What they browse with, as `User-Agent` says it.
+    pub(crate) client: &'static str,
     /// The name of the browser, as events say it.
     pub(crate) browser: &'static str,
     /// Sessions of a working day, on average.
@@ -186,6 +186,11 @@ const BROWSERS: [(u32, (&str, &str)); 5] = [
 ];
 
 impl Plan {
+    /// The organization that the examples are about, and that their key belongs to.
+    pub fn shown_organization(&self) -> Option<&TenantId> {
+        self.organizations.get(DEPLOY_ORGANIZATION).map(|organization| &organization.tenant)
+    }
+
     /// The platform of `seed` in the `days` times 24 hours before `end`.
     ///
     /// # Errors
@@ -227,13 +232,13 @@ fn organization(sketch: &Sketch, prng: &mut Prng) -> Result<Organization> {
 fn user(sketch: &Sketch, number: usize, prng: &mut Prng) -> User {
     let first = prng.pick(&FIRST_NAMES).copied().unwrap_or_default();
     let last = prng.pick(&LAST_NAMES).copied().unwrap_or_default();
-    let (browser, user_agent) = prng.weighted(&BROWSERS).copied().unwrap_or_default();
+    let (browser, client) = prng.weighted(&BROWSERS).copied().unwrap_or_default();
     let app_numbers: Vec<usize> = (0..sketch.apps.len()).collect();
     User {
         id: format!("{}.{}.{number}", first.to_lowercase(), last.to_lowercase()),
         name: format!("{first} {last}"),
         ip: format!("{}{}", sketch.network, 10 + number % 240),
-        user_agent,
+        client,
         browser,
         // A few people live in the product, many look in once in a while.
         sessions: prng.lognormal(1.6, 0.6).min(6.0),

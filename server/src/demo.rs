@@ -1,1 +1,0 @@
-//! Fills an empty data directory with a believable platform, and serves it.
