@@ -19,6 +19,7 @@ pub mod rollup;
 pub mod schema;
 pub mod segment;
 pub mod time;
+pub mod wal;
 
 pub use config::Config;
 pub use engine::Engine;
