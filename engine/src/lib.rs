@@ -1,23 +1,33 @@
 //! Insights' engine: an append-only, columnar store of events, audit records and metric points.
 //!
 //! Synchronous, without HTTP, JSON or an async runtime. The rooms, from the bottom up:
-//! [`error`], [`id`], [`time`], [`clock`], [`entropy`] < [`disk`], [`schema`].
+//! [`error`], [`id`], [`time`], [`clock`], [`entropy`] < [`disk`], [`schema`] < [`wal`], [`segment`],
+//! [`manifest`], [`catalog`], [`dictionary`], [`dedup`] < [`sequencer`], [`query`] < [`engine`].
 
 pub mod append;
+pub mod catalog;
 pub mod clock;
 pub mod codec;
 pub mod codes;
 pub mod config;
+pub mod dedup;
+pub mod dictionary;
 pub mod disk;
 pub mod engine;
 pub mod entropy;
 pub mod error;
+mod file_header;
+mod frame_log;
 pub mod id;
+pub mod manifest;
 pub mod part;
 pub mod query;
+mod record;
 pub mod rollup;
 pub mod schema;
 pub mod segment;
+pub mod sequencer;
+mod sorted_file;
 pub mod time;
 pub mod wal;
 

@@ -1,0 +1,64 @@
+//! The catalog's log: frames of records, each with the LSN up to which the log is complete.
+//!
+//! # Layout
+//!
+//! A [`crate::frame_log`] of magic `INSCATA\0`; each frame holds one [`Group`] as a `record`.
+//!
+//! # Invariants
+//!
+//! * Records are put in the order of the frames; a later one replaces an earlier one of its kind and key.
+//! * `applied` never goes back. A group that is split over frames carries the old LSN in all but the last.
+
+use serde::{Deserialize, Serialize};
+
+use crate::append::CatalogPut;
+use crate::error::Result;
+use crate::file_header::FileType;
+use crate::frame_log::FrameLog;
+use crate::id::Lsn;
+use crate::record;
+
+/// The newest format of the catalog's log that is read, and the one that is written.
+pub const CATALOG_VERSION: u32 = 0;
+/// Bytes of records in one frame, about.
+const GROUP_BYTES: u64 = 4 << 20;
+
+pub(super) const LOG: FileType = FileType { magic: *b"INSCATA\0", version: CATALOG_VERSION, what: "catalog" };
+
+/// Records that were written together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// The records of all WAL frames up to this one are in the log.
+    pub applied: Lsn,
+    /// The records.
+    pub puts: Vec<CatalogPut>,
+}
+
+/// Writes records in frames of bounded size; `applied` counts once the last one is durable.
+pub(super) fn append(
+    log: &mut FrameLog,
+    before: Lsn,
+    applied: Lsn,
+    mut puts: impl Iterator<Item = CatalogPut>,
+) -> Result<()> {
+    loop {
+        let mut group = Group { applied: before, puts: Vec::new() };
+        let mut bytes = 0;
+        let mut last = true;
+        for put in puts.by_ref() {
+            bytes += super::state::log_bytes(&put.key, put.value.as_deref());
+            group.puts.push(put);
+            if bytes >= GROUP_BYTES {
+                last = false;
+                break;
+            }
+        }
+        if last {
+            group.applied = applied;
+        }
+        log.append(&record::encode(&group)?)?;
+        if last {
+            return Ok(());
+        }
+    }
+}

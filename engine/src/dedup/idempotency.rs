@@ -1,0 +1,150 @@
+//! Answers to requests that clients named, so that a request that is sent again is answered alike.
+//!
+//! # Layout of an idempotency file
+//!
+//! A sorted file ([`crate::sorted_file`]) of magic `INSIDEM\0` with a filter. An entry's tenant and tag are
+//! 0, its key is the [`IdempotencyKey`] as a record, its value and extra are the offset and the length of
+//! the blob that holds the [`StoredAnswer`] as a record.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+
+use super::hours::{HourFiles, NewEntry, hour_of};
+use crate::append::{AppendedBatch, IdempotencyKey, Rejection};
+use crate::disk::Disk;
+use crate::error::Result;
+use crate::file_header::FileType;
+use crate::id::{FileId, Lsn, TenantNo};
+use crate::manifest::{FileChange, FileKind, Version};
+use crate::record;
+use crate::sorted_file::{BlockPlace, Entry, SortedReader, SortedWriter};
+use crate::time::TimestampUs;
+
+/// The newest format of an idempotency file that is read, and the one that is written.
+pub const IDEMPOTENCY_VERSION: u32 = 0;
+
+const TYPE: FileType =
+    FileType { magic: *b"INSIDEM\0", version: IDEMPOTENCY_VERSION, what: "idempotency file" };
+
+/// What is kept of a named request: enough to see that it is the same, and to answer it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredAnswer {
+    /// SHA-256 of the body.
+    pub body_hash: [u8; 32],
+    /// The frame that holds what it brought.
+    pub lsn: Lsn,
+    /// When it was received.
+    pub received: TimestampUs,
+    /// What was kept of each batch.
+    pub batches: Vec<AppendedBatch>,
+    /// The records that were not accepted.
+    pub rejected: Vec<Rejection>,
+}
+
+impl StoredAnswer {
+    /// Bytes of memory this takes, about.
+    fn memory_bytes(&self) -> usize {
+        let batches =
+            self.batches.iter().map(|b| 96 + b.tenant.len() + b.duplicates.len() * 16 + b.leaves.len() * 32);
+        let rejected = self.rejected.iter().map(|r| 80 + r.code.len() + r.pointer.len() + r.detail.len());
+        128 + batches.sum::<usize>() + rejected.sum::<usize>()
+    }
+}
+
+/// Requests of the window. Those whose frames are not flushed are in memory, the others in files.
+#[derive(Debug)]
+pub struct IdempotencyIndex {
+    files: HourFiles,
+    memory: RwLock<HashMap<IdempotencyKey, Arc<StoredAnswer>>>,
+}
+
+impl IdempotencyIndex {
+    /// Opens the idempotency files of a version; a replay of the WAL then inserts what came after it.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Corrupt`], [`crate::Error::NewerFormat`], [`crate::Error::Io`].
+    pub fn open(disk: Arc<dyn Disk>, version: &Version) -> Result<Self> {
+        let files = HourFiles::open(disk, FileKind::Idempotency, TYPE, carry_blob, version)?;
+        Ok(Self { files, memory: RwLock::default() })
+    }
+
+    /// The answer that a request got, if it came within the window.
+    ///
+    /// # Errors
+    ///
+    /// Damage and I/O of a file that may have it.
+    pub fn get(&self, key: &IdempotencyKey) -> Result<Option<Arc<StoredAnswer>>> {
+        if let Some(answer) = self.memory.read().get(key) {
+            return Ok(Some(Arc::clone(answer)));
+        }
+        let Some((file, offset, len)) = self.files.get(TenantNo(0), 0, &record::encode(key)?)? else {
+            return Ok(None);
+        };
+        let place = place_of(&file.reader, offset, len)?;
+        let bytes = file.reader.read_blob(place)?;
+        let answer = record::decode(&bytes).map_err(|e| file.reader.as_damage(offset, e))?;
+        Ok(Some(Arc::new(answer)))
+    }
+
+    /// Remembers the answer to a request.
+    pub fn insert(&self, key: IdempotencyKey, answer: StoredAnswer) {
+        self.memory.write().insert(key, Arc::new(answer));
+    }
+
+    /// Forgets a request whose frame could not be kept.
+    pub fn remove(&self, key: &IdempotencyKey) {
+        self.memory.write().remove(key);
+    }
+
+    /// Bytes of memory that answers take which are in no file yet.
+    pub fn memory_bytes(&self) -> usize {
+        let memory = self.memory.read();
+        let key_bytes =
+            |k: &IdempotencyKey| 96 + k.tenant.len() + k.principal.len() + k.route.len() + k.key.len();
+        memory.iter().map(|(key, answer)| key_bytes(key) + answer.memory_bytes()).sum()
+    }
+
+    /// Writes the answers of all frames up to `upto` into files of their hours, and lets go of files of
+    /// hours before `oldest`. Nothing changes for readers until [`Self::publish`].
+    ///
+    /// # Errors
+    ///
+    /// Damage of a file that is merged, and I/O; the answers stay in memory.
+    pub fn write(&self, upto: Lsn, oldest: TimestampUs, allocate: &dyn Fn() -> FileId) -> Result<FileChange> {
+        let mut new: BTreeMap<i64, Vec<NewEntry>> = BTreeMap::new();
+        for (key, answer) in self.memory.read().iter().filter(|(_, answer)| answer.lsn <= upto) {
+            let blob = Some(record::encode(&**answer)?);
+            let entry = NewEntry { tenant: TenantNo(0), tag: 0, key: record::encode(key)?, value: 0, blob };
+            new.entry(hour_of(answer.received)).or_default().push(entry);
+        }
+        self.files.write(new, hour_of(oldest), allocate)
+    }
+
+    /// Answers from the files of `version`, which has the change of [`Self::write`], and frees the memory
+    /// of what is in them.
+    ///
+    /// # Errors
+    ///
+    /// Damage and I/O of a new file; the answers stay in memory.
+    pub fn publish(&self, version: &Version, upto: Lsn) -> Result<()> {
+        self.files.publish(version)?;
+        self.memory.write().retain(|_, answer| answer.lsn > upto);
+        Ok(())
+    }
+}
+
+fn place_of(reader: &SortedReader, offset: u64, len: i64) -> Result<BlockPlace> {
+    let len = u32::try_from(len).map_err(|_| reader.corrupt(offset, "an answer of an impossible length"))?;
+    Ok(BlockPlace { offset, len })
+}
+
+fn carry_blob(reader: &SortedReader, entry: &Entry<'_>, writer: &mut SortedWriter) -> Result<(u64, i64)> {
+    let blob = reader.read_blob(place_of(reader, entry.value, entry.extra)?)?;
+    let place = writer.push_blob(&blob)?;
+    Ok((place.offset, i64::from(place.len)))
+}

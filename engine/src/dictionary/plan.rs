@@ -1,0 +1,59 @@
+//! Which dictionary files are merged: a pure choice.
+
+use std::ops::Range;
+
+/// Most dictionary files that a store has after a flush, but for those that are too large to be merged
+/// with what came after them.
+pub const DICTIONARY_FILES_MAX: usize = 8;
+/// A file is merged with the newer ones when it is at most this many times as large as they are together.
+const GROWTH: u64 = 2;
+
+/// The files to merge into one, out of the bytes of all, the oldest first; `None` when there are few.
+///
+/// Takes from the newest on as long as the next one is not much larger than what is taken already, so
+/// an entry is written again only when its file has grown threefold: a logarithmic number of times.
+pub fn plan(bytes: &[u64]) -> Option<Range<usize>> {
+    if bytes.len() <= DICTIONARY_FILES_MAX {
+        return None;
+    }
+    let mut start = bytes.len().checked_sub(2)?;
+    let mut sum: u64 = bytes.get(start..)?.iter().sum();
+    while let Some(next) = start.checked_sub(1).and_then(|n| bytes.get(n)) {
+        if *next > sum.saturating_mul(GROWTH) {
+            break;
+        }
+        sum = sum.saturating_add(*next);
+        start -= 1;
+    }
+    Some(start..bytes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_files_are_merged_and_a_large_old_one_is_left() {
+        assert_eq!(plan(&[10; 8]), None);
+        assert_eq!(plan(&[10; 9]), Some(0..9));
+        assert_eq!(plan(&[1000, 10, 10, 10, 10, 10, 10, 10, 10]), Some(1..9));
+        assert_eq!(plan(&[6561, 2187, 729, 243, 81, 27, 9, 3, 1]), Some(7..9));
+    }
+
+    #[test]
+    fn a_thousand_flushes_write_each_entry_a_few_times() {
+        let mut files: Vec<u64> = Vec::new();
+        let mut written = 0;
+        for _ in 0..1000 {
+            files.push(1);
+            written += 1;
+            if let Some(range) = plan(&files) {
+                let merged: u64 = files.drain(range).sum();
+                written += merged;
+                files.push(merged);
+            }
+            assert!(files.len() <= DICTIONARY_FILES_MAX + 1);
+        }
+        assert!(written < 8 * 1000, "{written} entries were written");
+    }
+}

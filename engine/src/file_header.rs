@@ -1,0 +1,84 @@
+//! The first bytes of the files that hold control records: what they are, and that they are not swapped.
+//!
+//! # Layout (32 bytes, little-endian, the same in every version)
+//!
+//! | offset | size | type | field     | meaning                                         |
+//! |-------:|-----:|------|-----------|-------------------------------------------------|
+//! |      0 |    8 | u8   | `magic`   | what kind of file it is                         |
+//! |      8 |    4 | u32  | `version` | format of what follows                          |
+//! |     12 |    4 | u32  | zero      |                                                 |
+//! |     16 |    8 | u64  | `file_id` | the file's number, so that a swapped file shows |
+//! |     24 |    4 | u32  | zero      |                                                 |
+//! |     28 |    4 | u32  | `crc`     | CRC-32 of bytes 0..28                           |
+
+use std::path::Path;
+
+use crate::disk::DiskFile;
+use crate::error::{Error, Result};
+use crate::id::FileId;
+
+/// Bytes of the header.
+pub(crate) const HEADER_BYTES: u64 = 32;
+
+const _: () = assert!(8 + 4 + 4 + 8 + 4 + 4 == HEADER_BYTES);
+
+/// What a file is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FileType {
+    /// The first bytes of the file.
+    pub(crate) magic: [u8; 8],
+    /// The newest format that is read, and the one that is written.
+    pub(crate) version: u32,
+    /// The file's name in errors.
+    pub(crate) what: &'static str,
+}
+
+/// The header of a file.
+pub(crate) fn encode(ty: FileType, id: FileId) -> [u8; 32] {
+    let mut out = [0; 32];
+    out[..8].copy_from_slice(&ty.magic);
+    out[8..12].copy_from_slice(&ty.version.to_le_bytes());
+    out[16..24].copy_from_slice(&id.0.to_le_bytes());
+    let crc = crc32fast::hash(&out[..28]);
+    out[28..].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+/// The number of the file that has this header.
+///
+/// # Errors
+///
+/// [`Error::Corrupt`], or [`Error::NewerFormat`] when the header is whole and says so.
+pub(crate) fn decode(ty: FileType, path: &Path, header: &[u8; 32]) -> Result<FileId> {
+    let corrupt = |reason: &str| Error::corrupt(ty.what, path, 0, reason);
+    let [.., c0, c1, c2, c3] = *header;
+    if crc32fast::hash(&header[..28]) != u32::from_le_bytes([c0, c1, c2, c3]) {
+        return Err(corrupt("a file header whose checksum is wrong"));
+    }
+    if header[..8] != ty.magic {
+        return Err(corrupt("a file of another kind"));
+    }
+    let found = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
+    if found > ty.version {
+        return Err(Error::NewerFormat { path: path.to_owned(), found, supported: ty.version });
+    }
+    let [.., i0, i1, i2, i3, i4, i5, i6, i7, _, _, _, _, _, _, _, _] = *header;
+    Ok(FileId(u64::from_le_bytes([i0, i1, i2, i3, i4, i5, i6, i7])))
+}
+
+/// Reads the header of an open file and checks that it is the file `id`.
+///
+/// # Errors
+///
+/// As [`decode`], and [`Error::Io`].
+pub(crate) fn check(ty: FileType, path: &Path, id: FileId, file: &dyn DiskFile) -> Result<()> {
+    if file.bytes()? < HEADER_BYTES {
+        return Err(Error::corrupt(ty.what, path, 0, "a file header that ends too early"));
+    }
+    let mut header = [0; 32];
+    file.read_at(0, &mut header)?;
+    if decode(ty, path, &header)? != id {
+        return Err(Error::corrupt(ty.what, path, 0, "a file with the number of another one"));
+    }
+    Ok(())
+}

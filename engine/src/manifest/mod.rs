@@ -1,0 +1,12 @@
+//! Which files are live: a log of edits whose sum is the [`Version`].
+
+pub mod edit;
+pub mod file;
+pub mod log;
+
+pub use edit::{Edit, Version};
+pub use file::{FileChange, FileKind, FileMeta, StreamMeta};
+pub use log::Manifest;
+
+#[cfg(test)]
+mod tests;

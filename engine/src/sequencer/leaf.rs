@@ -1,0 +1,240 @@
+//! The leaf of an audit record: a hash that proves the record, and still stands when its personal
+//! fields were erased.
+//!
+//! leaf = SHA-256(0x00, version, envelope, commitment): the 0x00 is the leaf prefix of RFC 6962. The
+//! envelope is what always stays readable. The commitment hides everything else under a key of the
+//! record, HMAC-SHA256(subject's key, [`RECORD_KEY`], seq): once the subject's key is gone, nobody can
+//! guess a short field (an address, a name) from the leaf.
+//!
+//! Strings go in as they came, never as codes; documents are canonical already ([`crate::schema::document`]),
+//! so a record that is read back from a segment gives the same leaf.
+//!
+//! # Layout of the envelope (version 0, little-endian)
+//!
+//! | size   | type | field         | meaning                                     |
+//! |-------:|------|---------------|---------------------------------------------|
+//! |      8 | u64  | `seq`         | place in the tenant's stream                |
+//! |      8 | i64  | `timestamp`   | when it happened, in microseconds           |
+//! |      8 | i64  | `received_at` | when it was received, in microseconds       |
+//! |      8 | u64  | `severity`    |                                             |
+//! |      8 | u64  | `outcome`     |                                             |
+//! |      8 | u64  | `key_id`      | the key of the personal fields              |
+//! | 1 or 9 + n | text | `action_type` | see below                               |
+//! | 1 or 9 + n | text | `object_type` |                                         |
+//!
+//! Text is one byte 0 when absent, else one byte 1, its length as u64, and its n bytes.
+//!
+//! # Layout of what is committed to
+//!
+//! For each other column but `lsn` (which is the store's, not the record's), in the order of their
+//! numbers: the number as u16, then the value as text.
+
+use hmac::Mac;
+use sha2::{Digest, Sha256};
+
+use super::mac::keyed;
+use super::tree::Hash;
+use crate::error::{Error, Result};
+use crate::id::Stream;
+use crate::schema::stream::{ACTION_TYPE, KEY_ID, LSN, OBJECT_TYPE, OUTCOME, RECEIVED, SEQ, SEVERITY, TIME};
+use crate::schema::{Batch, Column, ColumnDef, Schema};
+
+/// The version of envelope and commitment.
+pub const LEAF_VERSION: u8 = 0;
+/// Separates this use of a subject's key from others.
+pub const RECORD_KEY: &[u8] = b"insights audit commitment";
+
+/// The columns that are not committed to: the envelope, and the store's own.
+const ENVELOPE: [ColumnDef; 9] =
+    [TIME, RECEIVED, LSN, SEQ, KEY_ID, ACTION_TYPE, OBJECT_TYPE, SEVERITY, OUTCOME];
+
+/// The leaf of one row of an audit batch, whose `seq`, `received_at` and `key_id` are set.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] for another stream, or a row that is not there.
+pub fn leaf(batch: &Batch, row: usize, subject_key: &[u8; 32]) -> Result<Hash> {
+    let commitment = commitment(batch, row, subject_key)?;
+    leaf_of_commitment(batch, row, &commitment)
+}
+
+/// The leaf of a row whose committed fields are erased, from the commitment that was kept.
+///
+/// # Errors
+///
+/// As [`leaf`].
+pub fn leaf_of_commitment(batch: &Batch, row: usize, commitment: &Hash) -> Result<Hash> {
+    check(batch, row)?;
+    let mut envelope = Vec::with_capacity(128);
+    for def in [&SEQ, &TIME, &RECEIVED, &SEVERITY, &OUTCOME, &KEY_ID] {
+        envelope.extend_from_slice(&number(batch, def, row).to_le_bytes());
+    }
+    for def in [&ACTION_TYPE, &OBJECT_TYPE] {
+        put_text(text(batch, def, row), &mut envelope);
+    }
+    let mut hash = Sha256::new();
+    hash.update([0, LEAF_VERSION]);
+    hash.update(&envelope);
+    hash.update(commitment);
+    Ok(hash.finalize().into())
+}
+
+/// What hides all fields that are not in the envelope.
+///
+/// # Errors
+///
+/// As [`leaf`].
+pub fn commitment(batch: &Batch, row: usize, subject_key: &[u8; 32]) -> Result<Hash> {
+    check(batch, row)?;
+    let mut fields = Vec::with_capacity(512);
+    for def in Schema::of(Stream::Audit).columns {
+        if ENVELOPE.iter().all(|e| e.id != def.id) {
+            fields.extend_from_slice(&def.id.0.to_le_bytes());
+            put_text(text(batch, def, row), &mut fields);
+        }
+    }
+    let mut key = keyed(subject_key);
+    key.update(RECORD_KEY);
+    key.update(&number(batch, &SEQ, row).to_le_bytes());
+    let record_key: Hash = key.finalize().into_bytes().into();
+    let mut mac = keyed(&record_key);
+    mac.update(&fields);
+    Ok(mac.finalize().into_bytes().into())
+}
+
+fn check(batch: &Batch, row: usize) -> Result<()> {
+    if batch.stream() != Stream::Audit {
+        return Err(Error::invalid(format!("rows of the stream {} have no leaves", batch.stream())));
+    }
+    if row >= batch.rows() {
+        return Err(Error::invalid(format!("row {row} of a batch of {}", batch.rows())));
+    }
+    Ok(())
+}
+
+/// A number or an instant; an instant as the two's complement of its microseconds.
+fn number(batch: &Batch, def: &ColumnDef, row: usize) -> u64 {
+    match batch.column(def) {
+        Some(Column::U64(v)) => v.get(row).copied().unwrap_or(0),
+        Some(Column::I64(v)) => v.get(row).map_or(0, |n| n.cast_unsigned()),
+        Some(Column::F64(_) | Column::Bytes(_)) | None => 0,
+    }
+}
+
+fn text<'b>(batch: &'b Batch, def: &ColumnDef, row: usize) -> Option<&'b [u8]> {
+    batch.column(def)?.as_bytes()?.get(row)
+}
+
+fn put_text(value: Option<&[u8]>, out: &mut Vec<u8>) {
+    match value {
+        None => out.push(0),
+        Some(bytes) => {
+            out.push(1);
+            out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+            out.extend_from_slice(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::id::TenantId;
+    use crate::schema::{BatchBuilder, ColumnType, Document, Value};
+
+    const KEY: [u8; 32] = [9; 32];
+
+    /// A record with every field set, or with the one named column different.
+    fn record(other: Option<&ColumnDef>) -> Batch {
+        let mut rows = BatchBuilder::new(TenantId::new("acme").unwrap(), Stream::Audit);
+        for def in Schema::of(Stream::Audit).columns {
+            let changed = other.is_some_and(|o| o.id == def.id);
+            let n = u64::from(def.id.0) + u64::from(changed) * 1000;
+            match def.ty {
+                ColumnType::Time => rows.i64(def, n.cast_signed()),
+                ColumnType::U64 => rows.u64(def, n),
+                ColumnType::F64 => rows.f64(def, 0.0),
+                ColumnType::Document => {
+                    let value = Value::Object(vec![("n".to_owned(), Value::U64(n))]);
+                    rows.bytes(def, Some(Document::encode(&value).as_bytes()))
+                }
+                ColumnType::Str | ColumnType::Code(_) => rows.str(def, Some(&format!("value {n}"))),
+            };
+        }
+        rows.finish_row();
+        rows.build()
+    }
+
+    fn hex(hash: Hash) -> String {
+        hash.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    #[test]
+    fn a_leaf_is_the_one_that_was_given_before() {
+        assert_eq!(hex(leaf(&record(None), 0, &KEY).unwrap()), GOLDEN_FULL);
+        let mut empty = BatchBuilder::new(TenantId::new("acme").unwrap(), Stream::Audit);
+        empty.finish_row();
+        assert_eq!(hex(leaf(&empty.build(), 0, &KEY).unwrap()), GOLDEN_EMPTY);
+    }
+
+    const GOLDEN_FULL: &str = "7ddc54247a94a678ddfa1e8383b137e20d0cd0095197e78b71ba99ec005801b2";
+    const GOLDEN_EMPTY: &str = "65b2e9aa668efeabcbdcbd5e31f33d644d8eec33e9e134fa49a4c184dd12d575";
+
+    #[test]
+    fn every_field_but_the_lsn_counts() {
+        let whole = leaf(&record(None), 0, &KEY).unwrap();
+        let mut leaves = HashSet::from([whole]);
+        for def in Schema::of(Stream::Audit).columns {
+            let changed = leaf(&record(Some(def)), 0, &KEY).unwrap();
+            if def.id == LSN.id {
+                assert_eq!(changed, whole);
+            } else {
+                assert!(leaves.insert(changed), "{} does not count", def.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_commitment_alone_keeps_the_leaf_of_an_erased_record() {
+        let full = record(None);
+        let kept = commitment(&full, 0, &KEY).unwrap();
+        let mut erased = BatchBuilder::new(TenantId::new("acme").unwrap(), Stream::Audit);
+        for def in [&TIME, &RECEIVED] {
+            erased.i64(def, i64::from(def.id.0));
+        }
+        for def in [&SEQ, &SEVERITY, &OUTCOME, &KEY_ID] {
+            erased.u64(def, u64::from(def.id.0));
+        }
+        for def in [&ACTION_TYPE, &OBJECT_TYPE] {
+            erased.str(def, Some(&format!("value {}", def.id.0)));
+        }
+        erased.finish_row();
+        let erased = erased.build();
+        assert_eq!(leaf_of_commitment(&erased, 0, &kept).unwrap(), leaf(&full, 0, &KEY).unwrap());
+        assert_ne!(leaf(&erased, 0, &KEY).unwrap(), leaf(&full, 0, &KEY).unwrap());
+    }
+
+    #[test]
+    fn another_key_gives_another_leaf() {
+        assert_ne!(leaf(&record(None), 0, &KEY).unwrap(), leaf(&record(None), 0, &[8; 32]).unwrap());
+    }
+
+    #[test]
+    fn an_absent_field_is_not_an_empty_one() {
+        let mut rows = BatchBuilder::new(TenantId::new("acme").unwrap(), Stream::Audit);
+        rows.finish_row();
+        rows.str(&crate::schema::stream::DESCRIPTION, Some(""));
+        rows.finish_row();
+        let rows = rows.build();
+        assert_ne!(leaf(&rows, 0, &KEY).unwrap(), leaf(&rows, 1, &KEY).unwrap());
+    }
+
+    #[test]
+    fn other_streams_have_no_leaves() {
+        let batch = BatchBuilder::new(TenantId::new("acme").unwrap(), Stream::Events).build();
+        assert!(leaf(&batch, 0, &KEY).is_err());
+        assert!(leaf(&record(None), 1, &KEY).is_err());
+    }
+}

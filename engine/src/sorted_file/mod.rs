@@ -1,0 +1,20 @@
+//! Immutable files of sorted keys with two numbers each: what dictionary, id and idempotency files are.
+
+mod block;
+mod bytes;
+mod cache;
+mod filter;
+mod merge;
+mod reader;
+mod writer;
+
+pub(crate) use block::Entry;
+pub(crate) use bytes::ByteReader;
+pub(crate) use cache::BlockCache;
+pub(crate) use filter::key_hash;
+pub(crate) use merge::Merge;
+pub(crate) use reader::{BlockPlace, SortedReader};
+pub(crate) use writer::SortedWriter;
+
+#[cfg(test)]
+mod tests;
