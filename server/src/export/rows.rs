@@ -1,0 +1,295 @@
+//! Rows of the events and audit streams as records.
+
+use insights_engine::schema::stream::{self, ColumnDef};
+use insights_engine::schema::{Batch, Column};
+use insights_engine::time::TimestampUs;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::record::{Cell, Record};
+use crate::domain::audit::{Outcome, Severity};
+
+/// An event as it is listed. Absent values are null.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventRecord {
+    /// Its id: the client's, or one that the server derives
+    pub id: String,
+    /// Its place in its organization's stream, from 1
+    pub seq: u64,
+    /// When it happened
+    pub timestamp: String,
+    /// When the server received it
+    pub received_at: String,
+    /// Whose it is
+    pub organization_id: String,
+    /// What happened
+    pub event_type: String,
+    /// Its own data
+    #[schema(value_type = Object)]
+    pub event_data: serde_json::Value,
+    /// The client's session
+    pub session_id: Option<String>,
+    /// The user
+    pub user_id: Option<String>,
+    /// The visitor, when there is no user
+    pub anonymous_id: Option<String>,
+    /// The application
+    pub app_id: Option<String>,
+    /// The client's address
+    pub ip_address: Option<String>,
+    /// The client
+    pub user_agent: Option<String>,
+    /// The request it came in
+    pub request_id: Option<String>,
+    /// The trace it belongs to
+    pub trace_id: Option<String>,
+}
+
+/// What an audit record is about.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ContentObject {
+    /// The type of the object
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// The id of the object
+    pub id: Option<String>,
+    /// How it was shown
+    pub repr: Option<String>,
+    /// Where it is
+    pub url: Option<String>,
+}
+
+/// An audit record as it is listed. Absent values are null.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuditRecord {
+    /// Its id: the client's, or one that the server derives
+    pub id: String,
+    /// Its place in its organization's log, from 1, without holes
+    pub seq: u64,
+    /// When it happened
+    pub timestamp: String,
+    /// When the server received it
+    pub received_at: String,
+    /// Whose it is
+    pub organization_id: String,
+    /// What was done, dotted
+    pub action_type: String,
+    /// In words
+    pub description: Option<String>,
+    /// Who did it
+    pub user_id: Option<String>,
+    /// Their name at the time
+    pub user_name: Option<String>,
+    /// The application
+    pub app_id: Option<String>,
+    /// What it was done to
+    pub content_object: ContentObject,
+    /// Further objects
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub targets: Option<serde_json::Value>,
+    /// The client's address
+    pub ip_address: Option<String>,
+    /// The client
+    pub user_agent: Option<String>,
+    /// How grave it is
+    pub severity: Severity,
+    /// Whether it succeeded
+    pub outcome: Outcome,
+    /// Context
+    #[schema(value_type = Object)]
+    pub metadata: serde_json::Value,
+    /// Field -> [before, after]
+    #[schema(value_type = Option<Object>)]
+    pub changes: Option<serde_json::Value>,
+    /// The request it came in
+    pub request_id: Option<String>,
+    /// The trace it belongs to
+    pub trace_id: Option<String>,
+    /// The record's leaf in its organization's tree, hexadecimal
+    pub leaf_hash: String,
+}
+
+/// One row of a batch that was read back.
+#[derive(Debug, Clone, Copy)]
+struct Row<'a> {
+    batch: &'a Batch,
+    index: usize,
+}
+
+impl<'a> Row<'a> {
+    fn bytes(self, def: &ColumnDef) -> Option<&'a [u8]> {
+        self.batch.column(def)?.as_bytes()?.get(self.index)
+    }
+
+    fn text(self, def: &ColumnDef) -> Cell<'a> {
+        Cell::text(self.bytes(def).and_then(|bytes| std::str::from_utf8(bytes).ok()))
+    }
+
+    fn number(self, def: &ColumnDef) -> u64 {
+        let column = self.batch.column(def).and_then(Column::as_u64);
+        column.and_then(|values| values.get(self.index)).copied().unwrap_or(0)
+    }
+
+    fn time(self, def: &ColumnDef) -> TimestampUs {
+        let column = self.batch.column(def).and_then(Column::as_i64);
+        TimestampUs(column.and_then(|values| values.get(self.index)).copied().unwrap_or(0))
+    }
+
+    fn document(self, def: &ColumnDef, absent: Cell<'a>) -> Cell<'a> {
+        self.bytes(def).map_or(absent, Cell::Document)
+    }
+
+    /// The id the client gave, or the one that `derive` makes of seq and time of receipt.
+    fn id(self, derive: &dyn Fn(&Batch, u64, TimestampUs) -> String) -> Cell<'a> {
+        match self.text(&stream::ID) {
+            Cell::Null => {
+                let id = derive(self.batch, self.number(&stream::SEQ), self.time(&stream::RECEIVED));
+                Cell::Text(id.into())
+            }
+            given => given,
+        }
+    }
+
+    fn organization(self) -> Cell<'a> {
+        Cell::text(Some(self.batch.tenant().as_str()))
+    }
+}
+
+/// Row `index` of a batch of events; `derive` makes the id of a record whose client gave none.
+pub fn event<'a>(
+    batch: &'a Batch,
+    index: usize,
+    derive: &dyn Fn(&Batch, u64, TimestampUs) -> String,
+) -> Record<'a> {
+    let row = Row { batch, index };
+    Record::new(vec![
+        ("id", row.id(derive)),
+        ("seq", Cell::Number(row.number(&stream::SEQ))),
+        ("timestamp", Cell::Time(row.time(&stream::TIME))),
+        ("received_at", Cell::Time(row.time(&stream::RECEIVED))),
+        ("organization_id", row.organization()),
+        ("event_type", row.text(&stream::EVENT_TYPE)),
+        ("event_data", row.document(&stream::EVENT_DATA, Cell::NoMembers)),
+        ("session_id", row.text(&stream::SESSION_ID)),
+        ("user_id", row.text(&stream::USER_ID)),
+        ("anonymous_id", row.text(&stream::ANONYMOUS_ID)),
+        ("app_id", row.text(&stream::APP_ID)),
+        ("ip_address", row.text(&stream::IP_ADDRESS)),
+        ("user_agent", row.text(&stream::USER_AGENT)),
+        ("request_id", row.text(&stream::REQUEST_ID)),
+        ("trace_id", row.text(&stream::TRACE_ID)),
+    ])
+}
+
+/// Row `index` of a batch of audit records with its leaf; `derive` as for [`event`].
+pub fn audit<'a>(
+    batch: &'a Batch,
+    index: usize,
+    leaf: [u8; 32],
+    derive: &dyn Fn(&Batch, u64, TimestampUs) -> String,
+) -> Record<'a> {
+    let row = Row { batch, index };
+    let severity = Severity::from_tag(row.number(&stream::SEVERITY)).unwrap_or_default();
+    let outcome = Outcome::from_tag(row.number(&stream::OUTCOME)).unwrap_or_default();
+    let object = vec![
+        ("type", row.text(&stream::OBJECT_TYPE)),
+        ("id", row.text(&stream::OBJECT_ID)),
+        ("repr", row.text(&stream::OBJECT_REPR)),
+        ("url", row.text(&stream::OBJECT_URL)),
+    ];
+    Record::new(vec![
+        ("id", row.id(derive)),
+        ("seq", Cell::Number(row.number(&stream::SEQ))),
+        ("timestamp", Cell::Time(row.time(&stream::TIME))),
+        ("received_at", Cell::Time(row.time(&stream::RECEIVED))),
+        ("organization_id", row.organization()),
+        ("action_type", row.text(&stream::ACTION_TYPE)),
+        ("description", row.text(&stream::DESCRIPTION)),
+        ("user_id", row.text(&stream::USER_ID)),
+        ("user_name", row.text(&stream::USER_NAME)),
+        ("app_id", row.text(&stream::APP_ID)),
+        ("content_object", Cell::Object(object)),
+        ("targets", row.document(&stream::TARGETS, Cell::Null)),
+        ("ip_address", row.text(&stream::IP_ADDRESS)),
+        ("user_agent", row.text(&stream::USER_AGENT)),
+        ("severity", Cell::text(Some(severity.name()))),
+        ("outcome", Cell::text(Some(outcome.name()))),
+        ("metadata", row.document(&stream::METADATA, Cell::NoMembers)),
+        ("changes", row.document(&stream::CHANGES, Cell::Null)),
+        ("request_id", row.text(&stream::REQUEST_ID)),
+        ("trace_id", row.text(&stream::TRACE_ID)),
+        ("leaf_hash", Cell::Text(hex(&leaf).into())),
+    ])
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        for nibble in [byte >> 4, byte & 15] {
+            out.push(char::from_digit(nibble.into(), 16).unwrap_or('0'));
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use insights_engine::id::{Stream, TenantId};
+    use insights_engine::schema::BatchBuilder;
+    use utoipa::PartialSchema;
+
+    use super::*;
+
+    fn one_row(stream: Stream, id: Option<&str>) -> Batch {
+        let mut batch = BatchBuilder::new(TenantId::new("acme").unwrap(), stream);
+        batch.str(&stream::ID, id).u64(&stream::SEQ, 9).i64(&stream::RECEIVED, 5);
+        batch.finish_row();
+        batch.build()
+    }
+
+    fn derive(batch: &Batch, seq: u64, received: TimestampUs) -> String {
+        format!("{}-{seq}-{}", batch.tenant(), received.0)
+    }
+
+    fn properties<T: PartialSchema>() -> Vec<String> {
+        let schema = serde_json::to_value(T::schema()).unwrap();
+        schema["properties"].as_object().unwrap().keys().cloned().collect()
+    }
+
+    #[test]
+    fn the_documented_fields_are_the_ones_that_are_written() {
+        let mut batch = one_row(Stream::Events, None);
+        let sorted = |record: &Record<'_>| {
+            let mut names: Vec<String> = record.names().map(str::to_owned).collect();
+            names.sort();
+            names
+        };
+        let mut documented = properties::<EventRecord>();
+        documented.sort();
+        assert_eq!(sorted(&event(&batch, 0, &derive)), documented);
+        batch = one_row(Stream::Audit, None);
+        documented = properties::<AuditRecord>();
+        documented.sort();
+        assert_eq!(sorted(&audit(&batch, 0, [0; 32], &derive)), documented);
+    }
+
+    #[test]
+    fn an_id_is_the_clients_or_derived() {
+        for (given, expected) in [(Some("mine"), "mine"), (None, "acme-9-5")] {
+            let batch = one_row(Stream::Events, given);
+            let json = serde_json::to_value(event(&batch, 0, &derive)).unwrap();
+            assert_eq!(json["id"], expected);
+            assert_eq!(json["event_data"], serde_json::json!({}));
+        }
+    }
+
+    #[test]
+    fn an_audit_record_names_severity_outcome_and_leaf() {
+        let batch = one_row(Stream::Audit, None);
+        let json = serde_json::to_value(audit(&batch, 0, [0xab; 32], &derive)).unwrap();
+        assert_eq!(json["severity"], "info");
+        assert_eq!(json["outcome"], "success");
+        assert_eq!(json["leaf_hash"], "ab".repeat(32));
+        assert_eq!(json["content_object"]["type"], serde_json::Value::Null);
+    }
+}
