@@ -1,6 +1,7 @@
 //! The only room that names axum: routes, middleware, errors on the wire, the accept loop.
 
 pub mod connection;
+pub mod cursor;
 pub mod error;
 pub mod extract;
 pub mod middleware;
