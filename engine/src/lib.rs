@@ -27,6 +27,7 @@ pub mod rollup;
 pub mod schema;
 pub mod segment;
 pub mod sequencer;
+pub mod session;
 mod sorted_file;
 pub mod time;
 pub mod wal;

@@ -19,6 +19,13 @@ mod rows;
 mod scan;
 mod walk;
 
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 pub use aggregate::aggregate;
 pub use request::{
     Aggregate, Answer, Budget, Cost, Cursor, Damage, Field, Filter, GroupBy, GroupKey, Group, KeyValue, Literal, Number, Op,

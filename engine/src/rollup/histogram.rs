@@ -122,6 +122,11 @@ fn middle_of(index: i32) -> f64 {
     ((f64::from(index) + 0.5) / f64::from(BUCKETS_A_DOUBLING)).exp2()
 }
 
+/// How many values some buckets hold.
+fn sum<'a>(buckets: impl Iterator<Item = &'a (i32, u64)>) -> u64 {
+    buckets.fold(0, |sum, bucket| sum.saturating_add(bucket.1))
+}
+
 impl Side {
     fn add(&mut self, index: i32, count: u64) {
         match self.buckets.binary_search_by_key(&index, |b| b.0) {
@@ -147,7 +152,7 @@ impl Side {
     }
 
     fn count(&self) -> u64 {
-        self.buckets.iter().map(|b| b.1).sum()
+        sum(self.buckets.iter())
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
@@ -181,14 +186,14 @@ impl Histogram {
         } else if value < 0.0 {
             self.negative.add(index_of(-value), 1);
         } else {
-            self.zero += 1;
+            self.zero = self.zero.saturating_add(1);
         }
         if self.count == 0 {
             (self.min, self.max) = (value, value);
         } else {
             (self.min, self.max) = (self.min.min(value), self.max.max(value));
         }
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         self.sum += value;
     }
 
@@ -286,12 +291,12 @@ impl Histogram {
         }
         if bound < 0.0 {
             let index = index_of(-bound);
-            return self.negative.buckets.iter().filter(|b| b.0 >= index).map(|b| b.1).sum();
+            return sum(self.negative.buckets.iter().filter(|b| b.0 >= index));
         }
-        let mut count = self.negative.count() + self.zero;
+        let mut count = self.negative.count().saturating_add(self.zero);
         if bound > 0.0 {
             let index = index_of(bound);
-            count += self.positive.buckets.iter().take_while(|b| b.0 <= index).map(|b| b.1).sum::<u64>();
+            count = count.saturating_add(sum(self.positive.buckets.iter().take_while(|b| b.0 <= index)));
         }
         count
     }
