@@ -1,1 +1,6 @@
 //! Answers to the questions of the platform, from aggregates of the engine.
+
+mod body;
+mod filters;
+mod uptime;
+mod window;
