@@ -3,9 +3,9 @@
 use insights_engine::query::{Field, Filter, Literal, Op};
 use insights_engine::schema::{ColumnType, Schema, stream};
 use insights_engine::id::Stream;
-use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::domain::instant;
 use crate::http::error::FieldError;
 
 /// Deepest nesting of `and`, `or` and `not`.
@@ -207,8 +207,8 @@ fn comparison(op: &str, value: &Value, kind: Kind) -> Result<Comparison, Wrong> 
 fn literal(value: &Value, kind: Kind) -> Result<Literal, &'static str> {
     match (value, kind) {
         (Value::String(text), Kind::Instant) => {
-            let at: Timestamp = text.parse().map_err(|_| "an instant (RFC 3339) is expected")?;
-            Ok(Literal::I64(at.as_microsecond()))
+            let at = instant::parse(text).map_err(|_| "an instant (RFC 3339) is expected")?;
+            Ok(Literal::I64(at.0))
         }
         (_, Kind::Instant) => Err("an instant (RFC 3339) is expected"),
         (Value::Number(number), Kind::Text) => Ok(Literal::Str(number.to_string())),

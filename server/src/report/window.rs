@@ -3,10 +3,11 @@
 use insights_engine::time::{BucketUnit, Buckets, TimeRange, TimestampUs, WeekStart};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp, Unit};
+use jiff::{Span, Unit};
 use serde_json::Value;
 
 use super::body::{Fields, step};
+use crate::domain::instant;
 use crate::http::error::FieldError;
 
 /// Most cells (buckets x series x breakdown) of an answer.
@@ -264,30 +265,17 @@ fn read_edge(fields: &mut Fields<'_>, names: [&'static str; 2]) -> Option<(&'sta
 fn parse_edge(value: &Value) -> Option<Edge> {
     match value {
         Value::String(text) if is_date(text) => text.parse().ok().map(Edge::Day),
-        Value::String(text) => text.parse::<Timestamp>().ok().map(|at| Edge::At(TimestampUs(at.as_microsecond()))),
-        Value::Number(number) => epoch_us(number).map(Edge::At),
+        Value::String(text) => instant::parse(text).ok().map(Edge::At),
+        Value::Number(number) => match number.as_i64() {
+            Some(whole) => instant::from_integer(whole).ok().map(Edge::At),
+            None => instant::from_double(number.as_f64()?).ok().map(Edge::At),
+        },
         _ => None,
     }
 }
 
 fn is_date(text: &str) -> bool {
     text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-')
-}
-
-/// Epoch seconds, milliseconds, microseconds or nanoseconds, told apart by magnitude.
-fn epoch_us(number: &serde_json::Number) -> Option<TimestampUs> {
-    if let Some(whole) = number.as_i64() {
-        let us = match whole.unsigned_abs() {
-            0..100_000_000_000 => whole * 1_000_000,
-            100_000_000_000..100_000_000_000_000 => whole * 1_000,
-            100_000_000_000_000..100_000_000_000_000_000 => whole,
-            _ => whole.div_euclid(1_000),
-        };
-        return Some(TimestampUs(us));
-    }
-    let seconds = number.as_f64().filter(|n| n.abs() < 1e11)?;
-    #[expect(clippy::cast_possible_truncation, reason = "below 1e17, checked above")]
-    Some(TimestampUs((seconds * 1e6).round() as i64))
 }
 
 #[cfg(test)]

@@ -1,0 +1,111 @@
+//! How a report reads: within one scope, several questions at once, costs and damage added up.
+
+use insights_engine::id::Stream;
+use insights_engine::query::{Answer, Cost, Damage, Query, ScanEnd, ScanRequest, ScanVector};
+use insights_engine::time::{TimeRange, TimestampUs};
+use parking_lot::Mutex;
+
+use crate::auth::ReadScope;
+use crate::http::error::{ApiError, Code};
+use crate::store::Store;
+
+/// What the questions of one report cost, and what they could not read.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    /// What they cost.
+    pub(crate) cost: Cost,
+    /// What they could not read.
+    pub(crate) damaged: Vec<Damage>,
+}
+
+/// A store, whose rows are read, and what that has cost.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    store: &'a Store,
+    scope: &'a ReadScope,
+    allow_partial: bool,
+    totals: Mutex<Totals>,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader that has read nothing.
+    pub(crate) fn new(store: &'a Store, scope: &'a ReadScope, allow_partial: bool) -> Self {
+        Self { store, scope, allow_partial, totals: Mutex::default() }
+    }
+
+    /// Whose rows it reads.
+    pub(crate) fn scope(&self) -> &ReadScope {
+        self.scope
+    }
+
+    /// A question of this reader's scope.
+    pub(crate) fn query(&self, stream: Stream, window: TimeRange) -> Query {
+        Query { allow_partial: self.allow_partial, ..self.scope.query(stream, window) }
+    }
+
+    /// A scan of this reader's scope.
+    pub(crate) fn scan_request(&self, stream: Stream, window: TimeRange) -> ScanRequest {
+        ScanRequest { allow_partial: self.allow_partial, ..self.scope.scan_request(stream, window) }
+    }
+
+    /// Answers a question for numbers.
+    ///
+    /// # Errors
+    ///
+    /// Those of the engine on the wire; damage names the stream and the window.
+    pub(crate) async fn aggregate(&self, query: Query) -> Result<Answer, ApiError> {
+        let (stream, window) = (query.stream, query.window);
+        let answer = self.store.aggregate(self.scope, query).await.map_err(|e| refused(e, stream, window))?;
+        self.count(answer.cost, &answer.damaged);
+        Ok(answer)
+    }
+
+    /// Folds the fields of all matching rows.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::aggregate`].
+    pub(crate) async fn scan<T: Send + 'static>(
+        &self,
+        request: ScanRequest,
+        state: T,
+        each: impl FnMut(&mut T, &ScanVector) -> insights_engine::Result<()> + Send + 'static,
+    ) -> Result<(T, ScanEnd), ApiError> {
+        let (stream, window) = (request.stream, request.window);
+        let scanned = self.store.scan(self.scope, request, state, each).await;
+        let (state, end) = scanned.map_err(|e| refused(e, stream, window))?;
+        self.count(end.cost, &end.damaged);
+        Ok((state, end))
+    }
+
+    /// Adds what another reader's questions cost.
+    pub(crate) fn absorb(&self, other: Reader<'_>) {
+        let totals = other.totals.into_inner();
+        self.count(totals.cost, &totals.damaged);
+    }
+
+    /// What everything cost.
+    pub(crate) fn finish(self) -> Totals {
+        self.totals.into_inner()
+    }
+
+    fn count(&self, cost: Cost, damaged: &[Damage]) {
+        let mut totals = self.totals.lock();
+        totals.cost += cost;
+        totals.damaged.extend_from_slice(damaged);
+    }
+}
+
+fn refused(error: insights_engine::Error, stream: Stream, window: TimeRange) -> ApiError {
+    let damage = error.is_damage();
+    let judged = ApiError::from(error);
+    if !damage {
+        return judged;
+    }
+    let text = |at: TimestampUs| at.to_jiff().map_or_else(|_| at.0.to_string(), |at| at.to_string());
+    let (start, end) = (text(window.start), text(window.end));
+    ApiError::new(
+        Code::Damaged,
+        format!("stored {stream} between {start} and {end} are damaged; allow_partial answers without them"),
+    )
+}
