@@ -15,9 +15,6 @@ pub struct Append {
     pub puts: Vec<CatalogPut>,
     /// When the client named the request.
     pub idempotency: Option<Idempotency>,
-    /// How many of `batches`' rows with a client's id may be dropped as duplicates: all (`false`), or
-    /// none because they are known to be new (`true`, for imports that were checked).
-    pub skip_deduplication: bool,
 }
 
 /// A kind of catalog record; the number is stable, it is on disk.
@@ -138,16 +135,18 @@ pub struct AppendedBatch {
     pub rows: u32,
     /// Rows that were there already: (row of the batch, seq of the first copy), by row.
     pub duplicates: Vec<(u32, u64)>,
-    /// Of each row of an audit batch the leaf in the tenant's tree; empty for other streams.
+    /// Of each row of an audit batch the leaf in the tenant's tree, zeroes for a duplicate, whose leaf is
+    /// that of the stored row; empty for other streams.
     pub leaves: Vec<[u8; 32]>,
 }
 
 impl AppendedBatch {
-    /// The seq of a row of the batch, and whether it is a duplicate.
+    /// The seq of a row of the batch (0 for metrics), and whether it is a duplicate.
     pub fn seq_of(&self, row: u32) -> (u64, bool) {
         let before = self.duplicates.partition_point(|(r, _)| *r < row);
         match self.duplicates.get(before) {
             Some((r, seq)) if *r == row => (*seq, true),
+            _ if self.first_seq == 0 => (0, false),
             _ => (self.first_seq + u64::from(row) - before as u64, false),
         }
     }

@@ -1,20 +1,38 @@
 //! The engine's door: open, append, ask, flush, close; the only file that wires rooms together.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
-use crate::append::{Append, Appended, CatalogKind};
+use parking_lot::Mutex;
+
+use crate::append::{Append, Appended, CatalogKind, CatalogPut};
 use crate::clock::Clock;
+use crate::codes::Tenants;
 use crate::config::Config;
-use crate::disk::Disk;
+use crate::core::Core;
+use crate::disk::{DirLock, Disk};
 use crate::error::{Error, Result};
 use crate::id::{Stream, TenantId};
-use crate::query::{Answer, Damage, Query, RowPage, RowRequest, ScanEnd, ScanRequest, ScanVector, Scope};
-use crate::schema::Batch;
-use crate::time::TimestampUs;
+use crate::query::{
+    self, Answer, Damage, Field, Filter, Literal, Op, Order, Query, RowPage, RowRequest, ScanEnd,
+    ScanRequest, ScanVector, Scope, Snapshot,
+};
+use crate::schema::{Batch, BatchBuilder, stream};
+use crate::sequencer::derived_id;
+use crate::time::{TimeRange, TimestampUs};
+use crate::{background, recover};
 
 /// An open store. One for a data directory; cheap to share in an `Arc`.
 #[derive(Debug)]
-pub struct Engine {}
+pub struct Engine {
+    core: Arc<Core>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    closed: AtomicBool,
+    /// Released last: the directory is ours for as long as the engine lives.
+    lock: Mutex<Option<Box<dyn DirLock>>>,
+}
 
 /// What a tenant keeps in one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,14 +90,64 @@ impl Engine {
     ///
     /// [`Error::Locked`] when another process has it, [`Error::NewerFormat`], [`Error::Corrupt`] when
     /// the manifest or the catalog is damaged, [`Error::Io`].
-    pub fn open(_config: Config, _disk: Arc<dyn Disk>, _clock: Arc<dyn Clock>, _seed: [u8; 32]) -> Result<Arc<Self>> {
-        Err(Error::Closed)
+    pub fn open(
+        config: Config,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        seed: [u8; 32],
+    ) -> Result<Arc<Self>> {
+        let engine = Self::open_stepped(config, disk, clock, seed)?;
+        *engine.threads.lock() = background::start(&engine.core)?;
+        Ok(engine)
     }
 
-    /// Gives rows and records to the log and returns; `done` is called once, from another thread, when
-    /// they are kept or refused. It must not block.
-    pub fn submit(&self, _append: Append, done: Box<dyn FnOnce(Result<Appended>) + Send>) {
-        done(Err(Error::Closed));
+    /// Opens a store without threads: nothing happens between calls, and [`Self::step_log`] and
+    /// [`Self::step_flush`] do what the threads would. [`Self::append`] waits for ever here; use
+    /// [`Self::submit`]. This is how crashes are simulated.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn open_stepped(
+        config: Config,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        seed: [u8; 32],
+    ) -> Result<Arc<Self>> {
+        config.check()?;
+        disk.create_dir(Path::new(""))?;
+        let lock = disk.lock()?;
+        let core = Arc::new(recover::open(config, disk, clock, seed)?);
+        Ok(Arc::new(Self {
+            core,
+            threads: Mutex::new(Vec::new()),
+            closed: AtomicBool::new(false),
+            lock: Mutex::new(Some(lock)),
+        }))
+    }
+
+    /// Writes, syncs and hands on what is queued in the log; true when there was something.
+    ///
+    /// # Errors
+    ///
+    /// The first error of the disk; the log takes nothing from then on.
+    pub fn step_log(&self) -> Result<bool> {
+        self.core.step_log()
+    }
+
+    /// Flushes what is in memory into a segment; true when there was something.
+    ///
+    /// # Errors
+    ///
+    /// The error of the disk; the rows stay in memory and in the WAL.
+    pub fn step_flush(&self) -> Result<bool> {
+        self.core.step_flush()
+    }
+
+    /// Gives rows and records to the log and returns; `done` is called once, possibly from another
+    /// thread, when they are kept or refused. It must not block.
+    pub fn submit(&self, append: Append, done: Box<dyn FnOnce(Result<Appended>) + Send>) {
+        self.core.submit(append, done);
     }
 
     /// Keeps rows and records, and waits until they are kept.
@@ -99,8 +167,12 @@ impl Engine {
     /// # Errors
     ///
     /// [`Error::Corrupt`] for damage (unless `allow_partial`), [`Error::QueryLimit`], [`Error::Invalid`].
-    pub fn aggregate(&self, _query: &Query) -> Result<Answer> {
-        Err(Error::Closed)
+    pub fn aggregate(&self, question: &Query) -> Result<Answer> {
+        let missing = self.missing(question.stream, question.window, question.allow_partial)?;
+        let mut answer = query::aggregate(&self.snapshot(&question.scope, question.stream), question)?;
+        answer.damaged.extend(missing);
+        self.core.note_damage(&answer.damaged);
+        Ok(answer)
     }
 
     /// Answers a question for rows.
@@ -108,8 +180,12 @@ impl Engine {
     /// # Errors
     ///
     /// As [`Self::aggregate`].
-    pub fn rows(&self, _request: &RowRequest) -> Result<RowPage> {
-        Err(Error::Closed)
+    pub fn rows(&self, request: &RowRequest) -> Result<RowPage> {
+        let missing = self.missing(request.stream, request.window, request.allow_partial)?;
+        let mut page = query::rows(&self.snapshot(&request.scope, request.stream), request)?;
+        page.damaged.extend(missing);
+        self.core.note_damage(&page.damaged);
+        Ok(page)
     }
 
     /// Gives the fields of all matching rows to `each`, vector by vector, in no order.
@@ -117,8 +193,41 @@ impl Engine {
     /// # Errors
     ///
     /// As [`Self::aggregate`], and the first error of `each`.
-    pub fn scan(&self, _request: &ScanRequest, _each: &mut dyn FnMut(&ScanVector) -> Result<()>) -> Result<ScanEnd> {
-        Err(Error::Closed)
+    pub fn scan(
+        &self,
+        request: &ScanRequest,
+        each: &mut dyn FnMut(&ScanVector) -> Result<()>,
+    ) -> Result<ScanEnd> {
+        let missing = self.missing(request.stream, request.window, request.allow_partial)?;
+        let mut end = query::scan(&self.snapshot(&request.scope, request.stream), request, each)?;
+        end.damaged.extend(missing);
+        self.core.note_damage(&end.damaged);
+        Ok(end)
+    }
+
+    /// What segments that could not be opened would have added to a question.
+    fn missing(&self, stream: Stream, window: TimeRange, allow_partial: bool) -> Result<Vec<Damage>> {
+        let mut out = Vec::new();
+        for segment in &self.core.missing {
+            for damage in segment.damage.iter().filter(|d| d.stream == stream) {
+                let last = TimestampUs(damage.range.end.0.saturating_sub(1));
+                if window.overlaps(damage.range.start, last) {
+                    if !allow_partial {
+                        return Err(Error::corrupt("segment", &segment.path, 0, &segment.reason));
+                    }
+                    out.push(damage.clone());
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn snapshot(&self, scope: &Scope, stream: Stream) -> Snapshot {
+        let one = match scope {
+            Scope::One(tenant) => self.core.catalog.number_of(tenant),
+            Scope::Several(_) | Scope::All => None,
+        };
+        self.core.tables.snapshot(stream, one, Arc::clone(&self.core.catalog) as Arc<dyn Tenants>)
     }
 
     /// One row by its id, given by the client or derived, with every column; `None` when the scope has none.
@@ -126,32 +235,72 @@ impl Engine {
     /// # Errors
     ///
     /// As [`Self::aggregate`].
-    pub fn row_by_id(&self, _scope: &Scope, _stream: Stream, _id: &str) -> Result<Option<Batch>> {
-        Err(Error::Closed)
+    pub fn row_by_id(&self, scope: &Scope, stream: Stream, id: &str) -> Result<Option<Batch>> {
+        if let Some((tenant, seq)) = self.parse_derived_id(scope, stream, id) {
+            let seq = Filter::Compare(Field::Column(stream::SEQ.id), Op::Is(Literal::U64(seq)));
+            return self.first_row(Scope::One(tenant), stream, seq);
+        }
+        let given = Filter::Compare(Field::Column(stream::ID.id), Op::Is(Literal::Str(id.to_owned())));
+        self.first_row(scope.clone(), stream, given)
     }
 
-    /// The id of a row whose client gave none: a UUIDv7 that is derived, never stored.
-    pub fn derived_id(&self, _tenant: &TenantId, _stream: Stream, _seq: u64, _received: TimestampUs) -> String {
-        String::new()
+    fn first_row(&self, scope: Scope, stream: Stream, filter: Filter) -> Result<Option<Batch>> {
+        let page = self.rows(&RowRequest {
+            scope,
+            stream,
+            window: TimeRange::ALL,
+            filter,
+            order: Order::Desc,
+            limit: 1,
+            after: None,
+            allow_partial: false,
+        })?;
+        Ok(page.batches.into_iter().next())
+    }
+
+    fn parse_derived_id(&self, scope: &Scope, stream: Stream, id: &str) -> Option<(TenantId, u64)> {
+        let key = &self.core.derived_id_key;
+        let parse = |tenant: &TenantId| {
+            let number = self.core.catalog.number_of(tenant)?;
+            Some((tenant.clone(), derived_id::parse(key, number, stream, id)?.0))
+        };
+        match scope {
+            Scope::One(tenant) => parse(tenant),
+            Scope::Several(tenants) => tenants.iter().find_map(parse),
+            Scope::All => self.tenants().iter().find_map(parse),
+        }
+    }
+
+    /// The id of a row whose client gave none: a `UUIDv7` that is derived, never stored. `None` for a
+    /// tenant that does not exist.
+    pub fn derived_id(
+        &self,
+        tenant: &TenantId,
+        stream: Stream,
+        seq: u64,
+        received: TimestampUs,
+    ) -> Option<String> {
+        let number = self.core.catalog.number_of(tenant)?;
+        Some(derived_id::derive(&self.core.derived_id_key, number, stream, seq, received))
     }
 
     /// The leaf hashes of an audit batch that was read back; one a row.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for another stream.
-    pub fn leaves(&self, _batch: &Batch) -> Result<Vec<[u8; 32]>> {
-        Err(Error::Closed)
+    /// [`Error::Invalid`] for another stream, or when the key of a row's subject is gone.
+    pub fn leaves(&self, batch: &Batch) -> Result<Vec<[u8; 32]>> {
+        self.core.leaves(batch)
     }
 
     /// A catalog record. Sees every append that was acknowledged.
-    pub fn catalog_get(&self, _kind: CatalogKind, _key: &[u8]) -> Option<Arc<[u8]>> {
-        None
+    pub fn catalog_get(&self, kind: CatalogKind, key: &[u8]) -> Option<Arc<[u8]>> {
+        self.core.catalog.get(kind, key)
     }
 
     /// The catalog records of a kind whose keys start with `prefix`, sorted by key.
-    pub fn catalog_scan(&self, _kind: CatalogKind, _prefix: &[u8]) -> Vec<(Vec<u8>, Arc<[u8]>)> {
-        Vec::new()
+    pub fn catalog_scan(&self, kind: CatalogKind, prefix: &[u8]) -> Vec<(Vec<u8>, Arc<[u8]>)> {
+        self.core.catalog.scan(kind, prefix)
     }
 
     /// A secret of this store: made at the first call for a name, then the same for ever.
@@ -159,13 +308,21 @@ impl Engine {
     /// # Errors
     ///
     /// As [`Self::append`].
-    pub fn secret(&self, _name: &str) -> Result<[u8; 32]> {
-        Err(Error::Closed)
+    pub fn secret(&self, name: &str) -> Result<[u8; 32]> {
+        let key = name.as_bytes();
+        let _guard = self.core.secrets.lock();
+        if let Some(secret) = self.catalog_get(CatalogKind::Secret, key) {
+            return secret.as_ref().try_into().map_err(|_| Error::invalid("a secret of the wrong length"));
+        }
+        let secret = self.core.entropy.next();
+        let put = CatalogPut { kind: CatalogKind::Secret, key: key.to_vec(), value: Some(secret.to_vec()) };
+        self.append(Append::puts(vec![put]))?;
+        Ok(secret)
     }
 
     /// Whether a tenant has written, or was named by [`Self::create_tenant`].
-    pub fn tenant_exists(&self, _tenant: &TenantId) -> bool {
-        false
+    pub fn tenant_exists(&self, tenant: &TenantId) -> bool {
+        self.core.catalog.number_of(tenant).is_some()
     }
 
     /// Makes a tenant exist before its first row; fine when it does.
@@ -173,13 +330,18 @@ impl Engine {
     /// # Errors
     ///
     /// As [`Self::append`].
-    pub fn create_tenant(&self, _tenant: &TenantId) -> Result<()> {
-        Err(Error::Closed)
+    pub fn create_tenant(&self, tenant: &TenantId) -> Result<()> {
+        if self.tenant_exists(tenant) {
+            return Ok(());
+        }
+        let empty = BatchBuilder::new(tenant.clone(), Stream::Events).build();
+        self.append(Append::batch(empty)).map(drop)
     }
 
     /// The tenants that exist, sorted by name.
     pub fn tenants(&self) -> Vec<TenantId> {
-        Vec::new()
+        let named = self.core.catalog.scan(CatalogKind::Tenant, &[]);
+        named.iter().filter_map(|(key, _)| TenantId::new(std::str::from_utf8(key).ok()?).ok()).collect()
     }
 
     /// What a tenant keeps in a stream.
@@ -187,8 +349,8 @@ impl Engine {
     /// # Errors
     ///
     /// As [`Self::aggregate`].
-    pub fn usage(&self, _tenant: &TenantId, _stream: Stream) -> Result<Usage> {
-        Err(Error::Closed)
+    pub fn usage(&self, tenant: &TenantId, stream: Stream) -> Result<Usage> {
+        self.core.usage(tenant, stream)
     }
 
     /// Writes what is in memory into segments, and waits for it.
@@ -197,25 +359,51 @@ impl Engine {
     ///
     /// [`Error::Io`] and [`Error::Poisoned`].
     pub fn flush(&self) -> Result<()> {
-        Err(Error::Closed)
+        while self.step_flush()? {}
+        Ok(())
     }
 
-    /// Stops taking appends, flushes, and stops the threads.
+    /// Stops taking appends, writes what is queued, flushes, and stops the threads. A second call does
+    /// nothing.
     ///
     /// # Errors
     ///
-    /// The error of the last flush.
+    /// The error of the last flush, or of the log.
     pub fn close(&self) -> Result<()> {
-        Err(Error::Closed)
+        if self.closed.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.core.begin_close();
+        for thread in self.threads.lock().drain(..) {
+            if thread.join().is_err() {
+                return Err(Error::Poisoned);
+            }
+        }
+        let written = self.core.drain_log();
+        let flushed = written.and_then(|()| self.flush()).and_then(|()| self.core.log.close());
+        *self.lock.lock() = None;
+        flushed
     }
 
     /// Whether the engine can do its work.
     pub fn health(&self) -> Health {
-        Health::default()
+        let mut damaged = self.core.damage.lock().clone();
+        damaged.extend(self.core.missing.iter().flat_map(|m| m.damage.clone()));
+        Health { read_only: self.core.read_only(), damaged }
     }
 
     /// Counters and sizes.
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        self.core.stats()
+    }
+}
+
+impl Drop for Engine {
+    /// Stops the threads. Nothing is lost without [`Engine::close`]: the next open replays the WAL.
+    fn drop(&mut self) {
+        self.core.begin_close();
+        for thread in self.threads.lock().drain(..) {
+            drop(thread.join());
+        }
     }
 }

@@ -5,11 +5,13 @@
 //! [`manifest`], [`catalog`], [`dictionary`], [`dedup`] < [`sequencer`], [`query`] < [`engine`].
 
 pub mod append;
+mod background;
 pub mod catalog;
 pub mod clock;
 pub mod codec;
 pub mod codes;
 pub mod config;
+mod core;
 pub mod dedup;
 pub mod dictionary;
 pub mod disk;
@@ -17,18 +19,23 @@ pub mod engine;
 pub mod entropy;
 pub mod error;
 mod file_header;
+mod flush;
+mod frame;
 mod frame_log;
 pub mod id;
 pub mod manifest;
+mod memtable;
 pub mod part;
 pub mod query;
 mod record;
+mod recover;
 pub mod rollup;
 pub mod schema;
 pub mod segment;
 pub mod sequencer;
 pub mod session;
 mod sorted_file;
+mod tables;
 pub mod time;
 pub mod wal;
 

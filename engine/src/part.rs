@@ -86,7 +86,13 @@ pub trait Part: Send + Sync + std::fmt::Debug {
     fn column(&self, stream: Stream, column: ColumnId, granule: usize) -> Result<Arc<ColumnVector>>;
     /// The leaves at one path of a document column: [`ColumnVector::Dict`] when all are text, numbers
     /// with presence when all are of one kind, else [`ColumnVector::Scalars`].
-    fn path(&self, stream: Stream, column: ColumnId, path: &[String], granule: usize) -> Result<Arc<ColumnVector>>;
+    fn path(
+        &self,
+        stream: Stream,
+        column: ColumnId,
+        path: &[String],
+        granule: usize,
+    ) -> Result<Arc<ColumnVector>>;
     /// Bytes that the rows of a stream take, on the disk or in memory.
     fn bytes_of(&self, stream: Stream) -> u64;
     /// Bytes read from the disk so far, for the cost of an answer.

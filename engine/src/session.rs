@@ -180,7 +180,9 @@ pub fn active_chains(events: &mut [SessionEvent], buckets: &Buckets, mut each: i
         before = Some(event);
         let here = buckets.index_of(event.time).map(|bucket| (chain, bucket));
         // Events of a chain ascend in time, so a bucket is not met again after another one.
-        if here != counted && let Some((chain, bucket)) = here {
+        if here != counted
+            && let Some((chain, bucket)) = here
+        {
             each(chain, bucket);
             counted = here;
         }

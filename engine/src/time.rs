@@ -26,7 +26,8 @@ impl TimestampUs {
     ///
     /// [`Error::Invalid`] outside of the years -9999 to 9999.
     pub fn to_jiff(self) -> Result<Timestamp> {
-        Timestamp::from_microsecond(self.0).map_err(|_| Error::invalid("an instant outside of the years -9999 to 9999"))
+        Timestamp::from_microsecond(self.0)
+            .map_err(|_| Error::invalid("an instant outside of the years -9999 to 9999"))
     }
 }
 
@@ -177,7 +178,8 @@ fn out_of_range(_: jiff::Error) -> Error {
 }
 
 fn midnight(date: Date, zone: &TimeZone) -> Result<TimestampUs> {
-    let start = date.to_zoned_datetime(zone.clone()).map_err(out_of_range)?.start_of_day().map_err(out_of_range)?;
+    let start =
+        date.to_zoned_datetime(zone.clone()).map_err(out_of_range)?.start_of_day().map_err(out_of_range)?;
     Ok(TimestampUs(start.timestamp().as_microsecond()))
 }
 

@@ -117,7 +117,7 @@ impl Store {
 
     /// The id of a row whose client gave none.
     pub fn derived_id(&self, tenant: &TenantId, stream: Stream, seq: u64, received: TimestampUs) -> String {
-        self.engine.derived_id(tenant, stream, seq, received)
+        self.engine.derived_id(tenant, stream, seq, received).unwrap_or_default()
     }
 
     /// The leaf hashes of an audit batch that was read back; one a row.

@@ -1,1 +1,3 @@
 //! One file a story.
+
+mod crash_model;

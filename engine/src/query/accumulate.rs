@@ -190,7 +190,13 @@ impl Accumulators {
     /// # Errors
     ///
     /// Those of the columns and of the dictionary.
-    pub(crate) fn read(&mut self, granule: &mut Granule<'_>, slice: &Slice, selected: &Mask, rows: Rows<'_>) -> Result<()> {
+    pub(crate) fn read(
+        &mut self,
+        granule: &mut Granule<'_>,
+        slice: &Slice,
+        selected: &Mask,
+        rows: Rows<'_>,
+    ) -> Result<()> {
         for input in &mut self.inputs {
             number::numbers(&input.source, granule, rows, &mut input.values)?;
         }
@@ -307,7 +313,10 @@ impl Accumulators {
 
     /// Bytes of memory this takes.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let a_group = 64 + self.states.len() * 24 + self.histograms.len() * size_of::<Histogram>() + self.lists.len() * 24;
+        let a_group = 64
+            + self.states.len() * 24
+            + self.histograms.len() * size_of::<Histogram>()
+            + self.lists.len() * 24;
         let distinct: usize = self.distincts.iter().map(Distinct::memory_bytes).sum();
         self.counts.len() * a_group + self.variable_bytes + distinct
     }
@@ -327,8 +336,12 @@ impl Accumulators {
             State::Count => Number::U64(self.counts.get(group).copied().unwrap_or(0)),
             State::Sum(_, sums) => double(sums.get(group).map(|s| s.total())),
             #[expect(clippy::cast_precision_loss, reason = "counts over 2^53 are out of reach")]
-            State::Avg(_, sums) => double(sums.get(group).filter(|s| s.1 > 0).map(|(sum, n)| sum.total() / *n as f64)),
-            State::Min(_, values) | State::Max(_, values) => double(values.get(group).copied().filter(|v| !v.is_nan())),
+            State::Avg(_, sums) => {
+                double(sums.get(group).filter(|s| s.1 > 0).map(|(sum, n)| sum.total() / *n as f64))
+            }
+            State::Min(_, values) | State::Max(_, values) => {
+                double(values.get(group).copied().filter(|v| !v.is_nan()))
+            }
             State::Last(_, latest) => double(latest.get(group).copied().flatten().map(|l| l.value)),
             State::Quantile(at, q) => {
                 double(self.histograms.get(*at).and_then(|(_, h)| h.get(group)).and_then(|h| h.quantile(*q)))
@@ -336,7 +349,9 @@ impl Accumulators {
             State::QuantileExact(at, q) => {
                 double(self.lists.get(*at).and_then(|(_, l)| l.get(group)).and_then(|l| quantile_of(l, *q)))
             }
-            State::Distinct(at) => Number::U64(distincts.get(*at).and_then(|d| d.get(group)).copied().unwrap_or(0)),
+            State::Distinct(at) => {
+                Number::U64(distincts.get(*at).and_then(|d| d.get(group)).copied().unwrap_or(0))
+            }
             State::CountIf(_, counts) => Number::U64(counts.get(group).copied().unwrap_or(0)),
         }
     }

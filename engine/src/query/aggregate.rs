@@ -94,7 +94,8 @@ impl Run {
     fn finish(self, keep_empty: bool) -> Vec<Group> {
         let counts = self.accumulators.counts().to_vec();
         let values = self.accumulators.finish();
-        let mut groups: Vec<Group> = (0..).zip(values)
+        let mut groups: Vec<Group> = (0..)
+            .zip(values)
             .zip(&counts)
             .filter(|(_, count)| keep_empty || **count > 0)
             .map(|((group, values), _)| Group { key: self.grouping.key(group), values })

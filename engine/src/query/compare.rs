@@ -93,12 +93,25 @@ impl Test {
                 }
             }
             Literal::Str(text) => self.add_text(text.as_bytes(), relation),
-            Literal::I64(n) => self.add_number(i128::from(*n), i128::from(*n), double_interval(i128::from(*n), relation), relation),
-            Literal::U64(n) => self.add_number(i128::from(*n), i128::from(*n), double_interval(i128::from(*n), relation), relation),
+            Literal::I64(n) => self.add_number(
+                i128::from(*n),
+                i128::from(*n),
+                double_interval(i128::from(*n), relation),
+                relation,
+            ),
+            Literal::U64(n) => self.add_number(
+                i128::from(*n),
+                i128::from(*n),
+                double_interval(i128::from(*n), relation),
+                relation,
+            ),
             Literal::F64(n) if n.is_nan() => {}
             Literal::F64(n) => {
                 // A cast of a double to i128 saturates, far outside of both domains.
-                #[expect(clippy::cast_possible_truncation, reason = "saturates, which keeps every comparison")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "saturates, which keeps every comparison"
+                )]
                 let (floor, ceil) = (n.floor() as i128, n.ceil() as i128);
                 self.add_number(floor, ceil, ordered(*n, relation), relation);
             }
@@ -131,11 +144,15 @@ impl Test {
             Relation::LessOrEqual => (i128::MIN, floor),
         };
         let signed = (low.max(i128::from(i64::MIN)), high.min(i128::from(i64::MAX)));
-        if let (true, Ok(from), Ok(to)) = (signed.0 <= signed.1, i64::try_from(signed.0), i64::try_from(signed.1)) {
+        if let (true, Ok(from), Ok(to)) =
+            (signed.0 <= signed.1, i64::try_from(signed.0), i64::try_from(signed.1))
+        {
             self.i64s.push((from, to));
         }
         let unsigned = (low.max(0), high.min(i128::from(u64::MAX)));
-        if let (true, Ok(from), Ok(to)) = (unsigned.0 <= unsigned.1, u64::try_from(unsigned.0), u64::try_from(unsigned.1)) {
+        if let (true, Ok(from), Ok(to)) =
+            (unsigned.0 <= unsigned.1, u64::try_from(unsigned.0), u64::try_from(unsigned.1))
+        {
             self.u64s.push((from, to));
         }
         self.f64s.extend(doubles);

@@ -102,9 +102,9 @@ impl Fields {
     }
 
     fn leaf(&mut self, column: ColumnId, path: &[String]) -> Result<usize> {
-        let def = Schema::of(self.stream)
-            .get(column)
-            .ok_or_else(|| Error::invalid(format!("the stream {} has no column {}", self.stream, column.0)))?;
+        let def = Schema::of(self.stream).get(column).ok_or_else(|| {
+            Error::invalid(format!("the stream {} has no column {}", self.stream, column.0))
+        })?;
         if !path.is_empty() && def.ty != ColumnType::Document {
             return Err(Error::invalid(format!("a path into {}, which is no document", def.name)));
         }

@@ -72,7 +72,8 @@ impl Predicate {
             return Err(Error::invalid(format!("a filter nested deeper than {FILTER_DEPTH_MAX}")));
         }
         let mut all = |list: &[Filter]| -> Result<Vec<Self>> {
-            let mut out = list.iter().map(|f| Self::compile_at(f, fields, depth + 1)).collect::<Result<Vec<_>>>()?;
+            let mut out =
+                list.iter().map(|f| Self::compile_at(f, fields, depth + 1)).collect::<Result<Vec<_>>>()?;
             // The cheap ones first: the dear ones then see fewer rows, or none and are not read.
             out.sort_by_key(|p| p.cost(fields));
             Ok(out)
@@ -191,7 +192,9 @@ impl Compare {
             Some(ZoneMap::U64 { min, max }) => {
                 let (min, max) = (*min, *max);
                 Ok(match self.code_test(granule, slice.tenant, leaf, kind)? {
-                    CodeTest::These(codes) => codes.iter().any(|c| min <= u64::from(*c) && u64::from(*c) <= max),
+                    CodeTest::These(codes) => {
+                        codes.iter().any(|c| min <= u64::from(*c) && u64::from(*c) <= max)
+                    }
                     CodeTest::Seen(_) => true,
                 })
             }
@@ -230,7 +233,13 @@ impl Compare {
         Ok(())
     }
 
-    fn narrow_one(&mut self, source: &Source, granule: &mut Granule<'_>, slice: &Slice, mask: &mut Mask) -> Result<()> {
+    fn narrow_one(
+        &mut self,
+        source: &Source,
+        granule: &mut Granule<'_>,
+        slice: &Slice,
+        mask: &mut Mask,
+    ) -> Result<()> {
         let leaf = match source {
             Source::Leaf(leaf) => *leaf,
             Source::Tenant => {
@@ -279,13 +288,22 @@ impl Compare {
             }
             ColumnVector::Scalars(leaves) => {
                 let test = &self.test;
-                mask.try_retain(|row| Ok(leaves.get(base + row).and_then(Option::as_ref).is_some_and(|s| test.scalar(s))))?;
+                mask.try_retain(|row| {
+                    Ok(leaves.get(base + row).and_then(Option::as_ref).is_some_and(|s| test.scalar(s)))
+                })?;
             }
         }
         Ok(())
     }
 
-    fn narrow_codes(&mut self, codes: &[u32], leaf: usize, granule: &Granule<'_>, slice: &Slice, mask: &mut Mask) -> Result<()> {
+    fn narrow_codes(
+        &mut self,
+        codes: &[u32],
+        leaf: usize,
+        granule: &Granule<'_>,
+        slice: &Slice,
+        mask: &mut Mask,
+    ) -> Result<()> {
         let Some(kind) = granule.fields.leaves().get(leaf).and_then(super::field::Leaf::kind) else {
             return Err(Error::invalid("codes in a column that has none"));
         };
@@ -329,7 +347,13 @@ impl Compare {
         Ok(())
     }
 
-    fn code_test(&mut self, granule: &Granule<'_>, tenant: TenantNo, leaf: usize, kind: IdentityKind) -> Result<&CodeTest> {
+    fn code_test(
+        &mut self,
+        granule: &Granule<'_>,
+        tenant: TenantNo,
+        leaf: usize,
+        kind: IdentityKind,
+    ) -> Result<&CodeTest> {
         use hashbrown::hash_map::Entry;
         match self.codes.entry((tenant, leaf)) {
             Entry::Occupied(known) => Ok(known.into_mut()),
@@ -345,7 +369,9 @@ impl Compare {
                         codes.dedup();
                         CodeTest::These(codes)
                     }
-                    TextTest::Contains(_) | TextTest::StartsWith(_) | TextTest::Order { .. } => CodeTest::Seen(Vec::new()),
+                    TextTest::Contains(_) | TextTest::StartsWith(_) | TextTest::Order { .. } => {
+                        CodeTest::Seen(Vec::new())
+                    }
                 };
                 Ok(slot.insert(test))
             }
@@ -407,7 +433,9 @@ fn keep_present(source: &Source, granule: &mut Granule<'_>, slice: &Slice, mask:
             mask.retain(|row| codes.get(row).is_some_and(|c| *c != NULL_CODE));
         }
         ColumnVector::Bytes(bytes) => mask.retain(|row| bytes.present().get(base + row)),
-        ColumnVector::Scalars(leaves) => mask.retain(|row| leaves.get(base + row).is_some_and(Option::is_some)),
+        ColumnVector::Scalars(leaves) => {
+            mask.retain(|row| leaves.get(base + row).is_some_and(Option::is_some))
+        }
     }
     Ok(())
 }

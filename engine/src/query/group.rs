@@ -62,7 +62,9 @@ impl Grouping {
                 GroupBy::Bucket(buckets) => {
                     Dimension::Bucket { buckets: BucketIndex::new(buckets), time: fields.column(&TIME)? }
                 }
-                GroupBy::Field(field) => Dimension::Key { source: fields.source(field)?, keys: KeyIds::default() },
+                GroupBy::Field(field) => {
+                    Dimension::Key { source: fields.source(field)?, keys: KeyIds::default() }
+                }
             });
         }
         let joins = (1..dimensions.len()).map(|_| Pairs::default()).collect();
@@ -74,7 +76,13 @@ impl Grouping {
     /// # Errors
     ///
     /// Those of the columns and of the dictionary.
-    pub(crate) fn groups(&mut self, granule: &mut Granule<'_>, tenant: TenantNo, rows: Rows<'_>, out: &mut Vec<u32>) -> Result<()> {
+    pub(crate) fn groups(
+        &mut self,
+        granule: &mut Granule<'_>,
+        tenant: TenantNo,
+        rows: Rows<'_>,
+        out: &mut Vec<u32>,
+    ) -> Result<()> {
         let Some((first, rest)) = self.dimensions.split_first_mut() else {
             out.clear();
             out.resize(rows.len(), 0);
@@ -132,7 +140,13 @@ impl Pairs {
 
 impl Dimension {
     /// The place of each row in this dimension: a bucket, or 0 for absent and an id of `keys` + 1.
-    fn places(&mut self, granule: &mut Granule<'_>, tenant: TenantNo, rows: Rows<'_>, out: &mut Vec<u32>) -> Result<()> {
+    fn places(
+        &mut self,
+        granule: &mut Granule<'_>,
+        tenant: TenantNo,
+        rows: Rows<'_>,
+        out: &mut Vec<u32>,
+    ) -> Result<()> {
         match self {
             Self::Bucket { buckets, time } => match &*granule.load(*time)? {
                 ColumnVector::I64(times, _) => {
@@ -170,7 +184,8 @@ impl Dimension {
 
 impl BucketIndex {
     fn new(buckets: &Buckets) -> Self {
-        let edges: Vec<i64> = buckets.iter().map(|r| r.start.0).chain(buckets.iter().last().map(|r| r.end.0)).collect();
+        let edges: Vec<i64> =
+            buckets.iter().map(|r| r.start.0).chain(buckets.iter().last().map(|r| r.end.0)).collect();
         let width = match edges.as_slice() {
             [first, second, ..] => second.checked_sub(*first),
             _ => None,

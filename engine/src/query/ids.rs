@@ -25,9 +25,21 @@ pub(crate) trait Ids {
     /// Whether the id of a code is the code.
     const CODES_ARE_IDS: bool;
     /// The id of a code of the tenant dictionary.
-    fn of_code(&mut self, snapshot: &Snapshot, tenant: TenantNo, kind: IdentityKind, code: u32) -> Result<u32>;
+    fn of_code(
+        &mut self,
+        snapshot: &Snapshot,
+        tenant: TenantNo,
+        kind: IdentityKind,
+        code: u32,
+    ) -> Result<u32>;
     /// The id of text, which may have a code.
-    fn of_text(&mut self, snapshot: &Snapshot, tenant: TenantNo, kind: Option<IdentityKind>, text: &[u8]) -> Result<u32>;
+    fn of_text(
+        &mut self,
+        snapshot: &Snapshot,
+        tenant: TenantNo,
+        kind: Option<IdentityKind>,
+        text: &[u8],
+    ) -> Result<u32>;
     /// The id of a number or a truth value.
     fn of_number(&mut self, number: NumberKey) -> Result<u32>;
     /// The tables that map codes to ids.
@@ -131,7 +143,13 @@ impl KeyIds {
 impl Ids for KeyIds {
     const CODES_ARE_IDS: bool = false;
 
-    fn of_code(&mut self, snapshot: &Snapshot, tenant: TenantNo, kind: IdentityKind, code: u32) -> Result<u32> {
+    fn of_code(
+        &mut self,
+        snapshot: &Snapshot,
+        tenant: TenantNo,
+        kind: IdentityKind,
+        code: u32,
+    ) -> Result<u32> {
         match snapshot.codes.identity_of(tenant, kind, code)? {
             Some(identity) => self.of_text(snapshot, tenant, None, &identity),
             None => Err(never_given(kind, code)),
@@ -186,7 +204,13 @@ impl Ids for DistinctIds {
         Ok(code)
     }
 
-    fn of_text(&mut self, snapshot: &Snapshot, tenant: TenantNo, kind: Option<IdentityKind>, text: &[u8]) -> Result<u32> {
+    fn of_text(
+        &mut self,
+        snapshot: &Snapshot,
+        tenant: TenantNo,
+        kind: Option<IdentityKind>,
+        text: &[u8],
+    ) -> Result<u32> {
         let Some(kind) = kind else {
             return self.plain.of_text(snapshot, tenant, None, text);
         };
@@ -400,15 +424,18 @@ fn leaf_ids<I: Ids>(
             number_ids(ids, values, present.as_ref(), rows, out, |n| NumberKey::F64(n.to_bits()))
         }
         ColumnVector::Scalars(leaves) => rows.try_each(|at, row| {
-            put(at, match leaves.get(row).and_then(Option::as_ref) {
-                None => ABSENT,
-                Some(Scalar::Other) => OPAQUE,
-                Some(Scalar::Str(text)) => ids.of_text(snapshot, tenant, None, text.as_bytes())?,
-                Some(Scalar::Bool(b)) => ids.of_number(NumberKey::Bool(*b))?,
-                Some(Scalar::I64(n)) => ids.of_number(NumberKey::I64(*n))?,
-                Some(Scalar::U64(n)) => ids.of_number(NumberKey::unsigned(*n))?,
-                Some(Scalar::F64(n)) => ids.of_number(NumberKey::F64(n.to_bits()))?,
-            });
+            put(
+                at,
+                match leaves.get(row).and_then(Option::as_ref) {
+                    None => ABSENT,
+                    Some(Scalar::Other) => OPAQUE,
+                    Some(Scalar::Str(text)) => ids.of_text(snapshot, tenant, None, text.as_bytes())?,
+                    Some(Scalar::Bool(b)) => ids.of_number(NumberKey::Bool(*b))?,
+                    Some(Scalar::I64(n)) => ids.of_number(NumberKey::I64(*n))?,
+                    Some(Scalar::U64(n)) => ids.of_number(NumberKey::unsigned(*n))?,
+                    Some(Scalar::F64(n)) => ids.of_number(NumberKey::F64(n.to_bits()))?,
+                },
+            );
             Ok(())
         }),
     }

@@ -15,7 +15,9 @@ impl Mask {
     /// Every one of `len` rows.
     pub(crate) fn all(len: usize) -> Self {
         let mut words = vec![u64::MAX; len.div_ceil(64)];
-        if !len.is_multiple_of(64) && let Some(last) = words.last_mut() {
+        if !len.is_multiple_of(64)
+            && let Some(last) = words.last_mut()
+        {
             *last = (1 << (len % 64)) - 1;
         }
         Self { words, len }
@@ -161,7 +163,8 @@ mod tests {
             mask.try_retain(|row| Ok(row % 2 == 0)).unwrap();
             let mut rows = Vec::new();
             mask.rows_into(10, &mut rows);
-            let expected: Vec<u32> = (0..u32::try_from(len).unwrap()).filter(|r| r % 6 == 0).map(|r| r + 10).collect();
+            let expected: Vec<u32> =
+                (0..u32::try_from(len).unwrap()).filter(|r| r % 6 == 0).map(|r| r + 10).collect();
             assert_eq!(rows, expected);
             let mut rest = Mask::all(len);
             rest.and_not(&mask);

@@ -28,8 +28,9 @@ mod tests;
 
 pub use aggregate::aggregate;
 pub use request::{
-    Aggregate, Answer, Budget, Cost, Cursor, Damage, Field, Filter, GroupBy, GroupKey, Group, KeyValue, Literal, Number, Op,
-    Order, Query, RowPage, RowRequest, ScanColumn, ScanEnd, ScanRequest, ScanVector, Scope,
+    Aggregate, Answer, Budget, Cost, Cursor, Damage, Field, Filter, Group, GroupBy, GroupKey, KeyValue,
+    Literal, Number, Op, Order, Query, RowPage, RowRequest, ScanColumn, ScanEnd, ScanRequest, ScanVector,
+    Scope,
 };
 pub use rows::{PAGE_ROWS_MAX, rows};
 pub use scan::scan;

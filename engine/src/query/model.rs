@@ -123,9 +123,13 @@ pub(crate) fn passes(stream: Stream, row: &Row, filter: &Filter) -> bool {
                 Op::Contains(part) => text.is_some_and(|t| t.contains(part.as_str())),
                 Op::StartsWith(part) => text.is_some_and(|t| t.starts_with(part.as_str())),
                 Op::Gt(literal) => compare(&value, literal) == Some(Ordering::Greater),
-                Op::Gte(literal) => matches!(compare(&value, literal), Some(Ordering::Greater | Ordering::Equal)),
+                Op::Gte(literal) => {
+                    matches!(compare(&value, literal), Some(Ordering::Greater | Ordering::Equal))
+                }
                 Op::Lt(literal) => compare(&value, literal) == Some(Ordering::Less),
-                Op::Lte(literal) => matches!(compare(&value, literal), Some(Ordering::Less | Ordering::Equal)),
+                Op::Lte(literal) => {
+                    matches!(compare(&value, literal), Some(Ordering::Less | Ordering::Equal))
+                }
                 Op::Exists => true,
             }
         }
@@ -148,7 +152,8 @@ pub(crate) fn matching<'a>(
     window: TimeRange,
     filter: &Filter,
 ) -> Vec<&'a Row> {
-    rows.filter(|r| in_scope(r, scope) && window.contains(TimestampUs(r.time())) && passes(stream, r, filter)).collect()
+    rows.filter(|r| in_scope(r, scope) && window.contains(TimestampUs(r.time())) && passes(stream, r, filter))
+        .collect()
 }
 
 pub(crate) fn key(value: Option<(Seen, Option<IdentityKind>)>) -> KeyValue {
@@ -190,7 +195,8 @@ fn expected(stream: Stream, rows: &[&Row], aggregate: &Aggregate) -> Expected {
             for row in rows {
                 let Some(n) = value(stream, row, field).and_then(|v| number(&v.0)) else { continue };
                 let order = (row.time(), row.u64("lsn"), row.u64("seq"));
-                let later = |b: &((i64, u64, u64), f64)| b.0.cmp(&order).then(b.1.total_cmp(&n)) == Ordering::Less;
+                let later =
+                    |b: &((i64, u64, u64), f64)| b.0.cmp(&order).then(b.1.total_cmp(&n)) == Ordering::Less;
                 if best.as_ref().is_none_or(later) {
                     best = Some((order, n));
                 }
@@ -220,7 +226,9 @@ fn expected(stream: Stream, rows: &[&Row], aggregate: &Aggregate) -> Expected {
             }
             Expected::Count(set.len() as u64)
         }
-        Aggregate::CountIf(filter) => Expected::Count(rows.iter().filter(|r| passes(stream, r, filter)).count() as u64),
+        Aggregate::CountIf(filter) => {
+            Expected::Count(rows.iter().filter(|r| passes(stream, r, filter)).count() as u64)
+        }
     }
 }
 
@@ -245,10 +253,12 @@ pub(crate) fn aggregate(rows: &[Row], query: &Query) -> Vec<(GroupKey, Vec<Expec
         for by in &query.group_by {
             of.push(match by {
                 GroupBy::Field(field) => key(value(stream, row, field)),
-                GroupBy::Bucket(buckets) => match buckets.iter().position(|r| r.contains(TimestampUs(row.time()))) {
-                    Some(index) => KeyValue::Bucket(index),
-                    None => continue 'rows,
-                },
+                GroupBy::Bucket(buckets) => {
+                    match buckets.iter().position(|r| r.contains(TimestampUs(row.time()))) {
+                        Some(index) => KeyValue::Bucket(index),
+                        None => continue 'rows,
+                    }
+                }
             });
         }
         groups.entry(of).or_default().push(row);

@@ -34,7 +34,12 @@ impl Sum {
 /// # Errors
 ///
 /// Those of the columns.
-pub(crate) fn numbers(source: &Source, granule: &mut Granule<'_>, rows: Rows<'_>, out: &mut Vec<f64>) -> Result<()> {
+pub(crate) fn numbers(
+    source: &Source,
+    granule: &mut Granule<'_>,
+    rows: Rows<'_>,
+    out: &mut Vec<f64>,
+) -> Result<()> {
     out.clear();
     out.resize(rows.len(), f64::NAN);
     match source {
@@ -57,7 +62,8 @@ pub(crate) fn numbers(source: &Source, granule: &mut Granule<'_>, rows: Rows<'_>
                 one.resize(rows.len(), f64::NAN);
                 leaf_numbers(&vector, rows, &mut one);
                 rows.each(|at, row| {
-                    if let (Some(taken), Some(slot), Some(new)) = (taken.get_mut(at), out.get_mut(at), one.get(at))
+                    if let (Some(taken), Some(slot), Some(new)) =
+                        (taken.get_mut(at), out.get_mut(at), one.get(at))
                         && !*taken
                         && is_present(&vector, row)
                     {
@@ -77,7 +83,9 @@ pub(crate) fn is_present(vector: &ColumnVector, row: usize) -> bool {
         ColumnVector::I64(_, present) | ColumnVector::U64(_, present) | ColumnVector::F64(_, present) => {
             present.as_ref().is_none_or(|p| p.get(row))
         }
-        ColumnVector::Codes(codes) | ColumnVector::Dict { codes, .. } => codes.get(row).is_some_and(|c| *c != NULL_CODE),
+        ColumnVector::Codes(codes) | ColumnVector::Dict { codes, .. } => {
+            codes.get(row).is_some_and(|c| *c != NULL_CODE)
+        }
         ColumnVector::Bytes(bytes) => bytes.present().get(row),
         ColumnVector::Scalars(leaves) => leaves.get(row).is_some_and(Option::is_some),
     }
@@ -104,7 +112,13 @@ fn leaf_numbers(vector: &ColumnVector, rows: Rows<'_>, out: &mut [f64]) {
     }
 }
 
-fn copy<T: Copy>(values: &[T], present: Option<&Bitmap>, rows: Rows<'_>, out: &mut [f64], number: impl Fn(T) -> f64) {
+fn copy<T: Copy>(
+    values: &[T],
+    present: Option<&Bitmap>,
+    rows: Rows<'_>,
+    out: &mut [f64],
+    number: impl Fn(T) -> f64,
+) {
     match (present, rows) {
         (None, Rows::Range(from, to)) => {
             for (slot, value) in out.iter_mut().zip(values.get(from..to).unwrap_or(&[])) {

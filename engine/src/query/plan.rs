@@ -79,7 +79,14 @@ pub(crate) fn plan(snapshot: &Snapshot, scope: &Scope, stream: Stream, window: T
 }
 
 /// Cuts a run into granules and drops those whose zone map of time is outside of the window.
-fn add_run(tasks: &mut Vec<Task>, part_index: usize, part: &Arc<dyn Part>, stream: Stream, window: TimeRange, run: &Run) {
+fn add_run(
+    tasks: &mut Vec<Task>,
+    part_index: usize,
+    part: &Arc<dyn Part>,
+    stream: Stream,
+    window: TimeRange,
+    run: &Run,
+) {
     let width = part.granule_rows().max(1) as u64;
     let mut row = run.rows.start;
     while row < run.rows.end {
@@ -87,7 +94,9 @@ fn add_run(tasks: &mut Vec<Task>, part_index: usize, part: &Arc<dyn Part>, strea
         let end = run.rows.end.min((granule + 1) * width);
         let base = granule * width;
         let (min_time, max_time) = match part.zone_map(stream, TIME.id, index(granule)) {
-            Some(ZoneMap::I64 { min, max }) => (run.min_time.max(TimestampUs(min)), run.max_time.min(TimestampUs(max))),
+            Some(ZoneMap::I64 { min, max }) => {
+                (run.min_time.max(TimestampUs(min)), run.max_time.min(TimestampUs(max)))
+            }
             _ => (run.min_time, run.max_time),
         };
         if window.overlaps(min_time, max_time) {
@@ -105,7 +114,9 @@ fn join(tasks: &mut Vec<Task>, from: usize) {
     added.sort_by_key(|t| t.granule);
     for task in added {
         match tasks.last_mut() {
-            Some(last) if last.part == task.part && last.granule == task.granule => last.slices.extend(task.slices),
+            Some(last) if last.part == task.part && last.granule == task.granule => {
+                last.slices.extend(task.slices)
+            }
             _ => tasks.push(task),
         }
     }

@@ -14,7 +14,7 @@ use super::request::{Cursor, Order, RowPage, RowRequest};
 use super::snapshot::Snapshot;
 use super::walk::Tally;
 use crate::error::{Error, Result};
-use crate::id::{TenantNo, TenantId};
+use crate::id::{TenantId, TenantNo};
 use crate::part::ZoneMap;
 use crate::schema::stream::{LSN, SEQ, TIME};
 use crate::schema::{Batch, BatchBuilder, ColumnDef, ColumnType, ColumnVector, Schema};
@@ -304,10 +304,19 @@ enum Cell {
 }
 
 impl Cell {
-    fn of(snapshot: &Snapshot, tenant: TenantNo, def: &ColumnDef, vector: &ColumnVector, row: usize) -> Result<Self> {
-        let wrong = || Error::invalid(format!("a part whose column {} is of another type or length", def.name));
+    fn of(
+        snapshot: &Snapshot,
+        tenant: TenantNo,
+        def: &ColumnDef,
+        vector: &ColumnVector,
+        row: usize,
+    ) -> Result<Self> {
+        let wrong =
+            || Error::invalid(format!("a part whose column {} is of another type or length", def.name));
         Ok(match (def.ty, vector) {
-            (ColumnType::Time, ColumnVector::I64(values, _)) => Self::I64(*values.get(row).ok_or_else(wrong)?),
+            (ColumnType::Time, ColumnVector::I64(values, _)) => {
+                Self::I64(*values.get(row).ok_or_else(wrong)?)
+            }
             (ColumnType::U64, ColumnVector::U64(values, _)) => Self::U64(*values.get(row).ok_or_else(wrong)?),
             (ColumnType::F64, ColumnVector::F64(values, _)) => Self::F64(*values.get(row).ok_or_else(wrong)?),
             (ColumnType::Code(kind), ColumnVector::Codes(codes)) => {

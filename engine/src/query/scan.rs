@@ -44,10 +44,11 @@ pub fn scan(
         let Some(mut granule) = Granule::new(snapshot, &fields, task, token) else { continue };
         for slice in &task.slices {
             tally.looked_at(slice);
-            let read = filter::select(&mut predicate, time, request.window, &mut granule, slice).and_then(|mask| {
-                let rows = walk::selected(&mask, slice, &mut list);
-                vectors(&mut granule, slice.tenant, rows, &sources, &mut names)
-            });
+            let read =
+                filter::select(&mut predicate, time, request.window, &mut granule, slice).and_then(|mask| {
+                    let rows = walk::selected(&mask, slice, &mut list);
+                    vectors(&mut granule, slice.tenant, rows, &sources, &mut names)
+                });
             for vector in tally.or_skip(read, slice)?.unwrap_or_default() {
                 each(&vector)?;
             }
@@ -80,19 +81,33 @@ fn vectors(
     Ok(out)
 }
 
-fn column(granule: &mut Granule<'_>, tenant: TenantNo, rows: Rows<'_>, source: &Source, names: &mut KeyIds) -> Result<ScanColumn> {
+fn column(
+    granule: &mut Granule<'_>,
+    tenant: TenantNo,
+    rows: Rows<'_>,
+    source: &Source,
+    names: &mut KeyIds,
+) -> Result<ScanColumn> {
     let Source::Leaf(leaf) = source else {
         return codes(granule, tenant, rows, source, names);
     };
     let vector = granule.load(*leaf)?;
     Ok(match &*vector {
-        ColumnVector::I64(values, present) => ScanColumn::I64(pick(values, rows), pick_bits(present.as_ref(), rows)),
-        ColumnVector::U64(values, present) => ScanColumn::U64(pick(values, rows), pick_bits(present.as_ref(), rows)),
-        ColumnVector::F64(values, present) => ScanColumn::F64(pick(values, rows), pick_bits(present.as_ref(), rows)),
+        ColumnVector::I64(values, present) => {
+            ScanColumn::I64(pick(values, rows), pick_bits(present.as_ref(), rows))
+        }
+        ColumnVector::U64(values, present) => {
+            ScanColumn::U64(pick(values, rows), pick_bits(present.as_ref(), rows))
+        }
+        ColumnVector::F64(values, present) => {
+            ScanColumn::F64(pick(values, rows), pick_bits(present.as_ref(), rows))
+        }
         ColumnVector::Bytes(bytes) if is_document(granule, *leaf) => {
             ScanColumn::Scalars(leaves(rows, |row| bytes.present().get(row).then_some(Scalar::Other)))
         }
-        ColumnVector::Scalars(all) => ScanColumn::Scalars(leaves(rows, |row| all.get(row).cloned().flatten())),
+        ColumnVector::Scalars(all) => {
+            ScanColumn::Scalars(leaves(rows, |row| all.get(row).cloned().flatten()))
+        }
         ColumnVector::Codes(_) | ColumnVector::Dict { .. } | ColumnVector::Bytes(_) => {
             codes(granule, tenant, rows, source, names)?
         }
@@ -100,7 +115,13 @@ fn column(granule: &mut Granule<'_>, tenant: TenantNo, rows: Rows<'_>, source: &
 }
 
 /// A field as codes of the scan. Of a choice of fields that are numbers, the numbers are named by their digits.
-fn codes(granule: &mut Granule<'_>, tenant: TenantNo, rows: Rows<'_>, source: &Source, names: &mut KeyIds) -> Result<ScanColumn> {
+fn codes(
+    granule: &mut Granule<'_>,
+    tenant: TenantNo,
+    rows: Rows<'_>,
+    source: &Source,
+    names: &mut KeyIds,
+) -> Result<ScanColumn> {
     let mut out = Vec::new();
     ids::key_ids(names, source, granule, tenant, rows, &mut out)?;
     Ok(ScanColumn::Codes(out))

@@ -9,7 +9,8 @@ use crate::id::{Lsn, Stream, TenantId, TenantNo};
 use crate::part::{Part, Run, ZoneMap, path_of_documents};
 use crate::query::Snapshot;
 use crate::schema::{
-    BytesColumn, ColumnDef, ColumnId, ColumnType, ColumnVector, Document, IdentityKind, NULL_CODE, Schema, Value,
+    BytesColumn, ColumnDef, ColumnId, ColumnType, ColumnVector, Document, IdentityKind, NULL_CODE, Schema,
+    Value,
 };
 use crate::time::{DAY_US, TimestampUs};
 
@@ -137,7 +138,9 @@ impl TestPart {
                 ColumnVector::F64(rows.iter().map(value).collect(), None)
             }
             ColumnType::Document => ColumnVector::Bytes(Arc::new(self.bytes(def, granule))),
-            ColumnType::Str if !self.shape.dictionaries => ColumnVector::Bytes(Arc::new(self.bytes(def, granule))),
+            ColumnType::Str if !self.shape.dictionaries => {
+                ColumnVector::Bytes(Arc::new(self.bytes(def, granule)))
+            }
             ColumnType::Code(kind) if self.shape.coded => {
                 let code = |r: &Row| match r.values.get(def.name) {
                     Some(Value::Str(text)) => {
@@ -154,12 +157,14 @@ impl TestPart {
                 for value in self.bytes(def, granule).iter() {
                     codes.push(match value {
                         None => NULL_CODE,
-                        Some(value) => u32::try_from(seen.iter().position(|s| s == value).unwrap_or_else(|| {
-                            seen.push(value.to_vec());
-                            values.push(Some(value));
-                            seen.len() - 1
-                        }))
-                        .unwrap(),
+                        Some(value) => {
+                            u32::try_from(seen.iter().position(|s| s == value).unwrap_or_else(|| {
+                                seen.push(value.to_vec());
+                                values.push(Some(value));
+                                seen.len() - 1
+                            }))
+                            .unwrap()
+                        }
                     });
                 }
                 ColumnVector::Dict { codes, values: Arc::new(values) }
@@ -193,7 +198,8 @@ impl Part for TestPart {
             ColumnVector::I64(v, _) => Some(ZoneMap::I64 { min: *v.iter().min()?, max: *v.iter().max()? }),
             ColumnVector::U64(v, _) => Some(ZoneMap::U64 { min: *v.iter().min()?, max: *v.iter().max()? }),
             ColumnVector::F64(v, _) => {
-                let (min, max) = v.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), n| (a.min(*n), b.max(*n)));
+                let (min, max) =
+                    v.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), n| (a.min(*n), b.max(*n)));
                 (!v.iter().any(|n| n.is_nan())).then_some(ZoneMap::F64 { min, max })
             }
             ColumnVector::Codes(v) => {
@@ -225,7 +231,13 @@ impl Part for TestPart {
         Ok(Arc::new(self.vector(Schema::of(self.stream).get(column).unwrap(), granule)))
     }
 
-    fn path(&self, _: Stream, column: ColumnId, path: &[String], granule: usize) -> Result<Arc<ColumnVector>> {
+    fn path(
+        &self,
+        _: Stream,
+        column: ColumnId,
+        path: &[String],
+        granule: usize,
+    ) -> Result<Arc<ColumnVector>> {
         if self.damaged.contains(&(column.0, granule)) {
             return Err(Error::corrupt("block", "segment", 0, "damaged by the test"));
         }
@@ -258,7 +270,9 @@ impl TestStore {
         for (rows, _) in self.parts.iter().filter(|(_, shape)| shape.coded) {
             for row in rows {
                 for def in Schema::of(self.stream).columns {
-                    if let (ColumnType::Code(kind), Some(Value::Str(text))) = (def.ty, row.values.get(def.name)) {
+                    if let (ColumnType::Code(kind), Some(Value::Str(text))) =
+                        (def.ty, row.values.get(def.name))
+                    {
                         codes.add(TenantNo(row.tenant), kind, text.as_bytes());
                     }
                 }
@@ -268,9 +282,18 @@ impl TestStore {
         let lsn = self.parts.iter().flat_map(|(rows, _)| rows).map(|r| r.u64("lsn")).max().unwrap_or(0);
         let part = |(index, (rows, shape)): (usize, &(Vec<Row>, Shape))| -> Arc<dyn Part> {
             let mut rows = rows.clone();
-            rows.sort_by_key(|r| (r.tenant, TimestampUs(r.time()).day(), if shape.coded { r.time() } else { 0 }));
+            rows.sort_by_key(|r| {
+                (r.tenant, TimestampUs(r.time()).day(), if shape.coded { r.time() } else { 0 })
+            });
             let damaged = self.damaged.iter().filter(|d| d.0 == index).map(|d| (d.1.0, d.2)).collect();
-            Arc::new(TestPart { stream: self.stream, shape: *shape, runs: runs(&rows), rows, codes: Arc::clone(&codes), damaged })
+            Arc::new(TestPart {
+                stream: self.stream,
+                shape: *shape,
+                runs: runs(&rows),
+                rows,
+                codes: Arc::clone(&codes),
+                damaged,
+            })
         };
         let parts = self.parts.iter().enumerate().map(part).collect();
         Snapshot { parts, codes, tenants: Arc::new(TestTenants), lsn: Lsn(lsn) }
@@ -284,7 +307,9 @@ impl TestStore {
 fn runs(rows: &[Row]) -> Vec<Run> {
     let mut out = Vec::new();
     let mut at = 0;
-    for run in rows.chunk_by(|a, b| (a.tenant, a.time().div_euclid(DAY_US)) == (b.tenant, b.time().div_euclid(DAY_US))) {
+    for run in rows
+        .chunk_by(|a, b| (a.tenant, a.time().div_euclid(DAY_US)) == (b.tenant, b.time().div_euclid(DAY_US)))
+    {
         let end = at + run.len() as u64;
         out.push(Run {
             tenant: TenantNo(run[0].tenant),

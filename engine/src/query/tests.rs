@@ -10,7 +10,8 @@ use super::*;
 use crate::error::Error;
 use crate::id::Stream;
 use crate::schema::stream::{
-    ACTION_TYPE, EVENT_DATA, EVENT_TYPE, ANONYMOUS_ID, HOST, KIND, LABELS, NAME, RECEIVED, SEQ, SESSION_ID, TIME, USER_AGENT, USER_ID, VALUE,
+    ACTION_TYPE, ANONYMOUS_ID, EVENT_DATA, EVENT_TYPE, HOST, KIND, LABELS, NAME, RECEIVED, SEQ, SESSION_ID,
+    TIME, USER_AGENT, USER_ID, VALUE,
 };
 use crate::schema::{Column, ColumnType, Document, Schema, Value};
 use crate::time::{BucketUnit, Buckets, TimeRange, TimestampUs};
@@ -119,7 +120,14 @@ fn column(def: &crate::schema::ColumnDef) -> Field {
 
 fn fields(stream: Stream) -> Vec<Field> {
     let identity = Field::FirstOf(vec![column(&USER_ID)]);
-    let mut out = vec![Field::Tenant, column(&TIME), column(&RECEIVED), column(&USER_ID), column(&crate::schema::stream::LSN), identity];
+    let mut out = vec![
+        Field::Tenant,
+        column(&TIME),
+        column(&RECEIVED),
+        column(&USER_ID),
+        column(&crate::schema::stream::LSN),
+        identity,
+    ];
     out.extend(match stream {
         Stream::Events => vec![
             column(&EVENT_TYPE),
@@ -138,20 +146,40 @@ fn fields(stream: Stream) -> Vec<Field> {
         ],
         Stream::Audit => vec![column(&ACTION_TYPE), column(&SEQ)],
         Stream::Metrics => {
-            vec![column(&NAME), column(&HOST), column(&KIND), column(&VALUE), column(&LABELS), path(&LABELS, &["zone"])]
+            vec![
+                column(&NAME),
+                column(&HOST),
+                column(&KIND),
+                column(&VALUE),
+                column(&LABELS),
+                path(&LABELS, &["zone"]),
+            ]
         }
     });
     out
 }
 
 fn literal() -> impl Strategy<Value = Literal> {
-    let texts = ["u1", "u2", "page.1", "cpu.1", "session/1", "x", "h1", "z1", "", "tenant-2", "agent 1", "zzz"];
+    let texts =
+        ["u1", "u2", "page.1", "cpu.1", "session/1", "x", "h1", "z1", "", "tenant-2", "agent 1", "zzz"];
     prop_oneof![
         select(texts.to_vec()).prop_map(|s| Literal::Str(s.to_owned())),
         select(vec![0_i64, 1, 2, 7, -3, BASE_US + 20 * HOUR_US, i64::MAX, i64::MIN]).prop_map(Literal::I64),
         select(vec![u64::MAX, 1 << 63, 5]).prop_map(Literal::U64),
-        select(vec![1.0, 1.5, 2.5, -2.5, 0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1.8e19, 1e300])
-            .prop_map(Literal::F64),
+        select(vec![
+            1.0,
+            1.5,
+            2.5,
+            -2.5,
+            0.0,
+            -0.0,
+            f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            1.8e19,
+            1e300
+        ])
+        .prop_map(Literal::F64),
         any::<bool>().prop_map(Literal::Bool),
     ]
 }
@@ -202,9 +230,13 @@ fn window() -> impl Strategy<Value = TimeRange> {
 
 fn group_by(stream: Stream) -> impl Strategy<Value = GroupBy> {
     let span = TimeRange { start: TimestampUs(BASE_US + HOUR_US), end: TimestampUs(BASE_US + 60 * HOUR_US) };
-    let bucket = select(vec![BucketUnit::Day, BucketUnit::Hour, BucketUnit::Step(7 * HOUR_US)]).prop_map(move |unit| {
-        GroupBy::Bucket(Buckets::cover(span, unit, &TimeZone::get("Europe/Berlin").unwrap(), 1000).unwrap())
-    });
+    let bucket = select(vec![BucketUnit::Day, BucketUnit::Hour, BucketUnit::Step(7 * HOUR_US)]).prop_map(
+        move |unit| {
+            GroupBy::Bucket(
+                Buckets::cover(span, unit, &TimeZone::get("Europe/Berlin").unwrap(), 1000).unwrap(),
+            )
+        },
+    );
     prop_oneof![select(fields(stream)).prop_map(GroupBy::Field), bucket]
 }
 
@@ -247,7 +279,9 @@ fn agrees(number: Number, expected: &Expected) -> bool {
         (Number::Absent, Expected::Absent) => true,
         (Number::U64(a), Expected::Count(b)) => a == *b,
         // Times add up past 2^53, where the model's plain sum rounds.
-        (Number::F64(a), Expected::Double(b)) => a == *b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= b.abs() * 1e-12,
+        (Number::F64(a), Expected::Double(b)) => {
+            a == *b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= b.abs() * 1e-12
+        }
         (Number::F64(a), Expected::Within(from, to)) => *from <= a && a <= *to,
         _ => false,
     }
@@ -261,7 +295,11 @@ fn check_aggregate(store: &TestStore, query: &Query) {
     assert_eq!(keys, expected.iter().map(|e| &e.0).collect::<Vec<_>>());
     for (group, (_, numbers)) in answer.groups.iter().zip(&expected) {
         for ((number, expected), aggregate) in group.values.iter().zip(numbers).zip(&query.aggregates) {
-            assert!(agrees(*number, expected), "{aggregate:?} of {:?}: {number:?}, not {expected:?}", group.key);
+            assert!(
+                agrees(*number, expected),
+                "{aggregate:?} of {:?}: {number:?}, not {expected:?}",
+                group.key
+            );
         }
     }
 }
@@ -278,7 +316,9 @@ fn rows_of(page: &RowPage) -> Vec<Row> {
                     Column::I64(v) => Some(Value::I64(v[at])),
                     Column::U64(v) => Some(Value::I64(i64::try_from(v[at]).unwrap())),
                     Column::F64(v) => Some(Value::F64(v[at])),
-                    Column::Bytes(v) if def.ty == ColumnType::Document => v.get(at).map(|b| Document::decode(b).unwrap()),
+                    Column::Bytes(v) if def.ty == ColumnType::Document => {
+                        v.get(at).map(|b| Document::decode(b).unwrap())
+                    }
                     Column::Bytes(v) => v.get_str(at).map(text),
                 };
                 if let Some(value) = value.filter(|v| *v != Value::I64(0)) {
@@ -299,7 +339,8 @@ fn without_zeros(row: &Row) -> Row {
 
 fn check_rows(store: &mut TestStore, mut request: RowRequest) {
     let rows: Vec<Row> = store.rows().cloned().collect();
-    let mut expected = model::matching(rows.iter(), store.stream, &request.scope, request.window, &request.filter);
+    let mut expected =
+        model::matching(rows.iter(), store.stream, &request.scope, request.window, &request.filter);
     expected.sort_by_key(|r| (r.time(), r.tenant, r.u64("seq")));
     if request.order == Order::Desc {
         expected.reverse();
@@ -331,12 +372,16 @@ fn check_rows(store: &mut TestStore, mut request: RowRequest) {
 
 fn check_scan(store: &TestStore, request: &ScanRequest) {
     let rows: Vec<Row> = store.rows().cloned().collect();
-    let matching = model::matching(rows.iter(), store.stream, &request.scope, request.window, &request.filter);
+    let matching =
+        model::matching(rows.iter(), store.stream, &request.scope, request.window, &request.filter);
     let mut expected: Vec<String> = matching
         .into_iter()
         .map(|r| {
-            let values: Vec<KeyValue> =
-                request.fields.iter().map(|f| named(f, model::key(model::value(store.stream, r, f)))).collect();
+            let values: Vec<KeyValue> = request
+                .fields
+                .iter()
+                .map(|f| named(f, model::key(model::value(store.stream, r, f))))
+                .collect();
             format!("{} {values:?}", r.tenant)
         })
         .collect();
@@ -381,7 +426,9 @@ fn scanned(column: &ScanColumn, names: &[std::sync::Arc<str>], at: usize) -> Key
         ScanColumn::U64(v, p) if present(p) => unsigned(v[at]),
         ScanColumn::F64(v, p) if present(p) => KeyValue::F64(v[at].to_bits()),
         ScanColumn::I64(..) | ScanColumn::U64(..) | ScanColumn::F64(..) => KeyValue::Absent,
-        ScanColumn::Codes(codes) => names.get(codes[at] as usize).map_or(KeyValue::Absent, |n| KeyValue::Str(n.clone())),
+        ScanColumn::Codes(codes) => {
+            names.get(codes[at] as usize).map_or(KeyValue::Absent, |n| KeyValue::Str(n.clone()))
+        }
         ScanColumn::Scalars(leaves) => match &leaves[at] {
             None | Some(Scalar::Other) => KeyValue::Absent,
             Some(Scalar::Bool(b)) => KeyValue::Bool(*b),
@@ -439,7 +486,12 @@ fn two_tenants_in_one_granule() -> TestStore {
     let shape = Shape { granule_rows: 8192, coded: true, zone_maps: true, dictionaries: true };
     let mut rows = Vec::new();
     for n in 0..20 {
-        let mut row = row(Stream::Events, if n < 10 { 1 } else { 2 }, n, [1 + usize::try_from(n % 3).unwrap(), 0, 0, 1, 0, 0]);
+        let mut row = row(
+            Stream::Events,
+            if n < 10 { 1 } else { 2 },
+            n,
+            [1 + usize::try_from(n % 3).unwrap(), 0, 0, 1, 0, 0],
+        );
         row.values.insert("seq", Value::I64(n % 10 + 1));
         row.values.insert("lsn", Value::I64(n + 1));
         rows.push(row);
@@ -497,8 +549,14 @@ fn damage_fails_a_question_or_is_skipped_and_named() {
     query.allow_partial = true;
     let answer = aggregate(&snapshot, &query).unwrap();
     assert_eq!(answer.groups[0].values, [Number::U64(16), Number::U64(6)]);
-    let range = TimeRange { start: TimestampUs(BASE_US + 8 * 60_000_000), end: TimestampUs(BASE_US + 9 * 60_000_000 + 1) };
-    let other = TimeRange { start: TimestampUs(BASE_US + 10 * 60_000_000), end: TimestampUs(BASE_US + 11 * 60_000_000 + 1) };
+    let range = TimeRange {
+        start: TimestampUs(BASE_US + 8 * 60_000_000),
+        end: TimestampUs(BASE_US + 9 * 60_000_000 + 1),
+    };
+    let other = TimeRange {
+        start: TimestampUs(BASE_US + 10 * 60_000_000),
+        end: TimestampUs(BASE_US + 11 * 60_000_000 + 1),
+    };
     let damage = |range| Damage { stream: Stream::Events, range };
     assert_eq!(answer.damaged, [damage(range), damage(other)]);
     // A question that does not read the damaged column is whole.

@@ -81,7 +81,11 @@ const BOUNDS: [u64; 64] = [
 /// For the upper six bits of a fraction, how many bounds lie below every fraction that starts with them.
 const FIRST: [u8; 64] = first_bounds();
 
-#[expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "evaluated at compile time, under 64")]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "evaluated at compile time, under 64"
+)]
 const fn first_bounds() -> [u8; 64] {
     let mut out = [0; 64];
     let mut start = 0;

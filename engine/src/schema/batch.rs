@@ -64,6 +64,26 @@ impl Batch {
         self.columns.get(Schema::of(self.stream).index_of(def.id)?)
     }
 
+    /// The given rows of the batch, in that order.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such row.
+    #[must_use]
+    pub fn take(&self, rows: &[u32]) -> Self {
+        Self {
+            tenant: self.tenant.clone(),
+            stream: self.stream,
+            columns: self.columns.iter().map(|c| c.take(rows)).collect(),
+            rows: rows.len(),
+        }
+    }
+
+    /// The columns, without their tenant and stream.
+    pub(crate) fn into_columns(self) -> Vec<Column> {
+        self.columns
+    }
+
     /// Bytes of memory this takes.
     pub fn memory_bytes(&self) -> usize {
         self.columns.iter().map(Column::memory_bytes).sum()
@@ -99,7 +119,9 @@ impl BatchBuilder {
                 ColumnType::Time => Column::I64(Vec::new()),
                 ColumnType::U64 => Column::U64(Vec::new()),
                 ColumnType::F64 => Column::F64(Vec::new()),
-                ColumnType::Str | ColumnType::Code(_) | ColumnType::Document => Column::Bytes(BytesColumn::new()),
+                ColumnType::Str | ColumnType::Code(_) | ColumnType::Document => {
+                    Column::Bytes(BytesColumn::new())
+                }
             })
             .collect();
         Self { tenant, stream, columns, rows: 0 }
@@ -123,36 +145,28 @@ impl BatchBuilder {
     ///
     /// Here and in the other setters: when the column is already set in this row, or of another type.
     pub fn i64(&mut self, def: &ColumnDef, value: i64) -> &mut Self {
-        let Some(Column::I64(v)) = self.open(def) else {
-            panic!("{} is a column of instants", def.name)
-        };
+        let Some(Column::I64(v)) = self.open(def) else { panic!("{} is a column of instants", def.name) };
         v.push(value);
         self
     }
 
     /// Sets a number of the open row.
     pub fn u64(&mut self, def: &ColumnDef, value: u64) -> &mut Self {
-        let Some(Column::U64(v)) = self.open(def) else {
-            panic!("{} is a column of numbers", def.name)
-        };
+        let Some(Column::U64(v)) = self.open(def) else { panic!("{} is a column of numbers", def.name) };
         v.push(value);
         self
     }
 
     /// Sets a double of the open row.
     pub fn f64(&mut self, def: &ColumnDef, value: f64) -> &mut Self {
-        let Some(Column::F64(v)) = self.open(def) else {
-            panic!("{} is a column of doubles", def.name)
-        };
+        let Some(Column::F64(v)) = self.open(def) else { panic!("{} is a column of doubles", def.name) };
         v.push(value);
         self
     }
 
     /// Sets text, or an encoded document, of the open row.
     pub fn bytes(&mut self, def: &ColumnDef, value: Option<&[u8]>) -> &mut Self {
-        let Some(Column::Bytes(v)) = self.open(def) else {
-            panic!("{} is a column of bytes", def.name)
-        };
+        let Some(Column::Bytes(v)) = self.open(def) else { panic!("{} is a column of bytes", def.name) };
         v.push(value);
         self
     }

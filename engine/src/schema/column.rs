@@ -35,7 +35,9 @@ impl Bitmap {
 
     /// Sets the bit of row `index`, which exists.
     pub fn set(&mut self, index: usize, bit: bool) {
-        if index < self.len && let Some(word) = self.words.get_mut(index / 64) {
+        if index < self.len
+            && let Some(word) = self.words.get_mut(index / 64)
+        {
             if bit { *word |= 1 << (index % 64) } else { *word &= !(1 << (index % 64)) }
         }
     }
@@ -75,7 +77,9 @@ impl Bitmap {
     }
 
     fn clear_tail(&mut self) {
-        if !self.len.is_multiple_of(64) && let Some(word) = self.words.last_mut() {
+        if !self.len.is_multiple_of(64)
+            && let Some(word) = self.words.last_mut()
+        {
             *word &= (1 << (self.len % 64)) - 1;
         }
     }
@@ -150,6 +154,32 @@ impl BytesColumn {
         (0..self.len()).map(|i| self.get(i))
     }
 
+    /// Adds the values of `other` at the end.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::push`].
+    pub fn extend(&mut self, other: &Self) {
+        let base = self.bytes.len();
+        let total = u32::try_from(base + other.bytes.len());
+        assert!(total.is_ok(), "a byte column stays under 4 GiB");
+        let base = u32::try_from(base).unwrap_or(u32::MAX);
+        self.bytes.extend_from_slice(&other.bytes);
+        self.ends.extend(other.ends.iter().map(|end| base + end));
+        for row in 0..other.len() {
+            self.present.push(other.present.get(row));
+        }
+    }
+
+    /// The values of `rows`, in that order; a row past the end is absent.
+    pub fn take(&self, rows: &[u32]) -> Self {
+        let mut out = Self::new();
+        for row in rows {
+            out.push(self.get(*row as usize));
+        }
+        out
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -208,6 +238,39 @@ impl Column {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Adds the values of `other`, which is of the same type, at the end.
+    ///
+    /// # Panics
+    ///
+    /// When it is of another type.
+    pub fn extend(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::I64(to), Self::I64(from)) => to.extend_from_slice(from),
+            (Self::U64(to), Self::U64(from)) => to.extend_from_slice(from),
+            (Self::F64(to), Self::F64(from)) => to.extend_from_slice(from),
+            (Self::Bytes(to), Self::Bytes(from)) => to.extend(from),
+            _ => panic!("columns of one type"),
+        }
+    }
+
+    /// The values of `rows`, in that order.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such row.
+    pub fn take(&self, rows: &[u32]) -> Self {
+        fn pick<T: Copy>(values: &[T], rows: &[u32]) -> Vec<T> {
+            #[expect(clippy::indexing_slicing, reason = "the rows are those of the column")]
+            rows.iter().map(|row| values[*row as usize]).collect()
+        }
+        match self {
+            Self::I64(v) => Self::I64(pick(v, rows)),
+            Self::U64(v) => Self::U64(pick(v, rows)),
+            Self::F64(v) => Self::F64(pick(v, rows)),
+            Self::Bytes(v) => Self::Bytes(v.take(rows)),
+        }
     }
 
     /// Bytes of memory this takes.

@@ -7,7 +7,14 @@ use crate::time::BucketUnit;
 const MINUTE_US: i64 = 60_000_000;
 
 fn event(key: u64, minute: i64) -> SessionEvent {
-    SessionEvent { key, time: TimestampUs(minute * MINUTE_US), user: 1, page: true, action: false, interactive: true }
+    SessionEvent {
+        key,
+        time: TimestampUs(minute * MINUTE_US),
+        user: 1,
+        page: true,
+        action: false,
+        interactive: true,
+    }
 }
 
 fn hours(count: i64) -> Buckets {
@@ -75,13 +82,15 @@ fn a_session_open_in_a_bucket_without_an_event_there_is_not_active_in_it() {
 }
 
 fn events() -> impl Strategy<Value = Vec<SessionEvent>> {
-    let one = (0_u64..3, 0_i64..400, 0_u32..4, any::<[bool; 3]>()).prop_map(|(key, minute, user, flags)| SessionEvent {
-        key,
-        time: TimestampUs(minute * MINUTE_US),
-        user: if user == 0 { NO_USER } else { user },
-        page: flags[0],
-        action: flags[1],
-        interactive: flags[2],
+    let one = (0_u64..3, 0_i64..400, 0_u32..4, any::<[bool; 3]>()).prop_map(|(key, minute, user, flags)| {
+        SessionEvent {
+            key,
+            time: TimestampUs(minute * MINUTE_US),
+            user: if user == 0 { NO_USER } else { user },
+            page: flags[0],
+            action: flags[1],
+            interactive: flags[2],
+        }
     });
     prop::collection::vec(one, 0..40)
 }

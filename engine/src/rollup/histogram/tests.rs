@@ -69,7 +69,8 @@ fn powers_of_two_are_upper_bounds_of_their_buckets() {
 #[test]
 fn counts_below_a_bound_follow_the_buckets() {
     let histogram = of(&[-4.0, -1.0, 0.0, 0.5, 100.0, 400.0]);
-    let below: Vec<u64> = [-5.0, -4.0, -2.0, 0.0, 0.1, 0.5, 101.0, 1e9].map(|b| histogram.count_at_most(b)).to_vec();
+    let below: Vec<u64> =
+        [-5.0, -4.0, -2.0, 0.0, 0.1, 0.5, 101.0, 1e9].map(|b| histogram.count_at_most(b)).to_vec();
     assert_eq!(below, [0, 1, 1, 3, 3, 4, 5, 6]);
 }
 

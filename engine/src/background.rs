@@ -1,0 +1,58 @@
+//! The threads that drive the log and the flush; each only calls steps.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::core::Core;
+use crate::error::{Error, Result};
+
+/// How long the log's thread sleeps without work before it looks whether to stop.
+const LOG_IDLE: Duration = Duration::from_millis(100);
+
+/// How often the flush thread looks whether a flush is due.
+const FLUSH_TICK: Duration = Duration::from_millis(200);
+
+/// How long the log waits at a time for a flush when memory is full.
+const RELIEF_WAIT: Duration = Duration::from_millis(50);
+
+/// Starts the log's and the flush's thread. They end after [`Core::begin_close`].
+///
+/// # Errors
+///
+/// [`Error::Io`] when the system gives no thread.
+pub(crate) fn start(core: &Arc<Core>) -> Result<Vec<JoinHandle<()>>> {
+    Ok(vec![spawn("insights-log", core, drive_log)?, spawn("insights-flush", core, drive_flush)?])
+}
+
+fn spawn(name: &'static str, core: &Arc<Core>, drive: fn(&Core)) -> Result<JoinHandle<()>> {
+    let core = Arc::clone(core);
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || drive(&core));
+    thread.map_err(|source| Error::Io { action: "start thread", path: name.into(), source })
+}
+
+fn drive_log(core: &Core) {
+    while !core.is_closing() {
+        core.log.wait_for_work(LOG_IDLE);
+        // Memory is full: callers wait for their answer until a flush has made room, the queue fills,
+        // and further appends are refused.
+        while core.memory_is_full() && !core.is_closing() {
+            core.wake_flush();
+            core.tables.wait_for_relief(RELIEF_WAIT);
+        }
+        // The error was told to the callers and is kept by the log; the thread stays for later ones.
+        drop(core.step_log());
+    }
+}
+
+fn drive_flush(core: &Core) {
+    while !core.is_closing() {
+        core.wait_for_flush(FLUSH_TICK);
+        core.look_at_disk();
+        // A file that is ready before it is needed spares an append the wait for its zeroes.
+        drop(core.log.spares().fill());
+        if core.flush_is_due() {
+            drop(core.step_flush());
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! The state that the door and the threads share, and the steps that move it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::append::{Append, Appended, CatalogPut};
+use crate::catalog::Catalog;
+use crate::catalog::state::check_put;
+use crate::clock::Clock;
+use crate::codes::Tenants;
+use crate::config::{Config, Durability};
+use crate::dedup::{IdIndex, IdempotencyIndex};
+use crate::disk::Disk;
+use crate::engine::{Stats, Usage};
+use crate::entropy::Entropy;
+use crate::error::{Error, Result};
+use crate::flush::Flusher;
+use crate::id::{Lsn, Stream, TenantId};
+use crate::manifest::{FileKind, Manifest};
+use crate::memtable::NewRows;
+use crate::query::{self, Damage, Filter, Scope};
+use crate::recover::MissingSegment;
+use crate::schema::{Batch, Column, stream};
+use crate::segment::BlockCache;
+use crate::sequencer::plan::{Frame, Plan, Prepared};
+use crate::sequencer::{Sequencer, leaf};
+use crate::tables::{Kept, Tables};
+use crate::time::{TimeRange, TimestampUs};
+use crate::wal::{Entry, Log, Sink, WalDamage};
+
+/// What is called once when an append is kept or refused.
+pub type Done = Box<dyn FnOnce(Result<Appended>) + Send>;
+
+/// The kind of a frame that holds an append; the only one there is.
+pub const FRAME_APPEND: u8 = 1;
+
+/// An append on its way through the log.
+pub struct Job {
+    lsn: Lsn,
+    rows: Vec<NewRows>,
+    puts: Vec<CatalogPut>,
+    appended: Appended,
+    waiter: Waiter,
+}
+
+/// Who hears what became of an append; hears of a failure when nobody else says anything.
+struct Waiter(Option<Done>);
+
+impl Waiter {
+    fn answer(mut self, result: Result<Appended>) {
+        if let Some(done) = self.0.take() {
+            done(result);
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if let Some(done) = self.0.take() {
+            done(Err(Error::Poisoned));
+        }
+    }
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Job({})", self.lsn)
+    }
+}
+
+/// Counters since the engine was opened.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Rows that became readable.
+    pub rows_appended: AtomicU64,
+    /// Flushes that were published.
+    pub flushes: AtomicU64,
+    /// Damaged places that were found.
+    pub damage_found: AtomicU64,
+}
+
+/// What the log hands on: rows become readable, records true, callers answered.
+#[derive(Debug)]
+pub struct Applier {
+    tables: Arc<Tables>,
+    catalog: Arc<Catalog>,
+    clock: Arc<dyn Clock>,
+    counters: Arc<Counters>,
+    durable: bool,
+}
+
+impl Sink for Applier {
+    type Job = Job;
+
+    fn kept(&self, jobs: Vec<Job>) {
+        let now = self.clock.monotonic();
+        let mut answers = Vec::with_capacity(jobs.len());
+        for Job { lsn, rows, puts, mut appended, waiter } in jobs {
+            let count: usize = rows.iter().map(NewRows::len).sum();
+            self.counters.rows_appended.fetch_add(count as u64, Ordering::Relaxed);
+            // Records are checked when the append is planned, so that nothing that is in the log fails here.
+            let applied = self.catalog.apply(lsn, &puts);
+            assert!(applied.is_ok(), "a planned catalog record fits: {applied:?}");
+            self.tables.keep(Kept { lsn, rows }, now);
+            appended.durable = self.durable;
+            answers.push((waiter, appended));
+        }
+        for (waiter, appended) in answers {
+            waiter.answer(Ok(appended));
+        }
+    }
+
+    fn lost(&self, jobs: Vec<Job>, error: &Error) {
+        for job in jobs {
+            job.waiter.answer(Err(refusal(error)));
+        }
+    }
+}
+
+/// What a waiting caller is told when the log fails: the first error was logged where it happened.
+fn refusal(error: &Error) -> Error {
+    match error {
+        Error::Overloaded { what, limit } => Error::Overloaded { what, limit: *limit },
+        Error::DiskFull { free, reserve } => Error::DiskFull { free: *free, reserve: *reserve },
+        Error::Closed => Error::Closed,
+        _ => Error::Poisoned,
+    }
+}
+
+/// Everything of an open engine but its threads.
+#[derive(Debug)]
+pub struct Core {
+    /// Its limits.
+    pub config: Config,
+    /// Its files.
+    pub disk: Arc<dyn Disk>,
+    /// Its time.
+    pub clock: Arc<dyn Clock>,
+    /// Its randomness.
+    pub entropy: Entropy,
+    /// Which files are live.
+    pub manifest: Arc<Manifest>,
+    /// Decoded blocks of segments.
+    pub cache: Arc<BlockCache>,
+    /// What can be read.
+    pub tables: Arc<Tables>,
+    /// Small durable state.
+    pub catalog: Arc<Catalog>,
+    /// Order.
+    pub sequencer: Mutex<Sequencer>,
+    /// Ids that clients gave.
+    pub ids: Arc<IdIndex>,
+    /// Requests that clients named.
+    pub requests: Arc<IdempotencyIndex>,
+    /// The write-ahead log.
+    pub log: Log<Applier>,
+    /// Memtable -> segment.
+    pub flusher: Mutex<Flusher>,
+    /// Counters.
+    pub counters: Arc<Counters>,
+    /// Segments that could not be opened.
+    pub missing: Vec<MissingSegment>,
+    /// What the replay of the WAL could not read.
+    pub wal_damage: Vec<WalDamage>,
+    /// Damage that queries found.
+    pub damage: Mutex<Vec<Damage>>,
+    /// No appends any more.
+    pub closing: AtomicBool,
+    /// The last flush failed, with this.
+    pub flush_error: Mutex<Option<String>>,
+    /// Wakes the flush thread.
+    pub flush_wanted: (Mutex<()>, Condvar),
+    /// Free bytes of the disk when last looked.
+    pub free_bytes: AtomicU64,
+    /// Held while a secret is made.
+    pub secrets: Mutex<()>,
+    /// What derived ids are made with.
+    pub derived_id_key: [u8; 32],
+}
+
+/// Most damaged ranges that are kept for [`crate::engine::Health`].
+const DAMAGE_MAX: usize = 1_000;
+
+impl Applier {
+    /// Hands frames on to these.
+    pub fn new(
+        tables: Arc<Tables>,
+        catalog: Arc<Catalog>,
+        clock: Arc<dyn Clock>,
+        counters: Arc<Counters>,
+        durability: Durability,
+    ) -> Self {
+        Self { tables, catalog, clock, counters, durable: durability == Durability::Synced }
+    }
+}
+
+impl Core {
+    /// Gives an append to the log; `done` hears what became of it.
+    pub fn submit(&self, append: Append, done: Done) {
+        match self.admit().and_then(|()| Prepared::new(append)) {
+            Ok(prepared) => {
+                if let Err((error, done)) = self.sequence(prepared, done) {
+                    done(Err(error));
+                }
+            }
+            Err(error) => done(Err(error)),
+        }
+    }
+
+    /// Whether an append can be taken at all.
+    fn admit(&self) -> Result<()> {
+        if self.is_closing() {
+            return Err(Error::Closed);
+        }
+        if self.log.is_poisoned() {
+            return Err(Error::Poisoned);
+        }
+        let (free, reserve) = (self.free_bytes.load(Ordering::Relaxed), self.config.disk_reserve_bytes);
+        if free < reserve {
+            return Err(Error::DiskFull { free, reserve });
+        }
+        if self.memory_is_full() && self.flush_error.lock().is_some() {
+            return Err(Error::Overloaded { what: "memtable", limit: self.config.memtable_bytes_max });
+        }
+        Ok(())
+    }
+
+    /// Gives the append its place and pushes its frame. `done` comes back when it was not taken.
+    fn sequence(&self, prepared: Prepared, done: Done) -> Result<(), (Error, Done)> {
+        let mut sequencer = self.sequencer.lock();
+        let received = self.clock.now();
+        let plan = match sequencer.plan(prepared, received, &self.entropy) {
+            Ok(plan) => plan,
+            Err(error) => return Err((error, done)),
+        };
+        let frame = match plan {
+            Plan::Write(frame) => *frame,
+            // The first answer may still wait for its sync. An empty frame after it waits for the same
+            // one, or for the next: what it tells is true by then.
+            Plan::Replay(appended) => match Frame::empty(sequencer.next_lsn(), received, appended) {
+                Ok(frame) => frame,
+                Err(error) => return Err((error, done)),
+            },
+        };
+        let Frame { lsn, payload, rows, puts, appended, changes } = frame;
+        let checked = puts.iter().try_for_each(check_put);
+        if let Err(error) = checked.and_then(|()| self.log.check_room(payload.len() as u64)) {
+            return Err((error, done));
+        }
+        // Under this lock the queue only gets shorter, so the push is refused only by a log that was
+        // poisoned meanwhile; then no number given here is ever read again.
+        sequencer.commit(changes, lsn, received);
+        let job = Job { lsn, rows, puts, appended, waiter: Waiter(Some(done)) };
+        // A refused job is dropped, which tells its waiter.
+        drop(self.log.push(Entry { lsn, kind: FRAME_APPEND, payload, job }));
+        Ok(())
+    }
+
+    /// Writes, syncs and hands on what is queued in the log; true when there was something.
+    ///
+    /// # Errors
+    ///
+    /// The first error of the disk.
+    pub fn step_log(&self) -> Result<bool> {
+        Ok(!self.log.step()?.is_idle())
+    }
+
+    /// Steps the log until nothing is queued.
+    ///
+    /// # Errors
+    ///
+    /// The first error of the disk.
+    pub fn drain_log(&self) -> Result<()> {
+        while self.step_log()? {}
+        Ok(())
+    }
+
+    /// Flushes what is in memory; true when there was something.
+    ///
+    /// # Errors
+    ///
+    /// The error of the disk; the rows stay in memory and in the WAL.
+    pub fn step_flush(&self) -> Result<bool> {
+        let mut flusher = self.flusher.lock();
+        let outcome = flusher.step(self);
+        *self.flush_error.lock() = outcome.as_ref().err().map(ToString::to_string);
+        outcome
+    }
+
+    /// Whether memory, the WAL or time asks for a flush.
+    pub fn flush_is_due(&self) -> bool {
+        let (bytes, oldest) = self.tables.active();
+        let age = oldest.map_or(Duration::ZERO, |at| self.clock.monotonic().saturating_sub(at));
+        bytes >= self.config.memtable_flush_bytes
+            || age >= self.config.flush_interval
+            || self.log.live_bytes() >= self.config.wal_bytes_max / 2
+            || self.memory_is_full()
+    }
+
+    /// Whether rows in memory are at their limit.
+    pub fn memory_is_full(&self) -> bool {
+        self.tables.memory().0 >= self.config.memtable_bytes_max
+            || self.log.live_bytes() >= self.config.wal_bytes_max
+    }
+
+    /// Stops appends and wakes the threads so that they end.
+    pub fn begin_close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.wake_flush();
+    }
+
+    /// Whether the engine is closing.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+
+    /// Wakes the flush thread.
+    pub fn wake_flush(&self) {
+        let _guard = self.flush_wanted.0.lock();
+        self.flush_wanted.1.notify_all();
+    }
+
+    /// Sleeps until a flush is wanted or `timeout` has passed.
+    pub fn wait_for_flush(&self, timeout: Duration) {
+        let mut guard = self.flush_wanted.0.lock();
+        if !self.is_closing() {
+            self.flush_wanted.1.wait_for(&mut guard, timeout);
+        }
+    }
+
+    /// Reads how much of the disk is free.
+    pub fn look_at_disk(&self) {
+        if let Ok(free) = self.disk.free_bytes() {
+            self.free_bytes.store(free, Ordering::Relaxed);
+        }
+    }
+
+    /// Why appends are refused, if they are.
+    pub fn read_only(&self) -> Option<String> {
+        self.admit().err().map(|e| e.to_string())
+    }
+
+    /// Since when ids and requests are remembered, with an hour to spare.
+    pub fn remembered_since(&self) -> TimestampUs {
+        let window = i64::try_from(self.config.deduplication_window.as_micros()).unwrap_or(i64::MAX);
+        TimestampUs(self.clock.now().0.saturating_sub(window).saturating_sub(3_600_000_000))
+    }
+
+    /// Keeps what could not be read, for [`crate::engine::Health`].
+    pub fn note_damage(&self, found: &[Damage]) {
+        let mut known = self.damage.lock();
+        for damage in found {
+            if !known.contains(damage) && known.len() < DAMAGE_MAX {
+                self.counters.damage_found.fetch_add(1, Ordering::Relaxed);
+                known.push(damage.clone());
+            }
+        }
+    }
+
+    /// The leaves of audit rows that were read back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for another stream, or when the key of a row's subject is gone.
+    pub fn leaves(&self, batch: &Batch) -> Result<Vec<[u8; 32]>> {
+        let number = self.catalog.number_of(batch.tenant());
+        let number = number.ok_or_else(|| Error::invalid("a tenant that does not exist"))?;
+        let users = batch.column(&stream::USER_ID).and_then(Column::as_bytes);
+        let sequencer = self.sequencer.lock();
+        (0..batch.rows())
+            .map(|row| {
+                let subject = users.and_then(|u| u.get(row)).unwrap_or(&[]);
+                let key = sequencer.subject_key(number, subject);
+                let key = key.ok_or_else(|| Error::invalid("a row whose subject has no key"))?;
+                leaf::leaf(batch, row, &key.key)
+            })
+            .collect()
+    }
+
+    /// What a tenant keeps in a stream.
+    ///
+    /// # Errors
+    ///
+    /// Damage and I/O errors.
+    pub fn usage(&self, tenant: &TenantId, stream: Stream) -> Result<Usage> {
+        let Some(number) = self.catalog.number_of(tenant) else { return Ok(Usage::default()) };
+        let snapshot =
+            self.tables.snapshot(stream, Some(number), Arc::clone(&self.catalog) as Arc<dyn Tenants>);
+        let mut usage = Usage::default();
+        for part in &snapshot.parts {
+            let runs = part.runs_of(stream, number);
+            let rows: u64 = runs.iter().map(|r| r.rows.end - r.rows.start).sum();
+            usage.rows += rows;
+            usage.bytes += part.bytes_of(stream).saturating_mul(rows) / part.rows(stream).max(1);
+        }
+        Ok(usage)
+    }
+
+    /// Counters and sizes.
+    pub fn stats(&self) -> Stats {
+        let (memtable_bytes, memtable_rows) = self.tables.memory();
+        let log = self.log.stats();
+        let version = self.manifest.version();
+        let segments: Vec<_> = version.files_of(FileKind::Segment).collect();
+        Stats {
+            rows_appended: self.counters.rows_appended.load(Ordering::Relaxed),
+            frames_written: log.frames,
+            wal_syncs: log.syncs,
+            wal_bytes: log.live_bytes,
+            memtable_bytes,
+            memtable_rows,
+            flushes: self.counters.flushes.load(Ordering::Relaxed),
+            segments: segments.len() as u64,
+            segment_bytes: segments.iter().map(|s| s.bytes).sum(),
+            segment_rows: segments.iter().flat_map(|s| &s.streams).map(|s| s.rows).sum(),
+            damage_found: self.counters.damage_found.load(Ordering::Relaxed),
+        }
+    }
+}

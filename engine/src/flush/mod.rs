@@ -1,0 +1,193 @@
+//! Memtable -> segment, dictionary, id and request files -> one manifest edit -> WAL recycling.
+
+mod gather;
+mod order;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use gather::{FlushCodes, Identities};
+
+use crate::append::{CatalogKind, CatalogPut};
+use crate::codes::Tenants;
+use crate::core::Core;
+use crate::dictionary::{DictionarySet, DictionaryWriter};
+use crate::error::{Error, Result};
+use crate::id::{FileId, Stream, TenantNo};
+use crate::manifest::{Edit, FileKind, FileMeta, StreamMeta};
+use crate::memtable::{Chunk, Memtable};
+use crate::schema::Schema;
+use crate::segment::{FooterHash, SegmentInput, SegmentReader, StreamRows, write_segment};
+use crate::sequencer::sequence::SequenceRecord;
+
+/// What a flush needs from one time to the next.
+#[derive(Debug)]
+pub struct Flusher {
+    /// The dictionary of the live version.
+    pub dictionary: DictionarySet,
+}
+
+/// What a flush has written and the manifest does not know yet.
+#[derive(Debug, Default)]
+struct Written {
+    edit: Edit,
+    segment: Option<FileMeta>,
+}
+
+impl Flusher {
+    /// Flushes everything that is in memory; true when there was something.
+    ///
+    /// # Errors
+    ///
+    /// The error of the disk: nothing was published, the rows stay in memory and in the WAL, and the
+    /// next step tries again with new files.
+    pub fn step(&mut self, core: &Core) -> Result<bool> {
+        let flushed = core.manifest.version().flushed_lsn();
+        let Some(frozen) = core.tables.freeze(flushed) else { return Ok(false) };
+        core.log.rotate()?;
+        let written = self.write(core, &frozen)?;
+        let removed: Vec<FileId> = written.edit.remove.clone();
+        let before = core.manifest.version();
+        let version = core.manifest.commit(written.edit)?;
+        self.dictionary = self.dictionary.at(&version)?;
+        let segment = written.segment.map(|meta| open_segment(core, &meta)).transpose()?;
+        core.tables.publish(segment, Arc::new(self.dictionary.clone()));
+        core.counters.flushes.fetch_add(1, Ordering::Relaxed);
+        core.ids.publish(&version, version.flushed_lsn())?;
+        core.requests.publish(&version, version.flushed_lsn())?;
+        core.log.recycle(version.flushed_lsn())?;
+        for file in removed.iter().filter_map(|id| before.get(*id)) {
+            // What cannot be removed now is an orphan, and swept at the next start.
+            drop(core.disk.remove(&file.path()));
+        }
+        Ok(true)
+    }
+
+    fn write(&self, core: &Core, frozen: &Memtable) -> Result<Written> {
+        let mut out = Written::default();
+        let lsn = frozen.lsn_max();
+        let by_stream: Vec<(Stream, Vec<Arc<Chunk>>)> = split(frozen.chunks());
+        let codes = self.write_dictionary(core, &by_stream, &mut out.edit)?;
+        if !by_stream.is_empty() {
+            let meta = write_rows(core, &by_stream, &codes, lsn)?;
+            out.edit.add.push(meta.clone());
+            out.segment = Some(meta);
+        }
+        let (oldest, allocate) = (core.remembered_since(), || core.manifest.allocate());
+        out.edit.absorb(core.ids.write(lsn, oldest, &allocate)?);
+        out.edit.absorb(core.requests.write(lsn, oldest, &allocate)?);
+        core.catalog.apply_derived(sequences(core, frozen)?)?;
+        let version = core.manifest.version();
+        out.edit.absorb(core.catalog.persist(lsn, &version, || core.manifest.allocate())?);
+        out.edit.flushed_lsn = Some(lsn);
+        for kind in [FileKind::Segment, FileKind::Dictionary, FileKind::Ids, FileKind::Idempotency] {
+            if out.edit.add.iter().any(|f| f.kind == kind) {
+                core.disk.sync_dir(Path::new(kind.dir()))?;
+            }
+        }
+        Ok(out)
+    }
+
+    fn write_dictionary(
+        &self,
+        core: &Core,
+        by_stream: &[(Stream, Vec<Arc<Chunk>>)],
+        edit: &mut Edit,
+    ) -> Result<FlushCodes> {
+        let mut identities = Identities::new();
+        for (_, chunks) in by_stream {
+            gather::add_identities(chunks, &mut identities)?;
+        }
+        let mut writer = DictionaryWriter::new(Arc::clone(&core.disk), core.manifest.allocate());
+        let codes = FlushCodes::assign(identities, &self.dictionary, &mut writer)?;
+        edit.absorb(self.dictionary.merge(writer.finish()?, || core.manifest.allocate())?);
+        Ok(codes)
+    }
+}
+
+/// Opens a segment that the manifest names.
+///
+/// # Errors
+///
+/// Damage and I/O.
+pub fn open_segment(core: &Core, meta: &FileMeta) -> Result<Arc<SegmentReader>> {
+    SegmentReader::open(
+        core.disk.as_ref(),
+        &meta.path(),
+        meta.id,
+        Some(FooterHash(meta.hash)),
+        Arc::clone(&core.cache),
+    )
+}
+
+/// Chunks, sorted by stream and tenant, as one list a stream.
+fn split(chunks: Vec<Arc<Chunk>>) -> Vec<(Stream, Vec<Arc<Chunk>>)> {
+    let mut out: Vec<(Stream, Vec<Arc<Chunk>>)> = Vec::new();
+    for chunk in chunks {
+        match out.last_mut() {
+            Some((stream, list)) if *stream == chunk.stream() => list.push(chunk),
+            _ => out.push((chunk.stream(), vec![chunk])),
+        }
+    }
+    out
+}
+
+fn write_rows(
+    core: &Core,
+    by_stream: &[(Stream, Vec<Arc<Chunk>>)],
+    codes: &FlushCodes,
+    lsn: crate::id::Lsn,
+) -> Result<FileMeta> {
+    let mut input = SegmentInput {
+        streams: Vec::new(),
+        flushed_lsn: lsn,
+        replaces: Vec::new(),
+        tenant_names: Vec::new(),
+    };
+    let mut numbers: Vec<TenantNo> = Vec::new();
+    for (stream, chunks) in by_stream {
+        let ordered = order::order(*stream, chunks);
+        let columns = Schema::of(*stream).columns.iter();
+        let columns =
+            columns.map(|def| gather::column(def, chunks, &ordered.rows, codes)).collect::<Result<_>>()?;
+        numbers.extend(ordered.runs.iter().map(|run| run.tenant));
+        input.streams.push(StreamRows { stream: *stream, runs: ordered.runs, columns });
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    for number in numbers {
+        let name = core.catalog.name_of(number);
+        input
+            .tenant_names
+            .push((number, name.ok_or_else(|| Error::invalid("rows of a tenant without a name"))?));
+    }
+    let id = core.manifest.allocate();
+    let summary = write_segment(core.disk.as_ref(), &FileKind::Segment.path(id), id, &input)?;
+    let mut meta = FileMeta::new(id, FileKind::Segment, summary.bytes, summary.footer_hash.0);
+    meta.streams = summary
+        .streams
+        .iter()
+        .map(|s| StreamMeta { stream: s.stream, rows: s.rows, min_time: s.min_time, max_time: s.max_time })
+        .collect();
+    Ok(meta)
+}
+
+/// The catalog records of next seqs, tree frontiers and roots, after the rows of this flush.
+fn sequences(core: &Core, frozen: &Memtable) -> Result<Vec<CatalogPut>> {
+    let mut puts = Vec::new();
+    let next: BTreeMap<(TenantNo, Stream), u64> =
+        frozen.next_seqs().map(|(tenant, stream, next)| ((tenant, stream), next)).collect();
+    for ((tenant, stream), next_seq) in next {
+        let key = SequenceRecord::key(tenant, stream);
+        let stored = core.catalog.get(CatalogKind::Sequence, &key);
+        let mut record = stored.map(|v| SequenceRecord::decode(&v)).transpose()?.unwrap_or_default();
+        if stream == Stream::Audit {
+            puts.extend(record.grow(tenant, next_seq, frozen.leaves(tenant)));
+        }
+        record.next_seq = record.next_seq.max(next_seq);
+        puts.push(CatalogPut { kind: CatalogKind::Sequence, key, value: Some(record.encode()) });
+    }
+    Ok(puts)
+}

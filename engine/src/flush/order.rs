@@ -1,0 +1,136 @@
+//! The order of rows in a segment: tenant, UTC day, stream key, time, seq.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::id::{Stream, TenantNo};
+use crate::memtable::Chunk;
+use crate::part::Run;
+use crate::schema::{BytesColumn, ColumnDef, ColumnVector, Schema, stream};
+use crate::time::TimestampUs;
+
+/// One row of the memtable: its chunk and its place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowRef {
+    /// Index of the chunk.
+    pub chunk: u32,
+    /// Index of the row in it.
+    pub row: u32,
+}
+
+/// The rows of one stream in the order of a segment, and the runs they make.
+#[derive(Debug, Default)]
+pub struct Ordered {
+    /// The rows.
+    pub rows: Vec<RowRef>,
+    /// Their runs: one for each tenant and UTC day.
+    pub runs: Vec<Run>,
+}
+
+/// Sorts the rows of `chunks`, which are of one stream and sorted by tenant.
+pub fn order(stream: Stream, chunks: &[Arc<Chunk>]) -> Ordered {
+    let mut out = Ordered::default();
+    let mut from = 0;
+    while let Some(first) = chunks.get(from) {
+        let tenant = first.tenant();
+        let len = chunks.iter().skip(from).take_while(|c| c.tenant() == tenant).count();
+        let of_tenant = chunks.get(from..from + len).unwrap_or(&[]);
+        let base = u32::try_from(from).unwrap_or(u32::MAX);
+        order_tenant(stream, tenant, of_tenant, base, &mut out);
+        from += len;
+    }
+    out
+}
+
+/// (UTC day, rank of the stream key, time, arrival), the row.
+type SortKey = (i32, u32, i64, u64);
+
+fn order_tenant(stream: Stream, tenant: TenantNo, chunks: &[Arc<Chunk>], base: u32, out: &mut Ordered) {
+    let ranks = if stream == Stream::Metrics { Some(series_ranks(chunks)) } else { None };
+    let mut keyed: Vec<(SortKey, RowRef)> = Vec::with_capacity(chunks.iter().map(|c| c.len()).sum());
+    let mut arrival = 0_u64;
+    for (index, chunk) in (0_u32..).zip(chunks) {
+        let Some(times) = i64s(chunk, &stream::TIME) else { continue };
+        for (row, time) in (0_u32..).zip(times) {
+            let rank = ranks.as_ref().and_then(|r| r.get(arrival_index(arrival))).copied().unwrap_or(0);
+            let key = (TimestampUs(*time).day(), rank, *time, arrival);
+            keyed.push((key, RowRef { chunk: base + index, row }));
+            arrival += 1;
+        }
+    }
+    keyed.sort_unstable_by_key(|(key, _)| *key);
+    for group in keyed.chunk_by(|(a, _), (b, _)| a.0 == b.0) {
+        let start = out.rows.len() as u64;
+        out.rows.extend(group.iter().map(|(_, row)| *row));
+        let times = group.iter().map(|((_, _, time, _), _)| *time);
+        out.runs.push(Run {
+            tenant,
+            rows: start..out.rows.len() as u64,
+            min_time: TimestampUs(times.clone().min().unwrap_or(0)),
+            max_time: TimestampUs(times.max().unwrap_or(0)),
+        });
+    }
+}
+
+fn arrival_index(arrival: u64) -> usize {
+    usize::try_from(arrival).unwrap_or(usize::MAX)
+}
+
+/// Of each row, in the order of arrival, the rank of its series among the tenant's.
+fn series_ranks(chunks: &[Arc<Chunk>]) -> Vec<u32> {
+    let mut numbers: HashMap<Vec<u8>, u32> = HashMap::new();
+    let mut of_rows = Vec::new();
+    let mut key = Vec::new();
+    for chunk in chunks {
+        let columns =
+            [&stream::NAME, &stream::APP_ID, &stream::HOST, &stream::LABELS].map(|def| texts(chunk, def));
+        for row in 0..chunk.len() {
+            key.clear();
+            for column in columns.iter().flatten() {
+                // Identities hold no 0 byte and come first, so the key is unambiguous.
+                key.extend_from_slice(column.get(row).unwrap_or(&[]));
+                key.push(0);
+            }
+            let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+            let number = match numbers.get(key.as_slice()) {
+                Some(number) => *number,
+                None => *numbers.entry(key.clone()).or_insert(next),
+            };
+            of_rows.push(number);
+        }
+    }
+    let mut sorted: Vec<(&Vec<u8>, u32)> = numbers.iter().map(|(key, number)| (key, *number)).collect();
+    sorted.sort_unstable();
+    let mut rank_of = vec![0_u32; sorted.len()];
+    for (rank, (_, number)) in (0_u32..).zip(sorted) {
+        if let Some(slot) = rank_of.get_mut(number as usize) {
+            *slot = rank;
+        }
+    }
+    of_rows.iter().map(|number| rank_of.get(*number as usize).copied().unwrap_or(0)).collect()
+}
+
+/// The instants of a column of a chunk.
+pub fn i64s<'a>(chunk: &'a Chunk, def: &ColumnDef) -> Option<&'a [i64]> {
+    match chunk.vector(Schema::of(chunk.stream()).index_of(def.id)?)?.as_ref() {
+        ColumnVector::I64(values, _) => Some(values),
+        _ => None,
+    }
+}
+
+/// The numbers of a column of a chunk.
+pub fn u64s<'a>(chunk: &'a Chunk, def: &ColumnDef) -> Option<&'a [u64]> {
+    match chunk.vector(Schema::of(chunk.stream()).index_of(def.id)?)?.as_ref() {
+        ColumnVector::U64(values, _) => Some(values),
+        _ => None,
+    }
+}
+
+/// The byte strings of a column of a chunk.
+pub fn texts<'a>(chunk: &'a Chunk, def: &ColumnDef) -> Option<&'a BytesColumn> {
+    match chunk.vector(Schema::of(chunk.stream()).index_of(def.id)?)?.as_ref() {
+        ColumnVector::Bytes(values) => Some(values),
+        _ => None,
+    }
+}

@@ -1,0 +1,239 @@
+//! Opens a store: manifest, catalog, dictionary, segments, ids, then the WAL on top, in bounded memory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::core::{Applier, Core, Counters, FRAME_APPEND};
+use crate::dedup::{IdIndex, IdempotencyIndex, SeenId};
+use crate::dictionary::DictionarySet;
+use crate::disk::Disk;
+use crate::entropy::Entropy;
+use crate::error::{Error, Result};
+use crate::flush::Flusher;
+use crate::frame;
+use crate::id::{Lsn, Stream, TenantId, TenantNo};
+use crate::manifest::{FileKind, Manifest, StreamMeta, Version};
+use crate::memtable::{Leaf, NewRows};
+use crate::query::Damage;
+use crate::schema::{Batch, Column, stream};
+use crate::segment::{BlockCache, FooterHash, SegmentReader};
+use crate::sequencer::{Sequencer, leaf};
+use crate::tables::{Kept, Tables};
+use crate::time::{TimeRange, TimestampUs};
+use crate::wal::{self, Frame, Log, LogOptions, WalDamage, WalOptions, WalWriter};
+
+/// The directory of the WAL.
+pub(crate) const WAL_DIR: &str = "wal";
+
+/// Opens a store whose directory is locked.
+///
+/// # Errors
+///
+/// What the manifest, the catalog and the WAL say when they cannot be read. A damaged segment is no
+/// error here: it is set aside and named by [`crate::engine::Health`].
+pub(crate) fn open(
+    config: Config,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    seed: [u8; 32],
+) -> Result<Core> {
+    let manifest = Arc::new(Manifest::open_or_create(Arc::clone(&disk))?);
+    manifest.sweep()?;
+    let version = manifest.version();
+    let catalog = Arc::new(Catalog::open(Arc::clone(&disk), &version)?);
+    let entropy = Entropy::from_seed(seed);
+    let ids = Arc::new(IdIndex::open(Arc::clone(&disk), &version)?);
+    let requests = Arc::new(IdempotencyIndex::open(Arc::clone(&disk), &version)?);
+    let flushed = version.flushed_lsn();
+    let mut sequencer =
+        Sequencer::new(&catalog, Arc::clone(&ids), Arc::clone(&requests), flushed, entropy.next())?;
+    let dictionary = DictionarySet::open(Arc::clone(&disk), &version)?;
+    let cache = BlockCache::new(config.block_cache_bytes);
+    let (segments, missing) = open_segments(disk.as_ref(), &version, &cache)?;
+    let tables = Arc::new(Tables::new(segments, Arc::new(dictionary.clone()), version.flushed_lsn()));
+
+    let wal_dir = Path::new(WAL_DIR);
+    let mut replay = Replay {
+        sequencer: &mut sequencer,
+        tables: &tables,
+        catalog: &catalog,
+        ids: &ids,
+        requests: &requests,
+        clock: clock.as_ref(),
+    };
+    let mut replayed = wal::replay(disk.as_ref(), wal_dir, flushed, &mut |frame| replay.frame(&frame))?;
+    let damage: Vec<WalDamage> = replayed.damage.clone();
+    let writer = WalWriter::open(Arc::clone(&disk), wal_dir, &wal_options(&config, &entropy), &mut replayed)?;
+
+    let counters = Arc::new(Counters::default());
+    counters.damage_found.store((damage.len() + missing.len()) as u64, Ordering::Relaxed);
+    let applier = Applier::new(
+        Arc::clone(&tables),
+        Arc::clone(&catalog),
+        Arc::clone(&clock),
+        Arc::clone(&counters),
+        config.durability,
+    );
+    let log = Log::new(writer, applier, log_options(&config), Arc::clone(&clock));
+    let core = Core {
+        entropy,
+        derived_id_key: sequencer.derived_id_key(),
+        tables,
+        catalog,
+        sequencer: Mutex::new(sequencer),
+        ids,
+        requests,
+        log,
+        manifest,
+        cache,
+        flusher: Mutex::new(Flusher { dictionary }),
+        counters,
+        missing,
+        wal_damage: damage,
+        damage: Mutex::new(Vec::new()),
+        closing: AtomicBool::new(false),
+        flush_error: Mutex::new(None),
+        flush_wanted: (Mutex::new(()), Condvar::new()),
+        free_bytes: AtomicU64::new(u64::MAX),
+        secrets: Mutex::new(()),
+        config,
+        disk,
+        clock,
+    };
+    core.look_at_disk();
+    Ok(core)
+}
+
+fn wal_options(config: &Config, entropy: &Entropy) -> WalOptions {
+    let random = entropy.next();
+    WalOptions {
+        file_bytes: config.wal_file_bytes,
+        spare_files_max: usize::try_from(config.wal_bytes_max / config.wal_file_bytes)
+            .unwrap_or(1)
+            .clamp(1, 64),
+        new_log_id: random.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)),
+    }
+}
+
+fn log_options(config: &Config) -> LogOptions {
+    LogOptions {
+        durability: config.durability,
+        payload_bytes_max: config.frame_bytes_max,
+        ..LogOptions::default()
+    }
+}
+
+/// A segment that the manifest names and that cannot be opened.
+#[derive(Debug, Clone)]
+pub(crate) struct MissingSegment {
+    /// The file and what is wrong with it.
+    pub(crate) path: PathBuf,
+    /// In words.
+    pub(crate) reason: String,
+    /// The event times of its rows, by stream.
+    pub(crate) damage: Vec<Damage>,
+}
+
+/// Opens the live segments; one that cannot be opened is set aside and never stops the start.
+fn open_segments(
+    disk: &dyn Disk,
+    version: &Version,
+    cache: &Arc<BlockCache>,
+) -> Result<(Vec<Arc<SegmentReader>>, Vec<MissingSegment>)> {
+    let (mut segments, mut missing) = (Vec::new(), Vec::new());
+    for meta in version.files_of(FileKind::Segment) {
+        match SegmentReader::open(disk, &meta.path(), meta.id, Some(FooterHash(meta.hash)), Arc::clone(cache))
+        {
+            Ok(segment) => segments.push(segment),
+            Err(error @ Error::NewerFormat { .. }) => return Err(error),
+            Err(error) => missing.push(MissingSegment {
+                path: meta.path(),
+                reason: error.to_string(),
+                damage: meta.streams.iter().map(damage_of).collect(),
+            }),
+        }
+    }
+    Ok((segments, missing))
+}
+
+fn damage_of(stream: &StreamMeta) -> Damage {
+    let end = TimestampUs(stream.max_time.0.saturating_add(1));
+    Damage { stream: stream.stream, range: TimeRange { start: stream.min_time, end } }
+}
+
+/// Takes over the frames that are not flushed.
+struct Replay<'a> {
+    sequencer: &'a mut Sequencer,
+    tables: &'a Tables,
+    catalog: &'a Catalog,
+    ids: &'a IdIndex,
+    requests: &'a IdempotencyIndex,
+    clock: &'a dyn Clock,
+}
+
+impl Replay<'_> {
+    fn frame(&mut self, frame: &Frame<'_>) -> Result<()> {
+        if frame.kind != FRAME_APPEND {
+            return Err(Error::invalid(format!("a WAL frame of the unknown kind {}", frame.kind)));
+        }
+        let lsn = frame.lsn;
+        let decoded = frame::decode(frame.payload, lsn)?;
+        let received = decoded.header.received;
+        for put in &decoded.header.puts {
+            self.sequencer.learn(put)?;
+        }
+        self.catalog.apply(lsn, &decoded.header.puts)?;
+        let mut rows = Vec::with_capacity(decoded.columns.len());
+        for (batch, columns) in decoded.header.batches.iter().zip(decoded.columns) {
+            let columns = Batch::from_columns(TenantId::new(&batch.tenant)?, batch.stream, columns)?;
+            rows.push(self.rows(batch.tenant_no, columns, lsn, received)?);
+        }
+        if let Some(request) = &decoded.header.idempotency {
+            let (key, answer) = request.remembered(lsn, received);
+            self.requests.insert(key, answer);
+        }
+        self.sequencer.replayed_frame(lsn);
+        self.tables.keep(Kept { lsn, rows }, self.clock.monotonic());
+        Ok(())
+    }
+
+    fn rows(&mut self, tenant: TenantNo, batch: Batch, lsn: Lsn, received: TimestampUs) -> Result<NewRows> {
+        let stream = batch.stream();
+        let leaves = if stream == Stream::Audit { self.leaves(tenant, &batch)? } else { Vec::new() };
+        if let Some(ids) = batch.column(&stream::ID).and_then(Column::as_bytes) {
+            let seqs = batch.column(&stream::SEQ).and_then(Column::as_u64).unwrap_or(&[]);
+            for (row, id) in ids.iter().enumerate() {
+                if let Some(id) = id {
+                    let seq = seqs.get(row).copied().unwrap_or(0);
+                    self.ids.insert(tenant, stream, id, SeenId { seq, lsn, received });
+                }
+            }
+        }
+        let rows = NewRows { tenant, stream, columns: batch.into_columns(), leaves };
+        if let Some(next) = rows.next_seq() {
+            self.sequencer.replayed_rows(tenant, stream, next);
+        }
+        Ok(rows)
+    }
+
+    fn leaves(&self, tenant: TenantNo, batch: &Batch) -> Result<Vec<Leaf>> {
+        let users = batch.column(&stream::USER_ID).and_then(Column::as_bytes);
+        (0..batch.rows())
+            .map(|row| {
+                let subject = users.and_then(|u| u.get(row)).unwrap_or(&[]);
+                let key = self.sequencer.subject_key(tenant, subject);
+                leaf::leaf(
+                    batch,
+                    row,
+                    &key.ok_or_else(|| Error::invalid("a row whose subject has no key"))?.key,
+                )
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,129 @@
+//! What can be read now: memtables and segments, swapped together so that every row is seen once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use crate::codes::{Codes, Tenants};
+use crate::id::{Lsn, Stream, TenantNo};
+use crate::memtable::{Memtable, NewRows};
+use crate::part::Part;
+use crate::query::Snapshot;
+use crate::segment::SegmentReader;
+
+/// The memtables, the segments and the dictionary of one moment.
+#[derive(Debug)]
+pub struct Tables {
+    inner: RwLock<Inner>,
+    /// Signalled when a flush has taken rows out of memory.
+    relieved: (Mutex<()>, Condvar),
+}
+
+#[derive(Debug)]
+struct Inner {
+    active: Memtable,
+    frozen: Option<Arc<Memtable>>,
+    segments: Vec<Arc<SegmentReader>>,
+    codes: Arc<dyn Codes>,
+}
+
+/// A frame that became durable.
+#[derive(Debug)]
+pub struct Kept {
+    /// Its number.
+    pub lsn: Lsn,
+    /// Its rows.
+    pub rows: Vec<NewRows>,
+}
+
+impl Tables {
+    /// Segments and nothing in memory; frames up to `flushed` are in them.
+    pub fn new(segments: Vec<Arc<SegmentReader>>, codes: Arc<dyn Codes>, flushed: Lsn) -> Self {
+        let inner = Inner { active: Memtable::new(flushed), frozen: None, segments, codes };
+        Self { inner: RwLock::new(inner), relieved: (Mutex::new(()), Condvar::new()) }
+    }
+
+    /// Takes the rows of a durable frame; `now` is the monotonic time.
+    pub fn keep(&self, kept: Kept, now: Duration) {
+        let mut inner = self.inner.write();
+        for rows in kept.rows {
+            inner.active.push(rows, now);
+        }
+        inner.active.advance(kept.lsn);
+    }
+
+    /// Freezes the active memtable for a flush. The one that is frozen already comes first; `None` when
+    /// no frame came since the last flush.
+    pub fn freeze(&self, flushed: Lsn) -> Option<Arc<Memtable>> {
+        let mut inner = self.inner.write();
+        if let Some(frozen) = &inner.frozen {
+            return Some(Arc::clone(frozen));
+        }
+        let lsn = inner.active.lsn_max();
+        if lsn <= flushed {
+            return None;
+        }
+        let memtable = std::mem::replace(&mut inner.active, Memtable::new(lsn));
+        let frozen = Arc::new(memtable);
+        inner.frozen = Some(Arc::clone(&frozen));
+        Some(frozen)
+    }
+
+    /// Puts the segment in the place of the frozen memtable.
+    pub fn publish(&self, segment: Option<Arc<SegmentReader>>, codes: Arc<dyn Codes>) {
+        {
+            let mut inner = self.inner.write();
+            inner.frozen = None;
+            inner.segments.extend(segment);
+            inner.codes = codes;
+        }
+        let _guard = self.relieved.0.lock();
+        self.relieved.1.notify_all();
+    }
+
+    /// Waits until a flush has taken rows out of memory, or `timeout` has passed.
+    pub fn wait_for_relief(&self, timeout: Duration) {
+        let mut guard = self.relieved.0.lock();
+        self.relieved.1.wait_for(&mut guard, timeout);
+    }
+
+    /// The parts that may hold rows of `stream`, of one tenant or of all.
+    pub fn snapshot(&self, stream: Stream, tenant: Option<TenantNo>, tenants: Arc<dyn Tenants>) -> Snapshot {
+        let inner = self.inner.read();
+        let mut parts: Vec<Arc<dyn Part>> = Vec::with_capacity(inner.segments.len() + 8);
+        parts.extend(inner.segments.iter().map(|s| Arc::clone(s) as Arc<dyn Part>));
+        let memtables = inner.frozen.iter().map(AsRef::as_ref).chain([&inner.active]);
+        for memtable in memtables {
+            let chunks = match tenant {
+                Some(tenant) => memtable.chunks_of(stream, tenant),
+                None => memtable.chunks(),
+            };
+            parts.extend(chunks.into_iter().filter(|c| c.stream() == stream).map(|c| c as Arc<dyn Part>));
+        }
+        Snapshot { parts, codes: Arc::clone(&inner.codes), tenants, lsn: inner.active.lsn_max() }
+    }
+
+    /// The live segments.
+    pub fn segments(&self) -> Vec<Arc<SegmentReader>> {
+        self.inner.read().segments.clone()
+    }
+
+    /// Bytes and rows in memory, frozen ones included.
+    pub fn memory(&self) -> (u64, u64) {
+        let inner = self.inner.read();
+        let frozen = inner.frozen.as_ref().map_or((0, 0), |f| (f.bytes(), f.row_count()));
+        (inner.active.bytes() + frozen.0, inner.active.row_count() + frozen.1)
+    }
+
+    /// Bytes in the active memtable, and the monotonic time of its first row.
+    pub fn active(&self) -> (u64, Option<Duration>) {
+        let inner = self.inner.read();
+        (inner.active.bytes(), inner.active.oldest())
+    }
+
+    /// The newest frame whose rows can be read.
+    pub fn lsn(&self) -> Lsn {
+        self.inner.read().active.lsn_max()
+    }
+}
