@@ -15,9 +15,10 @@
 //! # Invariants
 //!
 //! * A frame is written and synced before the next one is written.
-//! * After the sync a mark is written (an empty frame, not synced itself): it says that all before it
-//!   was synced. So a bad frame with any frame header after it was durable and is damage; a bad frame
-//!   with nothing after it is what a crash tore, and is cut.
+//! * After the sync a mark is written behind it (an empty frame, not synced itself): it says that all
+//!   before it was synced. So a bad frame with any frame header after it was durable and is damage; a
+//!   bad frame with nothing after it is what a crash tore, and is cut.
+//! * The next frame goes over the mark.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -85,36 +86,42 @@ impl FrameLog {
         file_header::check(ty, path, id, &*file)?;
         let len = file.bytes()?;
         let mut log = Self { file, path: path.to_owned(), id, ty, end: HEADER_BYTES, poisoned: false };
-        let mut marked = true;
-        while log.end < len {
-            match log.read_frame(len)? {
+        let mut at = HEADER_BYTES;
+        let mut unmarked = None;
+        while at < len {
+            match log.read_frame(at, len)? {
+                Ok(payload) if payload.is_empty() => {
+                    at += FRAME_HEADER_BYTES;
+                    unmarked = None;
+                }
                 Ok(payload) => {
-                    if !payload.is_empty() {
-                        each(log.end, &payload).map_err(|e| log.as_damage(e))?;
-                    }
-                    marked = payload.is_empty();
-                    log.end += FRAME_HEADER_BYTES + payload.len() as u64;
+                    each(log.end, &payload).map_err(|e| log.as_damage(e))?;
+                    unmarked = Some((at, encode_frame(id, at, &payload)));
+                    at += FRAME_HEADER_BYTES + payload.len() as u64;
+                    log.end = at;
                 }
                 Err(reason) => {
-                    if log.end < durable || log.has_frame_after(log.end, len)? {
-                        return Err(log.corrupt(reason));
+                    if at < durable || log.has_frame_after(at, len)? {
+                        return Err(log.corrupt(at, reason));
                     }
                     break;
                 }
             }
         }
         if log.end < durable {
-            return Err(log.corrupt("the file is shorter than what was synced"));
+            return Err(log.corrupt(log.end, "the file is shorter than what was synced"));
         }
-        let opened = Opened { bytes_cut: len - log.end };
+        let opened = Opened { bytes_cut: len - at };
         if opened.bytes_cut > 0 {
             log.file.truncate(log.end)?;
         }
-        // What was read may have been written without a sync: it is trusted only once it is durable.
-        log.file.sync()?;
-        if !marked {
-            log.mark();
+        // The last frame may have been written without a sync, or its sync failed: then the system shows
+        // it but takes it for clean, and no later sync writes it. So it is written again.
+        if let Some((offset, frame)) = unmarked {
+            log.file.write_at(offset, &frame)?;
         }
+        log.file.sync()?;
+        log.mark();
         Ok((log, opened))
     }
 
@@ -131,9 +138,7 @@ impl FrameLog {
         if payload.is_empty() || payload.len() > RECORD_BYTES_MAX {
             return Err(Error::invalid(format!("a frame has 1 to {RECORD_BYTES_MAX} bytes")));
         }
-        let mut frame = Vec::with_capacity(payload.len() + 16);
-        frame.extend_from_slice(&encode_frame_header(self.id, self.end, payload));
-        frame.extend_from_slice(payload);
+        let frame = encode_frame(self.id, self.end, payload);
         self.file.write_at(self.end, &frame)?;
         if let Err(error) = self.file.sync() {
             self.poisoned = true;
@@ -164,32 +169,31 @@ impl FrameLog {
         self.poisoned
     }
 
-    /// Says that all bytes so far are durable. A mark that cannot be written is left out: it only
-    /// serves to tell damage from a torn tail, and the next frame goes over what was written of it.
-    fn mark(&mut self) {
+    /// Says that all bytes so far are durable. The next frame goes over the mark, so a mark that a crash
+    /// takes leaves no hole between frames. One that cannot be written is left out: it only serves to
+    /// tell damage from a torn tail.
+    fn mark(&self) {
         let mark = encode_frame_header(self.id, self.end, &[]);
-        if self.file.write_at(self.end, &mark).is_ok() {
-            self.end += FRAME_HEADER_BYTES;
-        }
+        drop(self.file.write_at(self.end, &mark));
     }
 
-    /// The payload of the frame at `self.end`, or what is wrong with it.
-    fn read_frame(&self, len: u64) -> Result<Result<Vec<u8>, &'static str>> {
-        let rest = len - self.end;
+    /// The payload of the frame at an offset, or what is wrong with it.
+    fn read_frame(&self, at: u64, len: u64) -> Result<Result<Vec<u8>, &'static str>> {
+        let rest = len - at;
         if rest < FRAME_HEADER_BYTES {
             return Ok(Err("a frame header that ends too early"));
         }
         let mut header = [0; 16];
-        self.file.read_at(self.end, &mut header)?;
-        let Some((payload_len, body_crc)) = decode_frame_header(self.id, self.end, &header) else {
+        self.file.read_at(at, &mut header)?;
+        let Some((payload_len, body_crc)) = decode_frame_header(self.id, at, &header) else {
             return Ok(Err("a frame header whose checksum is wrong"));
         };
         if u64::from(payload_len) > rest - FRAME_HEADER_BYTES {
             return Ok(Err("a frame that ends too early"));
         }
         let mut payload = vec![0; payload_len as usize];
-        self.file.read_at(self.end + FRAME_HEADER_BYTES, &mut payload)?;
-        if crc(self.id, self.end, &payload) != body_crc {
+        self.file.read_at(at + FRAME_HEADER_BYTES, &mut payload)?;
+        if crc(self.id, at, &payload) != body_crc {
             return Ok(Err("a frame whose checksum is wrong"));
         }
         Ok(Ok(payload))
@@ -215,13 +219,13 @@ impl FrameLog {
         Ok(false)
     }
 
-    fn corrupt(&self, reason: impl Into<String>) -> Error {
-        Error::corrupt(self.ty.what, &self.path, self.end, reason)
+    fn corrupt(&self, offset: u64, reason: impl Into<String>) -> Error {
+        Error::corrupt(self.ty.what, &self.path, offset, reason)
     }
 
     fn as_damage(&self, error: Error) -> Error {
         match error {
-            Error::Invalid { reason } => self.corrupt(reason),
+            Error::Invalid { reason } => self.corrupt(self.end, reason),
             other => other,
         }
     }
@@ -234,6 +238,13 @@ fn crc(id: FileId, offset: u64, bytes: &[u8]) -> u32 {
     hasher.update(&offset.to_le_bytes());
     hasher.update(bytes);
     hasher.finalize()
+}
+
+fn encode_frame(id: FileId, offset: u64, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(payload.len() + 16);
+    frame.extend_from_slice(&encode_frame_header(id, offset, payload));
+    frame.extend_from_slice(payload);
+    frame
 }
 
 fn encode_frame_header(id: FileId, offset: u64, payload: &[u8]) -> [u8; 16] {

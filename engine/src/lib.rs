@@ -22,6 +22,8 @@ mod file_header;
 mod flush;
 mod frame;
 mod frame_log;
+#[cfg(test)]
+mod golden;
 pub mod id;
 pub mod manifest;
 mod memtable;

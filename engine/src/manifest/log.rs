@@ -48,6 +48,8 @@ pub struct Manifest {
     disk: Arc<dyn Disk>,
     version: RwLock<Arc<Version>>,
     log: Mutex<LiveLog>,
+    /// Bytes that the log is always let grow to.
+    log_bytes_min: u64,
     /// The next number to give.
     next_file: AtomicU64,
 }
@@ -67,15 +69,22 @@ impl Manifest {
     /// [`Error::Corrupt`] when it is damaged, or missing beside files that it must name;
     /// [`Error::NewerFormat`], untouched; [`Error::Io`].
     pub fn open_or_create(disk: Arc<dyn Disk>) -> Result<Self> {
+        Self::open_with(disk, MANIFEST_LOG_BYTES_MIN)
+    }
+
+    /// As [`Self::open_or_create`], with a limit of its own for the log.
+    pub(super) fn open_with(disk: Arc<dyn Disk>, log_bytes_min: u64) -> Result<Self> {
         for dir in FileKind::ALL.map(FileKind::dir).into_iter().chain([DIR]) {
             disk.create_dir(Path::new(dir))?;
         }
         disk.sync_dir(Path::new(""))?;
         let seen = highest_on_disk(&*disk)?;
-        if disk.exists(Path::new(CURRENT))? { Self::open(disk, seen) } else { Self::create(disk, seen) }
+        if disk.exists(Path::new(CURRENT))? { Self::open(disk, seen, log_bytes_min) } else { Self::create(disk, seen, log_bytes_min) }
     }
 
-    fn open(disk: Arc<dyn Disk>, seen: FileId) -> Result<Self> {
+    fn open(disk: Arc<dyn Disk>, seen: FileId, log_bytes_min: u64) -> Result<Self> {
+        // A start that failed may have left the names in memory alone.
+        disk.sync_dir(Path::new(DIR))?;
         let current = read_small(&*disk, Path::new(CURRENT), 4096)?;
         let current = current.as_slice().try_into();
         let current =
@@ -99,12 +108,13 @@ impl Manifest {
         Ok(Self {
             disk,
             version: RwLock::new(Arc::new(version)),
-            log: Mutex::new(LiveLog { log, bytes_max: bytes_max(first_bytes) }),
+            log: Mutex::new(LiveLog { log, bytes_max: log_bytes_min.max(first_bytes * GROWTH) }),
+            log_bytes_min,
             next_file: AtomicU64::new(next),
         })
     }
 
-    fn create(disk: Arc<dyn Disk>, seen: FileId) -> Result<Self> {
+    fn create(disk: Arc<dyn Disk>, seen: FileId, log_bytes_min: u64) -> Result<Self> {
         // Files of rows come after the first CURRENT, so without one there can be none.
         for kind in FileKind::ALL {
             if let Some(name) = file_names(&*disk, kind)?.first() {
@@ -120,7 +130,8 @@ impl Manifest {
         Ok(Self {
             disk,
             version: RwLock::new(Arc::new(version)),
-            log: Mutex::new(LiveLog { log, bytes_max: bytes_max(first_bytes) }),
+            log: Mutex::new(LiveLog { log, bytes_max: log_bytes_min.max(first_bytes * GROWTH) }),
+            log_bytes_min,
             next_file: AtomicU64::new(id.0 + 1),
         })
     }
@@ -225,14 +236,10 @@ impl Manifest {
             return;
         }
         let old = log_path(live.log.id());
-        *live = LiveLog { log, bytes_max: bytes_max(first_bytes) };
+        *live = LiveLog { log, bytes_max: self.log_bytes_min.max(first_bytes * GROWTH) };
         // A log that stays is an orphan and is swept at the next start.
         drop(self.disk.remove(&old));
     }
-}
-
-fn bytes_max(first_bytes: u64) -> u64 {
-    (first_bytes * GROWTH).max(MANIFEST_LOG_BYTES_MIN)
 }
 
 fn log_path(id: FileId) -> PathBuf {
