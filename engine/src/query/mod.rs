@@ -17,6 +17,7 @@ mod number;
 mod plan;
 mod rows;
 mod scan;
+mod series;
 mod walk;
 
 #[cfg(test)]
@@ -34,4 +35,5 @@ pub use request::{
 };
 pub use rows::{PAGE_ROWS_MAX, rows};
 pub use scan::scan;
+pub use series::{Samples, Series, SeriesList, samples, series};
 pub use snapshot::Snapshot;

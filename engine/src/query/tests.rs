@@ -470,6 +470,16 @@ proptest! {
     }
 
     #[test]
+    fn series_and_samples_are_those_of_plain_loops(
+        store in store(Stream::Metrics),
+        scope in scope(),
+        window in window(),
+        filter in filter(Stream::Metrics),
+    ) {
+        check_series(&store, &scope, window, &filter);
+    }
+
+    #[test]
     fn a_scan_gives_every_matching_row_once(
         store in store(Stream::Events),
         scope in scope(),
@@ -479,6 +489,40 @@ proptest! {
     ) {
         let request = ScanRequest { scope, stream: Stream::Events, window, filter, fields, allow_partial: false };
         check_scan(&store, &request);
+    }
+}
+
+fn check_series(store: &TestStore, scope: &Scope, window: TimeRange, filter: &Filter) {
+    let rows: Vec<Row> = store.rows().cloned().collect();
+    let optional = |r: &Row, name: &str| r.values.get(name).map(|v| format!("{v:?}"));
+    let mut expected: BTreeMap<String, Vec<(i64, u64, u64)>> = BTreeMap::new();
+    for row in model::matching(rows.iter(), store.stream, scope, window, filter) {
+        let [name, app, host, labels] = ["name", "app_id", "host", "labels"].map(|n| optional(row, n));
+        let key = format!("{} {name:?} {app:?} {host:?} {labels:?} {}", row.tenant, row.u64("kind"));
+        let Some(Value::F64(value)) = row.values.get("value") else { panic!("a point without a value") };
+        expected.entry(key).or_default().push((row.time(), row.u64("lsn"), value.to_bits()));
+    }
+    let snapshot = store.snapshot();
+    let found = series(&snapshot, scope, filter, window, 1000, false).unwrap().series;
+    assert_eq!(found.len(), expected.len());
+    assert!(found.is_sorted());
+    for one in &found {
+        let tenant = (1..10).find(|n| tenant_name(*n) == one.tenant).unwrap();
+        let quoted = |t: &Option<std::sync::Arc<str>>| t.as_ref().map(|t| format!("{:?}", text(t)));
+        let labels = one.labels.as_ref().map(|l| format!("{:?}", Document::decode(l).unwrap()));
+        let [name, app, host] = [&one.name, &one.app, &one.host].map(quoted);
+        let key = format!("{tenant} {name:?} {app:?} {host:?} {labels:?} {}", one.kind);
+        let points = expected.get_mut(&key).unwrap_or_else(|| panic!("{key} is no series"));
+        if *filter != Filter::all() {
+            continue;
+        }
+        points.sort_unstable();
+        let mut samples = samples(&snapshot, one, window, 1000, false).unwrap().samples;
+        assert!(samples.is_sorted_by_key(|s| s.0));
+        samples.sort_by_key(|s| (s.0, s.1.to_bits()));
+        let mut values: Vec<_> = points.iter().map(|p| (TimestampUs(p.0), p.2)).collect();
+        values.sort_unstable();
+        assert_eq!(samples.iter().map(|s| (s.0, s.1.to_bits())).collect::<Vec<_>>(), values);
     }
 }
 
