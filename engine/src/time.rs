@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 /// Microseconds of a UTC day.
 pub const DAY_US: i64 = 86_400_000_000;
 
+/// Microseconds of an hour.
+const HOUR_US: i64 = 3_600_000_000;
+
 /// An instant in microseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct TimestampUs(pub i64);
@@ -72,7 +75,7 @@ impl TimeRange {
 pub enum BucketUnit {
     /// A fixed number of microseconds, aligned to the local midnight of the window's first day.
     Step(i64),
-    /// An hour of the local clock.
+    /// An hour of the local clock; shorter where the clock was set inside it, and two where it repeats.
     Hour,
     /// A civil day: 23, 24 or 25 hours.
     Day,
@@ -199,11 +202,12 @@ fn floor(at: TimestampUs, unit: BucketUnit, zone: &TimeZone) -> Result<Timestamp
             let origin = midnight(local.date(), zone)?;
             Ok(TimestampUs(at.0 - (at.0 - origin.0).rem_euclid(step)))
         }
-        // The offset shifts the whole hour grid (zones of :30 and :45); subtracting what the local
-        // clock shows past the hour stays in the same half of a repeated hour.
         BucketUnit::Hour => {
+            // The offset shifts the whole hour grid (zones of :30 and :45).
             let offset_us = i64::from(local.offset().seconds()) * 1_000_000;
-            Ok(TimestampUs(at.0 - (at.0 + offset_us).rem_euclid(3_600_000_000)))
+            let start = TimestampUs(at.0 - (at.0 + offset_us).rem_euclid(HOUR_US));
+            // An hour that the clock was set in begins there: half of it may be missing or repeated.
+            Ok(transition_after(start, at, zone)?.unwrap_or(start))
         }
         BucketUnit::Day => midnight(local.date(), zone),
         BucketUnit::Week(start) => midnight(week_of(local.date(), start)?, zone),
@@ -212,19 +216,30 @@ fn floor(at: TimestampUs, unit: BucketUnit, zone: &TimeZone) -> Result<Timestamp
 }
 
 fn next(at: TimestampUs, unit: BucketUnit, zone: &TimeZone) -> Result<TimestampUs> {
-    let days = |span: Span| -> Result<TimestampUs> {
-        let date = zoned(at, zone)?.date().checked_add(span).map_err(out_of_range)?;
-        midnight(date, zone)
-    };
+    let after = |date: Date, span: Span| midnight(date.checked_add(span).map_err(out_of_range)?, zone);
     match unit {
         BucketUnit::Step(step) => Ok(TimestampUs(at.0.saturating_add(step))),
         BucketUnit::Hour => {
-            // An hour later, back on the grid of the offset that holds then.
-            let later = floor(TimestampUs(at.0.saturating_add(3_600_000_000)), unit, zone)?;
-            if later > at { Ok(later) } else { Ok(TimestampUs(at.0.saturating_add(3_600_000_000))) }
+            let offset_us = i64::from(zoned(at, zone)?.offset().seconds()) * 1_000_000;
+            let later = TimestampUs(at.0 + HOUR_US - (at.0 + offset_us).rem_euclid(HOUR_US));
+            Ok(transition_after(at, later, zone)?.unwrap_or(later))
         }
-        BucketUnit::Day => days(1.day()),
-        BucketUnit::Week(_) => days(7.days()),
-        BucketUnit::Month => days(1.month()),
+        // Counted from where the period should have begun: its first day may not exist.
+        BucketUnit::Day => after(zoned(at, zone)?.date(), 1.day()),
+        BucketUnit::Week(start) => after(week_of(zoned(at, zone)?.date(), start)?, 7.days()),
+        BucketUnit::Month => after(zoned(at, zone)?.date().first_of_month(), 1.month()),
     }
 }
+
+/// When the clock was set after `from`, at `to` at the latest; `None` when both have the same offset.
+fn transition_after(from: TimestampUs, to: TimestampUs, zone: &TimeZone) -> Result<Option<TimestampUs>> {
+    let (from, to) = (from.to_jiff()?, to.to_jiff()?);
+    if zone.to_offset(from) == zone.to_offset(to) {
+        return Ok(None);
+    }
+    let next = zone.following(from).map(|t| t.timestamp()).next().filter(|t| *t <= to);
+    Ok(next.map(|t| TimestampUs(t.as_microsecond())))
+}
+
+#[cfg(test)]
+mod tests;
