@@ -63,15 +63,14 @@ fn unpack_narrow(bytes: &[u8], width: usize, out: &mut [u64]) {
     for (index, slot) in out.iter_mut().enumerate() {
         let bit = index * width;
         let tail = bytes.get(bit / 8..).unwrap_or(&[]);
-        let word = match tail.first_chunk::<8>() {
-            Some(chunk) => u64::from_le_bytes(*chunk),
-            None => {
-                let mut padded = [0; 8];
-                for (to, from) in padded.iter_mut().zip(tail) {
-                    *to = *from;
-                }
-                u64::from_le_bytes(padded)
+        let word = if let Some(chunk) = tail.first_chunk::<8>() {
+            u64::from_le_bytes(*chunk)
+        } else {
+            let mut padded = [0; 8];
+            for (to, from) in padded.iter_mut().zip(tail) {
+                *to = *from;
             }
+            u64::from_le_bytes(padded)
         };
         *slot = (word >> (bit % 8)) & mask;
     }

@@ -10,57 +10,57 @@ pub type Decoded<T> = Result<T, Malformed>;
 
 /// Bytes that are read from the front.
 #[derive(Debug, Clone, Copy)]
-pub struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
     /// Starts at the first byte.
-    pub const fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
     /// What was not read yet.
-    pub const fn rest(&self) -> &'a [u8] {
+    pub(crate) const fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
     /// The next `len` bytes.
-    pub fn take(&mut self, len: usize) -> Decoded<&'a [u8]> {
+    pub(crate) fn take(&mut self, len: usize) -> Decoded<&'a [u8]> {
         let (head, rest) = self.rest.split_at_checked(len).ok_or(Malformed("it ends too early"))?;
         self.rest = rest;
         Ok(head)
     }
 
     /// The next `N` bytes.
-    pub fn array<const N: usize>(&mut self) -> Decoded<[u8; N]> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Decoded<[u8; N]> {
         let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(Malformed("it ends too early"))?;
         self.rest = rest;
         Ok(*head)
     }
 
     /// A byte.
-    pub fn u8(&mut self) -> Decoded<u8> {
+    pub(crate) fn u8(&mut self) -> Decoded<u8> {
         Ok(self.array::<1>()?[0])
     }
 
     /// Two bytes, little-endian.
-    pub fn u16(&mut self) -> Decoded<u16> {
+    pub(crate) fn u16(&mut self) -> Decoded<u16> {
         Ok(u16::from_le_bytes(self.array()?))
     }
 
     /// Four bytes, little-endian.
-    pub fn u32(&mut self) -> Decoded<u32> {
+    pub(crate) fn u32(&mut self) -> Decoded<u32> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
     /// Eight bytes, little-endian.
-    pub fn u64(&mut self) -> Decoded<u64> {
+    pub(crate) fn u64(&mut self) -> Decoded<u64> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
     /// A varint in its shortest form.
-    pub fn varint(&mut self) -> Decoded<u64> {
+    pub(crate) fn varint(&mut self) -> Decoded<u64> {
         let mut n = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;
@@ -80,7 +80,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A varint that is a length or a count, at most `max`.
-    pub fn len(&mut self, max: usize) -> Decoded<usize> {
+    pub(crate) fn len(&mut self, max: usize) -> Decoded<usize> {
         let n = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
         if n > max {
             return Err(Malformed("a length above its limit"));
@@ -89,7 +89,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Checks that nothing is left.
-    pub fn end(&self) -> Decoded<()> {
+    pub(crate) fn end(&self) -> Decoded<()> {
         if self.rest.is_empty() { Ok(()) } else { Err(Malformed("bytes after its end")) }
     }
 }

@@ -14,11 +14,12 @@ mod strings;
 mod tests;
 mod varint;
 
-pub use cursor::{Cursor, Decoded, Malformed};
+pub use cursor::{Decoded, Malformed};
 pub use floats::{decode_floats, encode_floats};
 pub use ints::{decode_codes, decode_ints, encode_codes, encode_ints, from_ordered, to_ordered};
 pub use section::SECTION_BYTES_MAX;
 pub use strings::{Strings, decode_strings, encode_strings};
 pub use varint::put_varint;
 
+pub(crate) use cursor::Cursor;
 pub(crate) use section::put_section;

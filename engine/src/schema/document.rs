@@ -318,12 +318,13 @@ impl<'a> Reader<'a> {
                 let n = self.cursor.varint()?;
                 Scalar::I64((n >> 1).cast_signed() ^ -(n & 1).cast_signed())
             }
-            TAG_U64 => match self.cursor.varint()? {
-                n if i64::try_from(n).is_ok() => {
+            TAG_U64 => {
+                let n = self.cursor.varint()?;
+                if i64::try_from(n).is_ok() {
                     return Err(Malformed("a small number with the tag of a large one"));
                 }
-                n => Scalar::U64(n),
-            },
+                Scalar::U64(n)
+            }
             TAG_F64 => Scalar::F64(f64::from_bits(self.cursor.u64()?)),
             TAG_TEXT => Scalar::Str(self.text()?.into()),
             _ => return Err(Malformed("an unknown tag")),

@@ -106,7 +106,9 @@ pub(super) fn statistics(vector: &ColumnVector) -> (Option<ZoneMap>, usize) {
         ColumnVector::Bytes(column) => zone_map::of_bytes(column),
         ColumnVector::Dict { codes, values } => {
             let mut column = BytesColumn::new();
-            codes.iter().for_each(|code| column.push(values.get(*code as usize)));
+            for code in codes {
+                column.push(values.get(*code as usize));
+            }
             zone_map::of_bytes(&column)
         }
         ColumnVector::Scalars(leaves) => (None, leaves.iter().filter(|l| l.is_none()).count()),

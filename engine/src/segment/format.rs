@@ -210,9 +210,9 @@ pub(super) fn put_block(
     payload: &[u8],
     out: &mut Vec<u8>,
 ) -> Decoded<Place> {
-    let len =
-        u32::try_from(payload.len() + BLOCK_HEADER_BYTES).map_err(|_| Malformed("a block above 4 GiB"))?;
-    let payload_len = (len - BLOCK_HEADER_BYTES as u32).to_le_bytes();
+    let in_u32 = |len: usize| u32::try_from(len).map_err(|_| Malformed("a block above 4 GiB"));
+    let len = in_u32(payload.len() + BLOCK_HEADER_BYTES)?;
+    let payload_len = in_u32(payload.len())?.to_le_bytes();
     let identity = id.encode();
     out.extend_from_slice(&payload_len);
     out.extend_from_slice(&block_crc(file, offset, payload_len, identity, payload).to_le_bytes());

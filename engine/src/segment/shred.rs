@@ -211,7 +211,9 @@ pub(super) fn shred(documents: &BytesColumn) -> Shredded {
     for (row, document) in leaves.rows.iter().enumerate() {
         left.clear();
         let Ok(document) = document.as_ref().map_err(|bytes| residual.push(Some(bytes))) else {
-            open.iter_mut().for_each(|path| path.in_residual = true);
+            for path in &mut open {
+                path.in_residual = true;
+            }
             continue;
         };
         for (number, leaf) in document {

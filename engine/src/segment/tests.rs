@@ -1,5 +1,11 @@
 //! Segments as wholes: round trips, golden bytes, damage.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "the numbers of these tests are small"
+)]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +14,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::disk::Disk;
 use crate::disk::sim::SimDisk;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{FileId, Lsn, Stream, TenantId, TenantNo};
 use crate::part::{Part, Run, path_of_documents};
 use crate::schema::document::tests::any_value;
@@ -222,7 +228,7 @@ fn rows_of_three_streams_come_back_over_several_granules() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn any_rows_come_back(
@@ -248,4 +254,215 @@ proptest! {
         check_equal(&reader, &input).unwrap();
         prop_assert!(reader.verify().is_empty());
     }
+}
+
+fn small_input() -> SegmentInput {
+    input(&[5, 1, 9], 3)
+}
+
+/// Opens and reads everything; what is read is right, or the answer is an error that names the file.
+fn check_damaged(disk: &SimDisk, hash: Option<FooterHash>, input: &SegmentInput) -> bool {
+    match open(disk, hash).and_then(|reader| check_equal(&reader, input)) {
+        Ok(()) => false,
+        Err(Error::Corrupt { path: named, offset, .. }) => {
+            assert_eq!(named, path());
+            assert!(offset <= disk.content(path()).unwrap().len() as u64);
+            true
+        }
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_changed_byte_is_noticed_and_never_a_wrong_value() {
+    let input = small_input();
+    let disk = SimDisk::new();
+    let summary = write(&disk, &input);
+    for offset in 0..summary.bytes {
+        let bits = 1 << (offset % 8);
+        assert!(disk.corrupt(path(), offset, bits));
+        assert!(check_damaged(&disk, Some(summary.footer_hash), &input), "byte {offset} is not covered");
+        disk.corrupt(path(), offset, bits);
+    }
+    assert!(!check_damaged(&disk, Some(summary.footer_hash), &input));
+}
+
+#[test]
+fn damage_of_one_column_leaves_the_others_readable() {
+    let input = small_input();
+    let disk = SimDisk::new();
+    let summary = write(&disk, &input);
+    // The first block is the time of the first stream.
+    disk.corrupt(path(), 24 + 20, 0xff);
+    let reader = open(&disk, Some(summary.footer_hash)).unwrap();
+    assert!(reader.column(Stream::Events, crate::schema::stream::TIME.id, 0).unwrap_err().is_damage());
+    assert!(reader.column(Stream::Events, crate::schema::stream::SEQ.id, 0).is_ok());
+    assert!(reader.column(Stream::Audit, crate::schema::stream::TIME.id, 0).is_ok());
+    assert_eq!(reader.verify().len(), 1, "{:?}", reader.verify());
+}
+
+#[test]
+fn a_file_cut_at_any_length_is_refused() {
+    let input = small_input();
+    let disk = SimDisk::new();
+    let summary = write(&disk, &input);
+    let whole = disk.content(path()).unwrap();
+    for bytes in 0..whole.len() {
+        disk.put(path(), &whole[..bytes]);
+        assert!(check_damaged(&disk, Some(summary.footer_hash), &input), "{bytes} bytes");
+    }
+    disk.put(path(), &[whole, vec![0]].concat());
+    assert!(check_damaged(&disk, Some(summary.footer_hash), &input), "a byte more");
+}
+
+#[test]
+fn another_file_in_its_place_is_refused() {
+    let disk = SimDisk::new();
+    let summary = write(&disk, &small_input());
+    let other = input(&[5, 1, 9], 4);
+    let other_path = PathBuf::from("segments/8.seg");
+    let other_summary = write_segment(&disk, &other_path, FileId(8), &other).unwrap();
+    assert!(disk.swap(path(), &other_path));
+    assert!(check_damaged(&disk, Some(summary.footer_hash), &small_input()));
+    assert!(check_damaged(&disk, None, &small_input()), "also without the manifest");
+    // The same id with other rows: only the manifest's hash can tell.
+    let disk = SimDisk::new();
+    write(&disk, &other);
+    assert!(check_damaged(&disk, Some(summary.footer_hash), &small_input()));
+    assert_ne!(summary.footer_hash, other_summary.footer_hash);
+}
+
+#[test]
+fn blocks_that_change_places_are_noticed() {
+    let input = small_input();
+    let disk = SimDisk::new();
+    let summary = write(&disk, &input);
+    let whole = disk.content(path()).unwrap();
+    let reader = open(&disk, Some(summary.footer_hash)).unwrap();
+    let places: Vec<_> =
+        reader.streams.iter().flat_map(|s| s.directory.iter().flatten()).filter_map(|c| c.place).collect();
+    let mut swapped = 0;
+    for (a, b) in places.iter().flat_map(|a| places.iter().map(move |b| (a, b))) {
+        if a.offset < b.offset && a.len == b.len {
+            let mut bytes = whole.clone();
+            let (a_at, b_at, len) = (a.offset as usize, b.offset as usize, a.len as usize);
+            let (front, back) = bytes.split_at_mut(b_at);
+            front[a_at..a_at + len].swap_with_slice(&mut back[..len]);
+            disk.put(path(), &bytes);
+            assert!(check_damaged(&disk, Some(summary.footer_hash), &input));
+            swapped += 1;
+        }
+    }
+    assert!(swapped > 10);
+}
+
+#[test]
+fn a_newer_version_is_refused_with_its_number() {
+    let disk = SimDisk::new();
+    let summary = write(&disk, &small_input());
+    let mut bytes = disk.content(path()).unwrap();
+    bytes[8] = 9;
+    let crc = crc32fast::hash(&bytes[..20]);
+    bytes[20..24].copy_from_slice(&crc.to_le_bytes());
+    disk.put(path(), &bytes);
+    let refused = open(&disk, Some(summary.footer_hash)).unwrap_err();
+    assert!(matches!(refused, Error::NewerFormat { found: 9, supported: VERSION, .. }), "{refused:?}");
+}
+
+#[test]
+fn hostile_blocks_with_right_checksums_are_refused_or_read_but_never_a_panic() {
+    let disk = SimDisk::new();
+    write(&disk, &input(&[40, 3], 5));
+    let whole = disk.content(path()).unwrap();
+    let reader = open(&disk, None).unwrap();
+    let blocks = reader.all_blocks();
+    assert!(blocks.len() > 60);
+    let mut random = Random(11);
+    for (id, place) in blocks {
+        let at = place.offset as usize;
+        let payload = &whole[at + 20..at + place.len as usize];
+        for _ in 0..25 {
+            let mut payload = payload.to_vec();
+            for _ in 0..=random.below(3) {
+                let index = random.below(payload.len() as u64) as usize;
+                payload[index] = random.next() as u8;
+            }
+            let mut block = Vec::new();
+            format::put_block(FILE, place.offset, &id, &payload, &mut block).unwrap();
+            let mut bytes = whole.clone();
+            bytes[at..at + block.len()].copy_from_slice(&block);
+            disk.put(path(), &bytes);
+            if let Ok(reader) = open(&disk, None) {
+                let _ = reader.verify();
+                let _ =
+                    reader.path(Stream::Events, crate::schema::stream::EVENT_DATA.id, &["ms".to_owned()], 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn hostile_footers_with_right_checksums_are_refused_or_read_but_never_a_panic() {
+    let disk = SimDisk::new();
+    write(&disk, &small_input());
+    let whole = disk.content(path()).unwrap();
+    let tail_at = whole.len() - format::TAIL_BYTES;
+    let tail = format::Tail::decode(whole[tail_at..].try_into().unwrap()).unwrap();
+    let footer_at = tail.footer_offset as usize;
+    for index in footer_at..tail_at {
+        for bits in [1, 0x80, 0xff] {
+            let mut bytes = whole.clone();
+            bytes[index] ^= bits;
+            let tail = format::Tail { footer_crc: crc32fast::hash(&bytes[footer_at..tail_at]), ..tail };
+            bytes[tail_at..].copy_from_slice(&tail.encode());
+            disk.put(path(), &bytes);
+            if let Ok(reader) = open(&disk, None) {
+                let _ = reader.verify();
+            }
+        }
+    }
+}
+
+#[test]
+fn input_that_does_not_fit_together_is_refused_before_a_file_is_made() {
+    let disk = SimDisk::new();
+    let good = small_input();
+    let refused = |change: fn(&mut StreamRows)| {
+        let mut bad = good.clone();
+        change(&mut bad.streams[0]);
+        let answer = write_segment(&disk, &path(), FILE, &bad);
+        assert!(matches!(answer, Err(Error::Invalid { .. })), "{answer:?}");
+        assert!(!disk.exists(&path()).unwrap());
+    };
+    refused(|rows| drop(rows.columns.pop()));
+    refused(|rows| rows.columns.swap(0, 2));
+    refused(|rows| rows.runs[0].max_time.0 += 1);
+    refused(|rows| rows.runs.swap(0, 1));
+    refused(|rows| rows.runs[1].rows.start += 1);
+    refused(|rows| drop(rows.runs.pop()));
+}
+
+#[test]
+fn the_golden_segment_is_what_is_written_and_opens() {
+    let input = small_input();
+    let disk = SimDisk::new();
+    let summary = write(&disk, &input);
+    let golden = include_bytes!("../../../tests/fixtures/v0/segment.seg");
+    assert!(disk.content(path()).unwrap() == golden, "the format of segments has changed");
+    let reader = open(&disk, Some(summary.footer_hash)).unwrap();
+    check_equal(&reader, &input).unwrap();
+}
+
+#[test]
+fn a_path_reads_its_own_blocks_only() {
+    let disk = SimDisk::new();
+    let summary = write(&disk, &input(&[8000], 9));
+    let whole = summary.bytes;
+    let reader = open(&disk, Some(summary.footer_hash)).unwrap();
+    let opened = reader.bytes_read();
+    reader.path(Stream::Events, crate::schema::stream::EVENT_DATA.id, &["page".to_owned()], 0).unwrap();
+    let read = reader.bytes_read() - opened;
+    assert!(read > 0 && read < whole / 20, "{read} of {whole}");
+    reader.path(Stream::Events, crate::schema::stream::EVENT_DATA.id, &["page".to_owned()], 0).unwrap();
+    assert_eq!(reader.bytes_read() - opened, read, "the second time from the cache");
 }

@@ -1,26 +1,31 @@
 //! Reads every block of a segment from the disk and compares it with what the index says.
 
 use super::column_chunk;
-use super::format::{BlockId, BlockKind};
+use super::format::{BlockId, BlockKind, GRANULE_ROWS, Place};
 use super::paths::sub_of;
 use super::reader::{ChunkRef, SegmentReader};
 use crate::codec::Malformed;
 use crate::error::{Error, Result};
+use crate::id::Stream;
 use crate::part::Part;
-use crate::schema::{ColumnType, Schema};
+use crate::schema::stream::TIME;
+use crate::schema::{ColumnType, ColumnVector, Schema};
 
 impl SegmentReader {
     /// Everything that is wrong with the file: blocks whose checksum or content is not right, zone
     /// maps and null counts that are not those of their rows. Empty when all is well.
     ///
-    /// Reads the whole file, past cache and mapping.
+    /// Every block is read from the disk, past the mapping.
     pub fn verify(&self) -> Vec<Error> {
         let mut out: Vec<Error> = self.tenant_names().err().into_iter().collect();
+        for (id, place) in self.all_blocks() {
+            out.extend(self.read_block(&id, place).err());
+        }
+        if !out.is_empty() {
+            // What rests on damaged blocks need not be reported again.
+            return out;
+        }
         for footer in &self.footer.streams {
-            for (number, (_, place)) in (0..).zip(&footer.runs) {
-                let id = BlockId::index(BlockKind::Runs, Some(footer.stream), number);
-                out.extend(self.read_block(&id, *place).err());
-            }
             for column in Schema::of(footer.stream).columns {
                 for granule in 0..footer.granules() {
                     let checked =
@@ -33,17 +38,46 @@ impl SegmentReader {
         out
     }
 
-    fn verify_chunk(&self, at: &ChunkRef<'_>) -> Result<()> {
-        let offset = at.chunk.place.map_or(self.footer.directory.offset, |p| p.offset);
-        if let Some(place) = at.chunk.place {
-            if at.def.ty == ColumnType::Document {
-                self.verify_documents(at)?;
-            } else {
-                self.read_block(&at.id(BlockKind::Column, 0), place)?;
+    /// The blocks that the index names; those of damaged paths are left out.
+    pub(super) fn all_blocks(&self) -> Vec<(BlockId, Place)> {
+        let mut out = vec![
+            (BlockId::index(BlockKind::TenantNames, None, 0), self.footer.names),
+            (BlockId::index(BlockKind::Directory, None, 0), self.footer.directory),
+        ];
+        for footer in &self.footer.streams {
+            for (number, (_, place)) in (0..).zip(&footer.runs) {
+                out.push((BlockId::index(BlockKind::Runs, Some(footer.stream), number), *place));
+            }
+            for column in Schema::of(footer.stream).columns {
+                for granule in 0..footer.granules() {
+                    if let Ok(at) = self.chunk(footer.stream, column.id, granule) {
+                        self.blocks_of(&at, &mut out);
+                    }
+                }
             }
         }
-        let vector = self.read_column(at)?;
-        let (zone, nulls) = column_chunk::statistics(&vector);
+        out
+    }
+
+    fn blocks_of(&self, at: &ChunkRef<'_>, out: &mut Vec<(BlockId, Place)>) {
+        let Some(place) = at.chunk.place else { return };
+        if at.def.ty != ColumnType::Document {
+            out.push((at.id(BlockKind::Column, 0), place));
+            return;
+        }
+        out.push((at.id(BlockKind::Paths, 0), place));
+        let Ok(paths) = self.paths(at, place) else { return };
+        out.extend(paths.residual.map(|place| (at.id(BlockKind::Residual, 0), place)));
+        for (number, entry) in paths.entries.iter().enumerate() {
+            for (kind, place) in entry.places.iter().enumerate() {
+                out.extend(place.map(|place| (at.id(BlockKind::SubColumn, sub_of(number, kind)), place)));
+            }
+        }
+    }
+
+    fn verify_chunk(&self, at: &ChunkRef<'_>) -> Result<()> {
+        let offset = self.footer.directory.offset;
+        let (zone, nulls) = column_chunk::statistics(&self.read_column(at)?);
         if nulls != at.chunk.nulls as usize {
             return Err(self.corrupt(
                 "directory",
@@ -62,30 +96,11 @@ impl SegmentReader {
         Ok(())
     }
 
-    fn verify_documents(&self, at: &ChunkRef<'_>) -> Result<()> {
-        let Some(place) = at.chunk.place else { return Ok(()) };
-        self.read_block(&at.id(BlockKind::Paths, 0), place)?;
-        let paths = self.paths(at, place)?;
-        if let Some(residual) = paths.residual {
-            self.read_block(&at.id(BlockKind::Residual, 0), residual)?;
-        }
-        for (number, entry) in paths.entries.iter().enumerate() {
-            for (kind, place) in entry.places.iter().enumerate() {
-                if let Some(place) = place {
-                    self.read_block(&at.id(BlockKind::SubColumn, sub_of(number, kind)), *place)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Whether the times of the rows are those that the runs say.
-    fn verify_times(&self, stream: crate::id::Stream) -> Result<()> {
+    fn verify_times(&self, stream: Stream) -> Result<()> {
         let mut times = Vec::new();
-        let time = crate::schema::stream::TIME.id;
-        for granule in 0..usize::try_from(self.rows(stream).div_ceil(8192)).unwrap_or(0) {
-            let at = self.chunk(stream, time, granule)?;
-            if let crate::schema::ColumnVector::I64(values, _) = self.read_column(&at)? {
+        for granule in 0..usize::try_from(self.rows(stream).div_ceil(GRANULE_ROWS as u64)).unwrap_or(0) {
+            if let ColumnVector::I64(values, _) = self.read_column(&self.chunk(stream, TIME.id, granule)?)? {
                 times.extend(values);
             }
         }

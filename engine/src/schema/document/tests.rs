@@ -69,7 +69,7 @@ fn bytes_that_are_not_canonical_are_refused() {
         assert!(Document::decode(bytes).is_err(), "{what}");
         assert!(walk_leaves(bytes, |_, _| ()).is_err(), "{what}");
     }
-    let deep = [vec![7, 1].repeat(DOCUMENT_DEPTH_MAX + 1), vec![0]].concat();
+    let deep = [[7, 1].repeat(DOCUMENT_DEPTH_MAX + 1), vec![0]].concat();
     assert!(Document::decode(&deep).is_err());
     assert!(walk_leaves(&deep, |_, _| ()).is_err());
 }
