@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use insights_engine::clock::Clock;
+use insights_engine::entropy::Entropy;
 use tokio::sync::Semaphore;
 
 use crate::auth::Authenticator;
@@ -25,6 +26,8 @@ pub struct AppState {
     pub clock: Arc<dyn Clock>,
     /// Who is who.
     pub auth: Arc<Authenticator>,
+    /// Randomness for keys and ids.
+    pub entropy: Arc<Entropy>,
     /// What stands in front of every route.
     pub edge: Edge,
     /// Counts and latencies of requests.
@@ -34,12 +37,20 @@ pub struct AppState {
 }
 
 impl AppState {
-    /// The state over an open store; `seed` is random, it keeps request ids of two runs apart.
-    pub fn new(store: Store, config: Config, clock: Arc<dyn Clock>, auth: Authenticator, seed: u64) -> Self {
+    /// The state over an open store; `entropy` must be seeded by the operating system, keys come from it.
+    pub fn new(
+        store: Store,
+        config: Config,
+        clock: Arc<dyn Clock>,
+        auth: Authenticator,
+        entropy: Entropy,
+    ) -> Self {
         let bodies_kib = usize::try_from(config.limits.bodies_in_flight_bytes_max / 1024)
             .unwrap_or(Semaphore::MAX_PERMITS)
             .min(Semaphore::MAX_PERMITS);
         let http_metrics = HttpMetrics::default();
+        let [a, b, c, d, e, f, g, h, ..] = entropy.next();
+        let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
         let edge = Edge::new(&config.trusted_proxies, Arc::clone(&clock), seed, http_metrics.clone());
         Self {
             store,
@@ -48,6 +59,7 @@ impl AppState {
             config: Arc::new(config),
             clock,
             auth: Arc::new(auth),
+            entropy: Arc::new(entropy),
             bodies: Arc::new(Semaphore::new(bodies_kib)),
         }
     }

@@ -1,3 +1,7 @@
-//! Arguments, logging, signals, run.
+//! The server's program; everything is in [`insights_server::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    insights_server::cli::main()
+}

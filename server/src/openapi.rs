@@ -24,6 +24,9 @@ pub fn document() -> Document {
         route::audit_records::Api::openapi(),
         route::metric_catalogue::Api::openapi(),
         route::organizations::Api::openapi(),
+        route::keys::Api::openapi(),
+        route::health::Api::openapi(),
+        route::own_metrics::Api::openapi(),
     ];
     parts.into_iter().fold(Base::openapi(), Document::merge_from)
 }

@@ -53,6 +53,17 @@ impl Principal {
         Self { kind, credential: credential.into() }
     }
 
+    /// Whoever holds the data directory itself: there is nothing to keep from them.
+    pub(crate) fn local() -> Self {
+        Self::new(PrincipalKind::Superuser { user_id: None }, "local")
+    }
+
+    /// A principal that nobody checked.
+    #[cfg(test)]
+    pub(crate) fn for_test(kind: PrincipalKind) -> Self {
+        Self::new(kind, "test")
+    }
+
     /// Where its rights come from.
     pub fn kind(&self) -> &PrincipalKind {
         &self.kind

@@ -6,6 +6,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_path_to_error::{Path, Segment};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -152,6 +153,27 @@ fn pointer(path: &Path) -> String {
         }
     }
     out
+}
+
+/// Text, or a whole number as its decimal text; an empty text is absent. For identifiers in bodies.
+///
+/// # Errors
+///
+/// Those of the deserializer, for any other type.
+pub fn identifier_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "an identifier: text or a whole number")]
+    enum Text {
+        Str(String),
+        Unsigned(u64),
+        Signed(i64),
+    }
+    Ok(Option::<Text>::deserialize(deserializer)?.and_then(|text| match text {
+        Text::Str(text) if text.is_empty() => None,
+        Text::Str(text) => Some(text),
+        Text::Unsigned(number) => Some(number.to_string()),
+        Text::Signed(number) => Some(number.to_string()),
+    }))
 }
 
 /// A key as one token of an RFC 6901 pointer.

@@ -33,13 +33,17 @@ fn other_routes() -> Router<AppState> {
         .merge(route::audit_records::routes())
         .merge(route::metric_catalogue::routes())
         .merge(route::organizations::routes())
+        .merge(route::keys::routes())
+        .merge(route::openapi::routes())
+        .merge(route::own_metrics::routes())
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
 }
 
 /// The service of this server.
 pub fn router(state: AppState) -> Router {
     let edge = state.edge.clone();
-    let routes = Router::new().merge(ingest_routes()).merge(other_routes()).with_state(state);
+    let routes = Router::new().merge(ingest_routes()).merge(other_routes()).merge(route::health::routes());
+    let routes = routes.with_state(state);
     behind_edge(routes, edge)
 }
 

@@ -1,0 +1,67 @@
+//! Opens the data directory: engine, superuser's key, keyring.
+
+use std::sync::Arc;
+
+use insights_engine::Engine;
+use insights_engine::clock::{Clock, SystemClock};
+use insights_engine::disk::{Disk, OsDisk};
+use insights_engine::entropy::Entropy;
+
+use super::ProgramError;
+use crate::auth::Authenticator;
+use crate::auth::jwt::TokenVerifier;
+use crate::auth::keyring::Keyring;
+use crate::auth::superuser::{SUPERUSER_KEY_FILE, SuperuserKey};
+use crate::config::Config;
+use crate::{AppState, Store};
+
+/// A data directory that this process has to itself.
+pub(super) struct Opened {
+    /// The engine; to be closed at the end.
+    pub(super) engine: Arc<Engine>,
+    /// All time.
+    pub(super) clock: Arc<dyn Clock>,
+    /// Randomness from the operating system.
+    pub(super) entropy: Entropy,
+    disk: Arc<dyn Disk>,
+}
+
+impl Opened {
+    /// Opens the data directory of the settings, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Engine::open`]; at once when another process has the directory.
+    pub(super) fn open(config: &Config) -> Result<Self, ProgramError> {
+        let (entropy, engine_seed) = (Entropy::from_seed(seed()?), seed()?);
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(&config.data_dir)?);
+        let clock: Arc<dyn Clock> = SystemClock::new();
+        let engine = Engine::open(config.engine.clone(), Arc::clone(&disk), Arc::clone(&clock), engine_seed)?;
+        Ok(Self { engine, clock, entropy, disk })
+    }
+
+    /// The state of the application, and the superuser's key.
+    ///
+    /// # Errors
+    ///
+    /// When the superuser's key cannot be read or made, or a key of tokens cannot be read.
+    pub(super) fn into_state(self, config: Config) -> Result<(AppState, SuperuserKey), ProgramError> {
+        let superuser = SuperuserKey::find(config.superuser_key.as_ref(), &*self.disk, &self.entropy)?;
+        if let SuperuserKey::Made(_) = superuser {
+            let path = config.data_dir.join(SUPERUSER_KEY_FILE);
+            tracing::info!(path = %path.display(), "a superuser's key was made; keep it safe");
+        }
+        let keyring = Keyring::load(|kind, prefix| self.engine.catalog_scan(kind, prefix));
+        let tokens = config.jwt.as_ref().map(TokenVerifier::new).transpose()?;
+        let auth = Authenticator::new(superuser.secret(), keyring, tokens);
+        let store = Store::new(Arc::clone(&self.engine), config.limits.queries_max);
+        Ok((AppState::new(store, config, self.clock, auth, self.entropy), superuser))
+    }
+}
+
+/// A seed from the operating system.
+fn seed() -> Result<[u8; 32], ProgramError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| ProgramError::Io(std::io::Error::other(error)))?;
+    Ok(seed)
+}

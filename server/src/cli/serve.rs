@@ -1,0 +1,129 @@
+//! `serve`: opens the store, listens, and ends in order.
+
+use std::future::Future;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::open::Opened;
+use super::{ProgramError, logging, print};
+use crate::AppState;
+use crate::auth::superuser::SuperuserKey;
+use crate::config::Config;
+use crate::http::connection::Patience;
+use crate::http::serve::{ServeLimits, serve};
+
+/// How often last uses of keys are written down.
+const LAST_USES_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Serves until a signal.
+pub(super) fn run(config: Config) -> Result<(), ProgramError> {
+    run_with(config, async |_state, _superuser, _address| Ok(None))
+}
+
+/// Serves until a signal; `prepare` runs before requests are taken and gives a text to print when they are.
+pub(super) fn run_with<F>(config: Config, prepare: F) -> Result<(), ProgramError>
+where
+    F: AsyncFnOnce(&AppState, &SuperuserKey, SocketAddr) -> Result<Option<String>, ProgramError>,
+{
+    logging::start(&config);
+    // Before anything is written, so that a wrong address changes nothing.
+    let listener = listen(config.listen)?;
+    let opened = Opened::open(&config)?;
+    let engine = Arc::clone(&opened.engine);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(async {
+        let (state, superuser) = opened.into_state(config)?;
+        serve_state(listener, state, &superuser, prepare).await
+    });
+    // What handlers still do gets its answer from a closed engine.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    let closed = engine.close();
+    served?;
+    closed?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn listen(address: SocketAddr) -> Result<std::net::TcpListener, ProgramError> {
+    let listener = std::net::TcpListener::bind(address);
+    let ready = listener.and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    ready.map_err(|source| ProgramError::Listen { address, source })
+}
+
+async fn serve_state<F>(
+    listener: std::net::TcpListener,
+    state: AppState,
+    superuser: &SuperuserKey,
+    prepare: F,
+) -> Result<(), ProgramError>
+where
+    F: AsyncFnOnce(&AppState, &SuperuserKey, SocketAddr) -> Result<Option<String>, ProgramError>,
+{
+    let listener = TcpListener::from_std(listener)?;
+    let address = listener.local_addr()?;
+    let stop = stop_signal()?;
+    let limits = ServeLimits {
+        connections_max: state.config.limits.connections_max,
+        patience: Patience::default(),
+        shutdown_timeout: state.config.shutdown_timeout,
+    };
+    let hint = prepare(&state, superuser, address).await?;
+    let last_uses = tokio::spawn(keep_last_uses(state.clone()));
+    print(&format!("listening on http://{address}"))?;
+    if let Some(hint) = hint {
+        print(&hint)?;
+    }
+    let drained = serve(listener, crate::app(state.clone()), limits, stop).await?;
+    if !drained {
+        tracing::warn!("some requests did not end in time");
+    }
+    last_uses.abort();
+    write_last_uses(&state).await;
+    Ok(())
+}
+
+/// Ready at the first SIGTERM or SIGINT. The second one ends the process at once: what was
+/// acknowledged is on disk.
+fn stop_signal() -> Result<impl Future<Output = ()>, ProgramError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: open requests may end");
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            let _ = writeln!(std::io::stderr(), "stopped at once");
+            std::process::exit(130);
+        });
+    })
+}
+
+async fn keep_last_uses(state: AppState) {
+    let mut tick = tokio::time::interval(LAST_USES_INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        write_last_uses(&state).await;
+    }
+}
+
+/// Writes down when keys were used. It is a courtesy: a failure is logged, nothing waits for it.
+async fn write_last_uses(state: &AppState) {
+    let puts = state.auth.keyring().last_uses();
+    if !puts.is_empty()
+        && let Err(error) = state.store.put(puts).await
+    {
+        tracing::warn!(%error, "last uses of keys were not written");
+    }
+}

@@ -1,0 +1,401 @@
+//! API keys: list, make, revoke.
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get};
+use insights_engine::id::TenantId;
+use insights_engine::time::TimestampUs;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, OpenApi, ToSchema};
+
+use crate::app::AppState;
+use crate::auth::api_key::{ApiKey, Grant};
+use crate::auth::keyring::{KeyEntry, last_use_put};
+use crate::auth::{PLATFORM, Principal, Scopes};
+use crate::domain::identifier::{IDENTIFIER_RULE, is_identifier};
+use crate::domain::instant::{self, Rfc3339};
+use crate::http::error::{ApiError, FieldError, PROBLEM_JSON, Problem};
+use crate::http::extract::{Json, Query, identifier_text};
+
+/// The part of the OpenAPI document that is about these routes.
+#[derive(Debug, OpenApi)]
+#[openapi(paths(list, create, revoke), components(schemas(NewKey, KeyView, KeyList)))]
+pub struct Api;
+
+/// Most characters of a key's name.
+const NAME_CHARS_MAX: usize = 128;
+
+/// The routes.
+pub fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/api/insights/keys/", get(list).post(create))
+        .route("/api/insights/keys/{id}/", delete(revoke))
+}
+
+/// A key that is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewKey {
+    /// What people call it, 1 to 128 characters.
+    #[schema(example = "web back end")]
+    pub name: String,
+    /// The organization it is bound to; the credential's own when absent.
+    #[serde(default, deserialize_with = "identifier_text", skip_serializing_if = "Option::is_none")]
+    pub organization_id: Option<String>,
+    /// What it may do: `track`, `metrics:write`, `audit:write`, `read`, `audit:read`, `admin`; `metrics` from a superuser.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// Whether it may do everything everywhere; then it has no organization and no scopes.
+    #[serde(default)]
+    pub superuser: bool,
+    /// From when on it is worth nothing: RFC 3339, or a Unix time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<serde_json::Value>,
+}
+
+impl NewKey {
+    /// What the key would allow and until when, if `principal` may give that away.
+    ///
+    /// # Errors
+    ///
+    /// `invalid` with every place that is wrong, `forbidden` for more than the principal has.
+    pub fn check(
+        &self,
+        principal: &Principal,
+        now: TimestampUs,
+    ) -> Result<(Grant, Option<TimestampUs>), ApiError> {
+        principal.require(Scopes::ADMIN)?;
+        let mut errors = Vec::new();
+        if self.name.trim().is_empty() || self.name.chars().count() > NAME_CHARS_MAX {
+            errors.push(FieldError::new("/name", "invalid", "a name has 1 to 128 characters"));
+        }
+        let expires = self.expires_at.as_ref().and_then(|value| match instant_of(value) {
+            Some(at) if at > now => Some(at),
+            Some(_) => {
+                errors.push(FieldError::new("/expires_at", "invalid", "the key would have expired already"));
+                None
+            }
+            None => {
+                errors.push(FieldError::new("/expires_at", "invalid", instant::InvalidInstant.to_string()));
+                None
+            }
+        });
+        let scopes = self.checked_scopes(&mut errors);
+        if !errors.is_empty() {
+            return Err(ApiError::invalid(errors));
+        }
+        if self.superuser {
+            principal.require_superuser()?;
+            return Ok((Grant::Superuser, expires));
+        }
+        if scopes.has(Scopes::METRICS) {
+            // The server's own metrics are about every organization.
+            principal.require_superuser()?;
+        }
+        let organization = principal.write_organization(self.organization_id.as_deref(), Scopes::ADMIN)?;
+        if organization.as_str() == PLATFORM {
+            return Err(ApiError::invalid_at(
+                "/organization_id",
+                "invalid",
+                "this organization is the platform's own",
+            ));
+        }
+        Ok((Grant::Organization { organization, scopes }, expires))
+    }
+
+    fn checked_scopes(&self, errors: &mut Vec<FieldError>) -> Scopes {
+        let mut scopes = Scopes::NONE;
+        for (index, name) in self.scopes.iter().enumerate() {
+            match Scopes::from_name(name) {
+                Some(scope) => scopes = scopes | scope,
+                None => errors.push(FieldError::new(
+                    format!("/scopes/{index}"),
+                    "invalid",
+                    "there is no such scope",
+                )),
+            }
+        }
+        if self.superuser {
+            if !self.scopes.is_empty() {
+                errors.push(FieldError::new("/scopes", "invalid", "a superuser's key has no scopes"));
+            }
+            if self.organization_id.is_some() {
+                errors.push(FieldError::new(
+                    "/organization_id",
+                    "invalid",
+                    "a superuser's key has no organization",
+                ));
+            }
+        } else if self.scopes.is_empty() {
+            errors.push(FieldError::new("/scopes", "required", "name one scope at least"));
+        }
+        scopes
+    }
+}
+
+fn instant_of(value: &serde_json::Value) -> Option<TimestampUs> {
+    match value {
+        serde_json::Value::String(text) => instant::parse(text).ok(),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(whole) => instant::from_integer(whole).ok(),
+            None => instant::from_double(number.as_f64()?).ok(),
+        },
+        _ => None,
+    }
+}
+
+/// A key, as it is shown.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct KeyView {
+    /// Its id, the middle part of its text.
+    pub id: String,
+    /// The key itself; only in the answer that makes it, never again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// What people call it.
+    pub name: String,
+    /// The organization it is bound to; null for a superuser's.
+    pub organization_id: Option<String>,
+    /// What it may do.
+    pub scopes: Vec<String>,
+    /// Whether it may do everything everywhere.
+    pub superuser: bool,
+    /// When it was made.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    /// From when on it is worth nothing.
+    #[schema(format = DateTime)]
+    pub expires_at: Option<String>,
+    /// When it was used last, to the minute across restarts.
+    #[schema(format = DateTime)]
+    pub last_used_at: Option<String>,
+}
+
+impl KeyView {
+    /// A key with when it was used last.
+    pub fn new(key: &ApiKey, last_use: Option<TimestampUs>) -> Self {
+        let text = |at: TimestampUs| Rfc3339(at).to_string();
+        let scopes = match &key.grant {
+            Grant::Superuser => Vec::new(),
+            Grant::Organization { scopes, .. } => scopes.names().into_iter().map(String::from).collect(),
+        };
+        Self {
+            id: key.id.to_string(),
+            key: None,
+            name: key.name.clone(),
+            organization_id: key.organization().map(ToString::to_string),
+            scopes,
+            superuser: key.grant == Grant::Superuser,
+            created_at: text(key.created),
+            expires_at: key.expires.map(text),
+            last_used_at: last_use.map(text),
+        }
+    }
+}
+
+impl From<&KeyEntry> for KeyView {
+    fn from(entry: &KeyEntry) -> Self {
+        Self::new(&entry.key, entry.last_use())
+    }
+}
+
+/// Keys, newest first.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct KeyList {
+    /// All of them.
+    pub results: Vec<KeyView>,
+    /// Always null: keys are few, they come in one page.
+    pub next_cursor: Option<String>,
+}
+
+/// Which keys are listed.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// The organization; a superuser who names none gets the keys of all.
+    organization_id: Option<String>,
+}
+
+/// API keys, newest first
+///
+/// Needs `admin` in the organization. The keys themselves are never shown again.
+#[utoipa::path(get, path = "/api/insights/keys/", tag = "keys", params(ListQuery),
+    responses(
+        (status = 200, description = "The keys", body = KeyList),
+        (status = 401, description = "No valid credential", body = Problem, content_type = PROBLEM_JSON),
+        (status = 403, description = "Without `admin`", body = Problem, content_type = PROBLEM_JSON)))]
+async fn list(
+    State(state): State<AppState>,
+    principal: Principal,
+    Query(query): Query<ListQuery>,
+) -> Result<axum::Json<KeyList>, ApiError> {
+    let scope = principal.read_scope(query.organization_id.as_deref(), Scopes::ADMIN)?;
+    let entries = state.auth.keyring().list(scope.organization());
+    let results = entries.iter().map(|entry| KeyView::from(&**entry)).collect();
+    Ok(axum::Json(KeyList { results, next_cursor: None }))
+}
+
+/// Makes an API key
+///
+/// Needs `admin` in the organization; the first key of an organization makes the organization.
+/// The key is in this answer alone: only a hash of it is kept.
+#[utoipa::path(post, path = "/api/insights/keys/", tag = "keys", request_body = NewKey,
+    responses(
+        (status = 201, description = "The key, shown once", body = KeyView),
+        (status = 401, description = "No valid credential", body = Problem, content_type = PROBLEM_JSON),
+        (status = 403, description = "More than the credential may give", body = Problem, content_type = PROBLEM_JSON),
+        (status = 422, description = "The body is invalid", body = Problem, content_type = PROBLEM_JSON)))]
+async fn create(
+    State(state): State<AppState>,
+    principal: Principal,
+    Json(new): Json<NewKey>,
+) -> Result<Response, ApiError> {
+    let now = state.clock.now();
+    let (grant, expires) = new.check(&principal, now)?;
+    let (key, text) = ApiKey::issue(&new.name, grant, expires, now, principal.credential(), &state.entropy);
+    if let Some(organization) = key.organization() {
+        state.store.create_tenant(organization.clone()).await?;
+    }
+    state.store.put(vec![key.put()]).await?;
+    let view = KeyView { key: Some(text), ..KeyView::new(&key, None) };
+    tracing::info!(id = view.id, by = &**principal.credential(), "an API key was made");
+    state.auth.keyring().insert(key);
+    Ok((StatusCode::CREATED, axum::Json(view)).into_response())
+}
+
+/// Revokes an API key, from now on
+///
+/// Needs `admin` in the key's organization. A foreign key and an unknown one get the same answer.
+#[utoipa::path(delete, path = "/api/insights/keys/{id}/", tag = "keys",
+    params(("id" = String, Path, description = "The id of the key")),
+    responses(
+        (status = 204, description = "The key is worth nothing any more"),
+        (status = 401, description = "No valid credential", body = Problem, content_type = PROBLEM_JSON),
+        (status = 403, description = "Without `admin`", body = Problem, content_type = PROBLEM_JSON),
+        (status = 404, description = "No such key", body = Problem, content_type = PROBLEM_JSON)))]
+async fn revoke(
+    State(state): State<AppState>,
+    principal: Principal,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    principal.require(Scopes::ADMIN)?;
+    if !is_identifier(&id) {
+        return Err(ApiError::invalid_at("/id", "invalid", format!("an identifier has {IDENTIFIER_RULE}")));
+    }
+    let entry =
+        state.auth.keyring().get(&id).filter(|entry| administers(&principal, entry.key.organization()));
+    let entry = entry.ok_or_else(ApiError::not_found)?;
+    state.store.put(vec![ApiKey::removal(&entry.key.id), last_use_put(&entry.key.id, None)]).await?;
+    state.auth.keyring().remove(&entry.key.id);
+    tracing::info!(id = &*entry.key.id, by = &**principal.credential(), "an API key was revoked");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whether a principal may manage the keys of an organization; without one, a superuser's key.
+fn administers(principal: &Principal, organization: Option<&TenantId>) -> bool {
+    match organization {
+        None => principal.is_superuser(),
+        Some(organization) => {
+            principal.write_organization(Some(organization.as_str()), Scopes::ADMIN).is_ok()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insights_engine::entropy::Entropy;
+    use serde_json::json;
+
+    use super::*;
+    use crate::auth::PrincipalKind;
+    use crate::http::error::Code;
+    use crate::http::extract::parse_json;
+
+    const NOW: TimestampUs = TimestampUs(1_700_000_000_000_000);
+
+    fn admin() -> Principal {
+        let organization = TenantId::new("acme").unwrap();
+        Principal::for_test(PrincipalKind::Organization { organization, scopes: Scopes::ALL_OF_ORGANIZATION })
+    }
+
+    fn root() -> Principal {
+        Principal::for_test(PrincipalKind::Superuser { user_id: None })
+    }
+
+    fn check(
+        principal: &Principal,
+        body: &serde_json::Value,
+    ) -> Result<(Grant, Option<TimestampUs>), ApiError> {
+        parse_json::<NewKey>(body.to_string().as_bytes())?.check(principal, NOW)
+    }
+
+    #[test]
+    fn an_admin_gives_keys_of_its_own_organization() {
+        let (grant, expires) = check(&admin(), &json!({ "name": "k", "scopes": ["track"] })).unwrap();
+        let organization = TenantId::new("acme").unwrap();
+        assert_eq!(grant, Grant::Organization { organization, scopes: Scopes::TRACK });
+        assert_eq!(expires, None);
+        let foreign = json!({ "name": "k", "scopes": ["track"], "organization_id": "other" });
+        assert_eq!(check(&admin(), &foreign).unwrap_err().code(), Code::Forbidden);
+    }
+
+    #[test]
+    fn nobody_gives_more_than_they_have() {
+        for body in [json!({ "name": "k", "superuser": true }), json!({ "name": "k", "scopes": ["metrics"] })]
+        {
+            assert_eq!(check(&admin(), &body).unwrap_err().code(), Code::Forbidden, "{body}");
+        }
+        assert_eq!(check(&root(), &json!({ "name": "k", "superuser": true })).unwrap().0, Grant::Superuser);
+        let viewer = Principal::for_test(PrincipalKind::Organization {
+            organization: TenantId::new("acme").unwrap(),
+            scopes: Scopes::READ,
+        });
+        let body = json!({ "name": "", "scopes": [] });
+        assert_eq!(check(&viewer, &body).unwrap_err().code(), Code::Forbidden);
+    }
+
+    #[test]
+    fn every_wrong_place_is_named() {
+        let body = json!({ "name": " ", "scopes": ["track", "fly"], "expires_at": "2001-01-01T00:00:00Z" });
+        let error = check(&root(), &body).unwrap_err();
+        let pointers: Vec<_> = error.errors().iter().map(|e| e.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/name", "/expires_at", "/scopes/1"]);
+        for (body, pointer) in [
+            (json!({ "scopes": ["track"] }), "/name"),
+            (json!({ "name": "k", "scopes": ["track"] }), "/organization_id"),
+            (json!({ "name": "k", "organization_id": "acme" }), "/scopes"),
+            (json!({ "name": "k", "scopes": ["track"], "organization_id": "a b" }), "/organization_id"),
+            (json!({ "name": "k", "scopes": ["track"], "organization_id": PLATFORM }), "/organization_id"),
+            (json!({ "name": "k", "superuser": true, "organization_id": "acme" }), "/organization_id"),
+            (json!({ "name": "k", "scope": ["track"] }), "/scope"),
+            (json!({ "name": "k", "scopes": [1] }), "/scopes/0"),
+            (json!({ "name": "k", "scopes": ["track"], "expires_at": true }), "/expires_at"),
+        ] {
+            let error = check(&root(), &body).unwrap_err();
+            assert_eq!(error.errors().first().map(|e| e.pointer.as_str()), Some(pointer), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_organization_may_be_a_number_and_an_expiry_a_unix_time() {
+        let body =
+            json!({ "name": "k", "scopes": ["read"], "organization_id": 7, "expires_at": 1_800_000_000 });
+        let (grant, expires) = check(&root(), &body).unwrap();
+        let organization = TenantId::new("7").unwrap();
+        assert_eq!(grant, Grant::Organization { organization, scopes: Scopes::READ });
+        assert_eq!(expires, Some(TimestampUs(1_800_000_000_000_000)));
+    }
+
+    #[test]
+    fn the_text_of_a_key_is_in_one_answer_alone() {
+        let (key, _) = ApiKey::issue("k", Grant::Superuser, None, NOW, "t", &Entropy::from_seed([0; 32]));
+        let shown = serde_json::to_value(KeyView::new(&key, None)).unwrap();
+        assert!(shown.get("key").is_none());
+        assert_eq!(shown["created_at"], "2023-11-14T22:13:20Z");
+        assert_eq!(shown["last_used_at"], serde_json::Value::Null);
+    }
+}
