@@ -64,7 +64,7 @@ const MAGIC: [u8; 8] = *b"INSIGWAL";
 
 const _: () = assert!(8 + 4 + 4 + 8 + 8 == FILE_HEADER_BYTES);
 const _: () = assert!(4 + 4 + 8 + 8 + 8 + 8 + 1 + 7 == FRAME_HEADER_BYTES);
-const _: () = assert!(FRAME_HEADER_BYTES as u64 + 8 == SEAL_BYTES && SEAL_BYTES % ALIGN == 0);
+const _: () = assert!(FRAME_HEADER_BYTES as u64 + 8 == SEAL_BYTES && SEAL_BYTES.is_multiple_of(ALIGN));
 
 /// What makes a file's frames its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

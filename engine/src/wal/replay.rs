@@ -68,7 +68,7 @@ pub(super) struct LogFile {
 /// What a replay found.
 #[derive(Debug, Default)]
 pub struct Replayed {
-    /// Number of the last frame; 0 when there is none.
+    /// Number of the last frame that is there or known to be lost; 0 when there is none.
     pub last_lsn: Lsn,
     /// Frames that were passed on.
     pub frames: u64,
@@ -115,6 +115,7 @@ pub fn replay(
         flushed,
         each,
         last: Lsn(0),
+        lost: Lsn(0),
         synced: Lsn(0),
         unsynced: VecDeque::new(),
         bad: Vec::new(),
@@ -186,6 +187,8 @@ struct Walk<'a> {
     each: &'a mut dyn FnMut(Frame<'_>) -> Result<()>,
     /// Number of the last frame.
     last: Lsn,
+    /// The last number that is reported as lost.
+    lost: Lsn,
     /// The highest number that a frame says was synced.
     synced: Lsn,
     /// Number, file and offset of the frames above `synced`.
@@ -206,9 +209,9 @@ enum After {
 }
 
 impl Walk<'_> {
-    /// What is safe: flushed to segments, or replayed.
+    /// The last number that needs no further word: flushed to segments, replayed, or reported as lost.
     fn covered(&self) -> Lsn {
-        self.last.max(self.flushed)
+        self.last.max(self.flushed).max(self.lost)
     }
 
     fn open(&self, index: usize) -> Result<Option<FileReader>> {
@@ -235,7 +238,7 @@ impl Walk<'_> {
                 None => None,
             };
             let missing = found.is_none();
-            let last_lsn = self.last;
+            let last_lsn = self.last.max(self.lost);
             let Some(file) = self.out.files.get_mut(index) else { return Ok(false) };
             (file.end, file.last_lsn, file.seal) = (offset, last_lsn, sealed);
             if sealed.is_some() {
@@ -297,6 +300,7 @@ impl Walk<'_> {
         for BadBytes { file, offset, bytes } in bad {
             self.damage(file, offset, bytes, lsn_from, Some(header.prev_lsn));
         }
+        self.lost = header.prev_lsn;
     }
 
     fn damage(&mut self, file: usize, offset: u64, bytes: u64, lsn_from: Lsn, lsn_to: Option<Lsn>) {
@@ -332,14 +336,15 @@ impl Walk<'_> {
     /// Decides where the log ends, and which files are lost.
     fn finish(&mut self, stopped_at: usize) -> Result<()> {
         let lsn_from = Lsn(self.covered().0 + 1);
-        self.out.last_lsn = self.last;
+        self.out.last_lsn = self.last.max(self.lost);
         for (_, file, offset) in &self.unsynced {
             if self.out.unsynced.last().is_none_or(|(last, _)| last != file) {
                 self.out.unsynced.push((*file, *offset));
             }
         }
         let walked = self.out.files.iter().enumerate().take(stopped_at + 1);
-        self.out.tail = walked.filter(|(_, file)| file.own_header || file.frames > 0).map(|(i, _)| i).last();
+        self.out.tail =
+            walked.filter(|(_, file)| file.own_header || file.frames > 0).map(|(i, _)| i).next_back();
         let tail = self.out.tail.and_then(|tail| self.out.files.get(tail));
         // A seal names the next file only once that one is durable.
         let named = tail.and_then(|file| file.seal).filter(|id| *id > 0);

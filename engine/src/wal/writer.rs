@@ -359,16 +359,15 @@ impl Active {
     ) -> Result<Self> {
         let path = dir.join(file_name(header.file_id));
         let spare = if capacity == file_bytes { spares.take(&path)? } else { None };
-        let file = match spare {
-            Some(file) => file,
-            None => {
-                let file = disk.create(&path)?;
-                // A file for one long frame is written once: zeroes would double that.
-                if capacity == file_bytes {
-                    file.allocate(capacity)?;
-                }
-                file
+        let file = if let Some(file) = spare {
+            file
+        } else {
+            let file = disk.create(&path)?;
+            // A file for one long frame is written once: zeroes would double that.
+            if capacity == file_bytes {
+                file.allocate(capacity)?;
             }
+            file
         };
         file.write_at(0, &header.encode_page())?;
         file.sync()?;

@@ -1,6 +1,10 @@
 //! The log keeps what it acknowledged, whatever happens to the disk.
 
 mod basics;
+mod crash;
+mod damage;
+mod format;
+mod group_commit;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -37,7 +41,7 @@ fn reopen(disk: &SimDisk, flushed: u64) -> Result<(Vec<Found>, Replayed, WalWrit
 
 /// The payload of frame `lsn`: long enough to notice a mix-up, of no round length.
 fn payload(lsn: u64, len: usize) -> Vec<u8> {
-    (0..len as u64).map(|i| u8::try_from((lsn * 31 + i) % 251).unwrap()).collect()
+    (0..len as u64).map(|i| u8::try_from((lsn.wrapping_mul(31) % 251 + i) % 251).unwrap()).collect()
 }
 
 fn append(wal: &mut WalWriter, lsn: u64, len: usize) -> Result<()> {
