@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::http::middleware::edge::Edge;
 use crate::http::middleware::measure::HttpMetrics;
 use crate::http::router;
+use crate::ingest::Ingest;
 use crate::store::Store;
 
 /// What every handler may use. Cheap to clone.
@@ -32,6 +33,8 @@ pub struct AppState {
     pub edge: Edge,
     /// Counts and latencies of requests.
     pub http_metrics: HttpMetrics,
+    /// What ingest knows across requests.
+    pub ingest: Arc<Ingest>,
     /// Bytes of request bodies that may be in memory at once; one permit is one KiB.
     pub bodies: Arc<Semaphore>,
 }
@@ -53,6 +56,7 @@ impl AppState {
         let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
         let edge = Edge::new(&config.trusted_proxies, Arc::clone(&clock), seed, http_metrics.clone());
         Self {
+            ingest: Arc::new(Ingest::new(store.clone())),
             store,
             edge,
             http_metrics,

@@ -162,6 +162,18 @@ impl Principal {
         Ok(ReadScope::one(tenant(PLATFORM)?).only(Stream::Metrics))
     }
 
+    /// The scope in which the server looks back at an organization's events, to name the session of one
+    /// that this principal sends; it never shows them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read_organization`], with the scope `track` or `admin`.
+    pub(crate) fn session_scope(&self, organization: &TenantId) -> Result<ReadScope, ApiError> {
+        let needs = if self.may(Scopes::ADMIN) { Scopes::ADMIN } else { Scopes::TRACK };
+        let organization = self.write_organization(Some(organization.as_str()), needs)?;
+        Ok(ReadScope::one(organization).only(Stream::Events))
+    }
+
     /// The organization that a record goes to, or that is administered.
     ///
     /// # Errors

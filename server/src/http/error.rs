@@ -188,6 +188,9 @@ impl Code {
 /// One thing that is wrong with the input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
+    /// Of which record of a list, from 0; the pointer then starts at the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<u32>,
     /// Where: an RFC 6901 pointer into the body; a query parameter is `/name`.
     pub pointer: String,
     /// What, for programs: `required`, `invalid_type`, `unknown_field`, `invalid`, ...
@@ -203,7 +206,13 @@ impl FieldError {
         code: impl Into<Cow<'static, str>>,
         detail: impl Into<String>,
     ) -> Self {
-        Self { pointer: pointer.into(), code: code.into(), detail: detail.into() }
+        Self { index: None, pointer: pointer.into(), code: code.into(), detail: detail.into() }
+    }
+
+    /// The same, of one record of a list.
+    #[must_use]
+    pub fn of_record(self, index: u32) -> Self {
+        Self { index: Some(index), ..self }
     }
 }
 

@@ -69,6 +69,8 @@ pub struct Intake<'a> {
     faults: Vec<RecordFault>,
     rejected: Vec<u32>,
     forbidden: bool,
+    /// The ids that clients gave: of every audit record, else of the first record.
+    ids: Vec<Option<String>>,
 }
 
 /// What a request came to.
@@ -84,6 +86,8 @@ pub struct Collected {
     pub rejected: Vec<u32>,
     /// The organization of each record, as far as it is known.
     pub homes: Vec<Option<TenantId>>,
+    /// The ids that clients gave: of every audit record, else of the first record alone.
+    pub ids: Vec<Option<String>>,
     /// Whether a record is for an organization or a user that the principal may not write for.
     pub forbidden: bool,
 }
@@ -102,6 +106,7 @@ impl<'a> Intake<'a> {
             faults: Vec::new(),
             rejected: Vec::new(),
             forbidden: false,
+            ids: Vec::new(),
         }
     }
 
@@ -118,6 +123,10 @@ impl<'a> Intake<'a> {
     /// Finds the organization of the record, and its user; what is wrong goes into `faults`.
     pub fn home(&mut self, shared: &mut Shared<'_>, faults: &mut Faults) -> Option<TableNo> {
         let table = self.organization(shared.organization_id.as_deref(), faults);
+        if self.stream == Stream::Audit || self.homes.len() == 1 {
+            self.ids.resize(self.homes.len() - 1, None);
+            self.ids.push(shared.id.as_deref().map(str::to_owned));
+        }
         if let Some(home) = self.homes.last_mut() {
             *home = table;
         }
@@ -279,6 +288,7 @@ impl<'a> Intake<'a> {
             batches: self.tables.into_iter().map(|t| t.builder.build()).filter(|b| b.rows() > 0).collect(),
             faults: self.faults,
             rejected: self.rejected,
+            ids: self.ids,
             forbidden: self.forbidden,
         }
     }

@@ -33,21 +33,21 @@ impl MetricKinds {
     }
 
     /// The declarations of one request.
-    pub fn claims(&self) -> Claims<'_> {
-        Claims { kinds: self, met: HashMap::new(), puts: Vec::new() }
+    pub fn claims(self: &Arc<Self>) -> Claims {
+        Claims { kinds: Arc::clone(self), met: HashMap::new(), puts: Vec::new() }
     }
 }
 
 /// What one request declares; given back when dropped, which is after the request is kept or refused.
 #[derive(Debug)]
-pub struct Claims<'a> {
-    kinds: &'a MetricKinds,
+pub struct Claims {
+    kinds: Arc<MetricKinds>,
     /// The kinds of names that this request met, by organization, then name.
     met: HashMap<String, HashMap<String, MetricKind>>,
     puts: Vec<CatalogPut>,
 }
 
-impl Claims<'_> {
+impl Claims {
     /// The kind of an organization's metric; `asked` when nobody has declared it before.
     pub fn kind_of(
         &mut self,
@@ -84,7 +84,7 @@ impl Claims<'_> {
     }
 }
 
-impl Drop for Claims<'_> {
+impl Drop for Claims {
     fn drop(&mut self) {
         let mut claimed = self.kinds.claimed.lock();
         for put in &self.puts {
@@ -97,10 +97,10 @@ impl Drop for Claims<'_> {
 mod tests {
     use super::*;
 
-    fn stored(kind: MetricKind) -> MetricKinds {
+    fn stored(kind: MetricKind) -> Arc<MetricKinds> {
         let bytes: Arc<[u8]> = MetricRecord { kind, unit: None }.encode().into();
         let key = MetricRecord::key("acme", "jobs");
-        MetricKinds::new(move |asked| (asked == key).then(|| Arc::clone(&bytes)))
+        Arc::new(MetricKinds::new(move |asked| (asked == key).then(|| Arc::clone(&bytes))))
     }
 
     #[test]
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn of_two_requests_in_flight_the_first_declares() {
-        let kinds = MetricKinds::new(|_| None);
+        let kinds = Arc::new(MetricKinds::new(|_| None));
         let mut first = kinds.claims();
         let mut second = kinds.claims();
         assert_eq!(first.kind_of("acme", "jobs", MetricKind::Counter, None), MetricKind::Counter);

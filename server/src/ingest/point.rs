@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use insights_engine::id::Stream;
 use insights_engine::schema::stream::{HOST, KIND, LABELS, MetricKind, NAME, REQUEST_ID, TRACE_ID, VALUE};
@@ -82,18 +83,18 @@ impl<'de> Record<'de> for PointRecord<'de> {
 #[derive(Debug)]
 pub struct PointSink<'a> {
     intake: Intake<'a>,
-    kinds: &'a MetricKinds,
-    claims: Claims<'a>,
+    kinds: &'a Arc<MetricKinds>,
+    claims: Claims,
 }
 
 impl<'a> PointSink<'a> {
     /// A sink without rows.
-    pub fn new(request: &'a Request<'a>, kinds: &'a MetricKinds) -> Self {
+    pub fn new(request: &'a Request<'a>, kinds: &'a Arc<MetricKinds>) -> Self {
         Self { intake: Intake::new(request, Stream::Metrics), kinds, claims: kinds.claims() }
     }
 
     /// What the request came to, and the metrics that it names for the first time.
-    pub fn finish(self) -> (Collected, Claims<'a>) {
+    pub fn finish(self) -> (Collected, Claims) {
         (self.intake.finish(), self.claims)
     }
 
