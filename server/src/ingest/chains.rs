@@ -45,13 +45,20 @@ pub enum Place {
 }
 
 /// Chains of identities.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Chains {
     inner: Mutex<Inner>,
 }
 
+impl Default for Chains {
+    fn default() -> Self {
+        Self::with_generations_of(GENERATION_CHAINS_MAX)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inner {
+    generation_chains_max: usize,
     young: HashMap<IdentityHash, Chain>,
     old: HashMap<IdentityHash, Chain>,
     /// The latest event of a chain that was dropped.
@@ -94,7 +101,7 @@ impl Inner {
     }
 
     fn insert(&mut self, identity: IdentityHash, chain: Chain) {
-        if self.young.len() >= GENERATION_CHAINS_MAX {
+        if self.young.len() >= self.generation_chains_max {
             let dropped = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
             self.dropped = self.dropped.max(dropped.values().map(|chain| chain.last).max());
         }
@@ -103,6 +110,11 @@ impl Inner {
 }
 
 impl Chains {
+    /// No chains, and at most `chains_max` of them in each generation.
+    fn with_generations_of(chains_max: usize) -> Self {
+        Self { inner: Mutex::new(Inner { generation_chains_max: chains_max, ..Inner::default() }) }
+    }
+
     /// Whether the store must yet be asked for the latest event of an organization; see [`Self::begin`].
     pub fn must_begin(&self, organization: &TenantId) -> bool {
         !self.inner.lock().organizations.get(organization).is_some_and(|unseen| unseen.asked)
@@ -246,13 +258,14 @@ mod tests {
 
     #[test]
     fn dropped_chains_are_asked_for_again() {
-        let (chains, acme, ada) = setup();
+        let (_, acme, ada) = setup();
+        let chains = Chains::with_generations_of(10);
         chains.begin(&acme, None);
         chains.note(&acme, ada, at(1_000));
         let namer = SessionNamer::new(&[2; 32]);
-        for n in 0..3 * GENERATION_CHAINS_MAX {
+        for n in 0..30 {
             let other = namer.identity(&acme, 0, &[&n.to_string()]);
-            chains.inner.lock().insert(other, Chain { first: at(0), last: at(0), settled: true });
+            chains.note(&acme, other, at(n));
         }
         assert_eq!(chains.note(&acme, ada, at(1_001)), Place::Unknown);
     }
