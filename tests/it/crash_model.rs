@@ -63,10 +63,10 @@ enum Step {
     Reopen,
 }
 
-struct World {
-    disk: SimDisk,
+pub(crate) struct World {
+    pub(crate) disk: SimDisk,
     clock: Arc<ManualClock>,
-    engine: Option<Arc<Engine>>,
+    pub(crate) engine: Option<Arc<Engine>>,
     asked: Vec<Asked>,
     random: Random,
     row: u64,
@@ -392,7 +392,7 @@ fn check_retries(engine: &Engine, asked: &[Asked]) {
 }
 
 /// Runs the workload of a seed with the power cut at `cut`; gives how many operations it has.
-fn cut_at(seed: u64, steps: usize, cut: Option<u64>) -> World {
+pub(crate) fn cut_at(seed: u64, steps: usize, cut: Option<u64>) -> World {
     let mut world = World::new(seed);
     if let Some(cut) = cut {
         world.disk.crash_at_change(cut);
