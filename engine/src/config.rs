@@ -46,7 +46,7 @@ impl Default for Config {
             memtable_bytes_max: 128 << 20,
             memtable_flush_bytes: 64 << 20,
             wal_bytes_max: 256 << 20,
-            wal_file_bytes: 64 << 20,
+            wal_file_bytes: 16 << 20,
             flush_interval: Duration::from_secs(300),
             frame_bytes_max: 64 << 20,
             block_cache_bytes: 64 << 20,

@@ -375,7 +375,8 @@ fn check_retries(engine: &Engine, asked: &[Asked]) {
         if !named && append.ids.iter().any(Option::is_none) {
             continue;
         }
-        let again = Asked { outcome: Arc::default(), ..append.clone() };
+        // Its setting would be a new write, also with rows that are known.
+        let again = Asked { outcome: Arc::default(), setting: None, ..append.clone() };
         submit(engine, &again);
         engine.step_log().unwrap();
         let second = again.outcome.lock().clone().unwrap().unwrap();
