@@ -12,6 +12,7 @@ use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::http::middleware::edge::Edge;
 use crate::http::middleware::measure::HttpMetrics;
+use crate::http::own_acts::OwnActs;
 use crate::http::router;
 use crate::ingest::Ingest;
 use crate::store::Store;
@@ -29,6 +30,8 @@ pub struct AppState {
     pub auth: Arc<Authenticator>,
     /// Randomness for keys and ids.
     pub entropy: Arc<Entropy>,
+    /// Records of the server's own acts.
+    pub own_acts: OwnActs,
     /// What stands in front of every route.
     pub edge: Edge,
     /// Counts and latencies of requests.
@@ -57,6 +60,7 @@ impl AppState {
         let edge = Edge::new(&config.trusted_proxies, Arc::clone(&clock), seed, http_metrics.clone());
         Self {
             ingest: Arc::new(Ingest::new(store.clone())),
+            own_acts: OwnActs::new(store.clone(), Arc::clone(&clock)),
             store,
             edge,
             http_metrics,

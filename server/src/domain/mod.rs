@@ -6,3 +6,4 @@ pub mod event;
 pub mod identifier;
 pub mod instant;
 pub mod metric;
+pub mod own_act;

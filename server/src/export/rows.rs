@@ -1,7 +1,9 @@
 //! Rows of the events and audit streams as records.
 
+use insights_engine::Result;
+use insights_engine::id::{Stream, TenantId};
 use insights_engine::schema::stream::{self, ColumnDef};
-use insights_engine::schema::{Batch, Column};
+use insights_engine::schema::{Batch, BatchBuilder, Column};
 use insights_engine::time::TimestampUs;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -140,7 +142,7 @@ impl<'a> Row<'a> {
     }
 
     /// The id the client gave, or the one that `derive` makes of seq and time of receipt.
-    fn id(self, derive: &dyn Fn(&Batch, u64, TimestampUs) -> String) -> Cell<'a> {
+    fn id(self, derive: DeriveId<'_>) -> Cell<'a> {
         match self.text(&stream::ID) {
             Cell::Null => {
                 let id = derive(self.batch, self.number(&stream::SEQ), self.time(&stream::RECEIVED));
@@ -155,12 +157,29 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Row `index` of a batch of events; `derive` makes the id of a record whose client gave none.
-pub fn event<'a>(
-    batch: &'a Batch,
-    index: usize,
-    derive: &dyn Fn(&Batch, u64, TimestampUs) -> String,
-) -> Record<'a> {
+/// Makes the id of a record whose client gave none, from seq and time of receipt.
+pub type DeriveId<'f> = &'f dyn Fn(&Batch, u64, TimestampUs) -> String;
+
+/// Row `index` of a batch as a record; `leaf` is that of an audit record, and not looked at for an event.
+pub fn record<'a>(batch: &'a Batch, index: usize, leaf: [u8; 32], derive: DeriveId<'_>) -> Record<'a> {
+    match batch.stream() {
+        Stream::Audit => audit(batch, index, leaf, derive),
+        Stream::Events | Stream::Metrics => event(batch, index, derive),
+    }
+}
+
+/// One empty row of a stream: what the columns of an empty list are taken from.
+///
+/// # Errors
+///
+/// None in practice: the name of its tenant is a constant.
+pub fn blank(stream: Stream) -> Result<Batch> {
+    let mut batch = BatchBuilder::new(TenantId::new("-")?, stream);
+    batch.finish_row();
+    Ok(batch.build())
+}
+
+fn event<'a>(batch: &'a Batch, index: usize, derive: DeriveId<'_>) -> Record<'a> {
     let row = Row { batch, index };
     Record::new(vec![
         ("id", row.id(derive)),
@@ -181,13 +200,7 @@ pub fn event<'a>(
     ])
 }
 
-/// Row `index` of a batch of audit records with its leaf; `derive` as for [`event`].
-pub fn audit<'a>(
-    batch: &'a Batch,
-    index: usize,
-    leaf: [u8; 32],
-    derive: &dyn Fn(&Batch, u64, TimestampUs) -> String,
-) -> Record<'a> {
+fn audit<'a>(batch: &'a Batch, index: usize, leaf: [u8; 32], derive: DeriveId<'_>) -> Record<'a> {
     let row = Row { batch, index };
     let severity = Severity::from_tag(row.number(&stream::SEVERITY)).unwrap_or_default();
     let outcome = Outcome::from_tag(row.number(&stream::OUTCOME)).unwrap_or_default();
@@ -234,8 +247,6 @@ pub fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use insights_engine::id::{Stream, TenantId};
-    use insights_engine::schema::BatchBuilder;
     use utoipa::PartialSchema;
 
     use super::*;
@@ -258,7 +269,6 @@ mod tests {
 
     #[test]
     fn the_documented_fields_are_the_ones_that_are_written() {
-        let mut batch = one_row(Stream::Events, None);
         let sorted = |record: &Record<'_>| {
             let mut names: Vec<String> = record.names().map(str::to_owned).collect();
             names.sort();
@@ -266,11 +276,10 @@ mod tests {
         };
         let mut documented = properties::<EventRecord>();
         documented.sort();
-        assert_eq!(sorted(&event(&batch, 0, &derive)), documented);
-        batch = one_row(Stream::Audit, None);
+        assert_eq!(sorted(&record(&blank(Stream::Events).unwrap(), 0, [0; 32], &derive)), documented);
         documented = properties::<AuditRecord>();
         documented.sort();
-        assert_eq!(sorted(&audit(&batch, 0, [0; 32], &derive)), documented);
+        assert_eq!(sorted(&record(&blank(Stream::Audit).unwrap(), 0, [0; 32], &derive)), documented);
     }
 
     #[test]

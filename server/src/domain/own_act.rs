@@ -1,0 +1,120 @@
+//! What the server records of its own acts: reads and exports of audit records, reads across organizations, changes of
+//! keys.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use insights_engine::time::TimestampUs;
+
+/// Acts of one kind within this time of each other leave one record.
+const COALESCED_US: i64 = 60 * 1_000_000;
+/// Most acts that are remembered; beyond it those that are over are forgotten, and then all.
+const REMEMBERED_MAX: usize = 10_000;
+
+/// A kind of act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OwnAct {
+    /// A superuser's read that named no organization.
+    ReadAcrossOrganizations,
+    /// A read of audit records.
+    AuditRead,
+    /// Audit records taken out as NDJSON or CSV.
+    AuditExported,
+    /// A key was made.
+    KeyCreated,
+    /// A key was revoked.
+    KeyRevoked,
+}
+
+impl OwnAct {
+    /// The action type of its record.
+    pub const fn action_type(self) -> &'static str {
+        match self {
+            Self::ReadAcrossOrganizations => "insights.organizations.read",
+            Self::AuditRead => "insights.audit.read",
+            Self::AuditExported => "insights.audit.exported",
+            Self::KeyCreated => "insights.key.created",
+            Self::KeyRevoked => "insights.key.revoked",
+        }
+    }
+
+    /// The act in words.
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::ReadAcrossOrganizations => "read across organizations",
+            Self::AuditRead => "read audit records",
+            Self::AuditExported => "exported audit records",
+            Self::KeyCreated => "created an API key",
+            Self::KeyRevoked => "revoked an API key",
+        }
+    }
+}
+
+/// What makes two acts the same for a minute.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Occasion {
+    /// The credential.
+    pub credential: Arc<str>,
+    /// The organization whose log keeps it.
+    pub organization: Arc<str>,
+    /// The kind.
+    pub act: OwnAct,
+    /// What it was about: a route, a key.
+    pub object: Arc<str>,
+}
+
+/// Remembers which acts have left a record lately.
+#[derive(Debug, Default)]
+pub struct Recent {
+    recorded: HashMap<Occasion, TimestampUs>,
+}
+
+impl Recent {
+    /// Whether an act at `now` is to be recorded: not when the same one was, less than a minute ago.
+    pub fn is_due(&mut self, occasion: Occasion, now: TimestampUs) -> bool {
+        let is_recent = |at: TimestampUs| (0..COALESCED_US).contains(&(now.0 - at.0));
+        if self.recorded.get(&occasion).is_some_and(|at| is_recent(*at)) {
+            return false;
+        }
+        if self.recorded.len() >= REMEMBERED_MAX {
+            self.recorded.retain(|_, at| is_recent(*at));
+            if self.recorded.len() >= REMEMBERED_MAX {
+                self.recorded.clear();
+            }
+        }
+        self.recorded.insert(occasion, now);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn occasion(credential: &str, act: OwnAct) -> Occasion {
+        Occasion { credential: credential.into(), organization: "acme".into(), act, object: "audit".into() }
+    }
+
+    #[test]
+    fn the_same_act_leaves_one_record_a_minute() {
+        let mut recent = Recent::default();
+        let mut due = |credential, act, second: i64| {
+            recent.is_due(occasion(credential, act), TimestampUs(second * 1_000_000))
+        };
+        assert!(due("a", OwnAct::AuditRead, 0));
+        assert!(!due("a", OwnAct::AuditRead, 59));
+        assert!(due("b", OwnAct::AuditRead, 59));
+        assert!(due("a", OwnAct::AuditExported, 59));
+        assert!(due("a", OwnAct::AuditRead, 60));
+        assert!(due("a", OwnAct::AuditRead, 30), "a clock that went back records rather than hides");
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut recent = Recent::default();
+        for n in 0..=REMEMBERED_MAX {
+            assert!(recent.is_due(occasion(&n.to_string(), OwnAct::AuditRead), TimestampUs(0)));
+        }
+        assert!(recent.recorded.len() <= REMEMBERED_MAX);
+    }
+}

@@ -1,0 +1,12 @@
+//! What all lists have in common: their parameters, pages of rows, and answers in three formats.
+
+pub mod answer;
+pub mod filter;
+pub mod parameters;
+pub mod stream_body;
+pub mod table;
+pub mod window;
+
+pub use answer::List;
+pub use parameters::{Limit, ListOrder, Paging};
+pub use window::window;
