@@ -181,6 +181,9 @@ pub struct Core {
     pub derived_id_key: [u8; 32],
 }
 
+/// Most series that a tenant's usage counts.
+const SERIES_MAX: usize = 10_000_000;
+
 /// Most damaged ranges that are kept for [`crate::engine::Health`].
 const DAMAGE_MAX: usize = 1_000;
 
@@ -395,6 +398,11 @@ impl Core {
             let rows: u64 = runs.iter().map(|r| r.rows.end - r.rows.start).sum();
             usage.rows += rows;
             usage.bytes += part.bytes_of(stream).saturating_mul(rows) / part.rows(stream).max(1);
+        }
+        if stream == Stream::Metrics {
+            let scope = Scope::One(tenant.clone());
+            let list = query::series(&snapshot, &scope, &Filter::all(), TimeRange::ALL, SERIES_MAX, true)?;
+            usage.series = list.series.len() as u64;
         }
         Ok(usage)
     }

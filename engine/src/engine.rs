@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::id::{Stream, TenantId};
 use crate::query::{
     self, Answer, Damage, Field, Filter, Literal, Op, Order, Query, RowPage, RowRequest, ScanEnd,
-    ScanRequest, ScanVector, Scope, Snapshot,
+    ScanRequest, ScanVector, Scope, Series, Snapshot,
 };
 use crate::schema::{Batch, BatchBuilder, stream};
 use crate::sequencer::derived_id;
@@ -203,6 +203,40 @@ impl Engine {
         end.damaged.extend(missing);
         self.core.note_damage(&end.damaged);
         Ok(end)
+    }
+
+    /// The series of a scope that have a point in a window and match `matchers`, sorted; an error when
+    /// there are more than `series_max`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::aggregate`].
+    pub fn series(
+        &self,
+        scope: &Scope,
+        matchers: &Filter,
+        window: TimeRange,
+        series_max: usize,
+    ) -> Result<Vec<Series>> {
+        self.missing(Stream::Metrics, window, false)?;
+        let snapshot = self.snapshot(scope, Stream::Metrics);
+        Ok(query::series(&snapshot, scope, matchers, window, series_max, false)?.series)
+    }
+
+    /// The samples of one series in a range, by time; an error when there are more than `samples_max`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::aggregate`].
+    pub fn samples(
+        &self,
+        series: &Series,
+        range: TimeRange,
+        samples_max: usize,
+    ) -> Result<Vec<(TimestampUs, f64)>> {
+        self.missing(Stream::Metrics, range, false)?;
+        let snapshot = self.snapshot(&Scope::One(series.tenant.clone()), Stream::Metrics);
+        Ok(query::samples(&snapshot, series, range, samples_max, false)?.samples)
     }
 
     /// What segments that could not be opened would have added to a question.
