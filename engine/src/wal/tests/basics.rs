@@ -1,6 +1,7 @@
 //! What goes in comes out, over files, restarts and recycling.
 
 use super::*;
+use crate::disk::OsDisk;
 use crate::disk::sim::CrashPolicy;
 
 #[test]
@@ -80,4 +81,19 @@ fn a_closed_log_takes_nothing_and_opens_clean() {
     let (found, replayed, _) = reopen(&disk.crash(CrashPolicy::DropAll, 0), 0).unwrap();
     assert_eq!(lsns(&found), [1]);
     assert_eq!((replayed.torn_tail_bytes, replayed.damage.len()), (0, 0));
+}
+
+#[test]
+fn a_real_disk_gives_back_what_was_synced() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(dir.path()).unwrap());
+    for round in 0..3u64 {
+        let (mut replayed, found) = replay_all(&*disk, 0).unwrap();
+        assert_eq!(lsns(&found), (1..=round * 20).collect::<Vec<_>>());
+        assert_eq!((replayed.damage.len(), replayed.torn_tail_bytes), (0, 0));
+        let mut wal = WalWriter::open(disk.clone(), Path::new(DIR), &options(), &mut replayed).unwrap();
+        for lsn in round * 20 + 1..=round * 20 + 20 {
+            commit(&mut wal, lsn, 700).unwrap();
+        }
+    }
 }
