@@ -15,6 +15,8 @@ pub mod ingest;
 pub mod openapi;
 pub mod report;
 pub mod store;
+#[cfg(test)]
+mod testing;
 
 pub use app::{AppState, app};
 pub use config::Config;

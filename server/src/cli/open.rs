@@ -1,5 +1,6 @@
 //! Opens the data directory: engine, superuser's key, keyring.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use insights_engine::Engine;
@@ -49,7 +50,8 @@ impl Opened {
         let superuser = SuperuserKey::find(config.superuser_key.as_ref(), &*self.disk, &self.entropy)?;
         if let SuperuserKey::Made(_) = superuser {
             let path = config.data_dir.join(SUPERUSER_KEY_FILE);
-            tracing::info!(path = %path.display(), "a superuser's key was made; keep it safe");
+            // Not through the log: whatever its level, this must be seen.
+            let _ = writeln!(std::io::stderr(), "the superuser's key is new; it is in {}", path.display());
         }
         let keyring = Keyring::load(|kind, prefix| self.engine.catalog_scan(kind, prefix));
         let tokens = config.jwt.as_ref().map(TokenVerifier::new).transpose()?;

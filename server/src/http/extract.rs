@@ -57,7 +57,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
             return Err(unsupported());
         }
         let (bytes, _budget) = read(request, state, state.config.limits.body_bytes_max).await?;
-        parse_json(&bytes).map(Self)
+        parse_object(&bytes).map(Self)
     }
 }
 
@@ -79,6 +79,19 @@ impl FromRequestParts<AppState> for RequestContext {
     async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, Self::Rejection> {
         Ok(parts.extensions.get::<Self>().cloned().unwrap_or_default())
     }
+}
+
+/// One JSON object from bytes. Serde alone would take an array for the fields in their order.
+///
+/// # Errors
+///
+/// As [`parse_json`], and `invalid` for any other JSON value.
+pub fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    if bytes.trim_ascii_start().first() == Some(&b'{') {
+        return parse_json(bytes);
+    }
+    parse_json::<serde::de::IgnoredAny>(bytes)?;
+    Err(ApiError::invalid_at("", "invalid_type", "the body is a JSON object"))
 }
 
 /// One JSON value from bytes.
@@ -249,3 +262,6 @@ async fn read(request: Request, state: &AppState, bytes_max: u64) -> Result<(Byt
     }
     Ok((Bytes::from(whole), budget))
 }
+
+#[cfg(test)]
+mod tests;

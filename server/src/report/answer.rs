@@ -190,7 +190,8 @@ impl FamilyComparison {
         for (name, now) in after {
             let then = before.get(&name).copied().flatten();
             let absolute = now.zip(then).map(|(now, then)| now - then);
-            let relative = absolute.zip(then).filter(|(_, then)| *then != 0.0).map(|(by, then)| by / then.abs());
+            let relative =
+                absolute.zip(then).filter(|(_, then)| *then != 0.0).map(|(by, then)| by / then.abs());
             change.insert(name, Change { absolute: absolute.map(Quantity), relative });
         }
         Self { summary: then, change }

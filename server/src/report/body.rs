@@ -29,7 +29,9 @@ impl<'a> Fields<'a> {
     ///
     /// A problem when it is no object.
     pub(crate) fn of(body: &'a Value) -> Result<Self, FieldError> {
-        let object = body.as_object().ok_or_else(|| FieldError::new("", "invalid_type", "a JSON object is expected"))?;
+        let object = body
+            .as_object()
+            .ok_or_else(|| FieldError::new("", "invalid_type", "a JSON object is expected"))?;
         Ok(Self { object, known: Vec::new(), problems: Vec::new() })
     }
 
@@ -176,7 +178,8 @@ mod tests {
         assert_eq!(fields.choice("group_by", &["hour", "day"]), None);
         let metrics = fields.list("metrics", 10, |m| Err::<(), _>(format!("no metric {m}")));
         assert_eq!(metrics, Some(vec![]));
-        let pointers: Vec<_> = fields.finish().into_iter().map(|p| (p.pointer, p.code.into_owned())).collect();
+        let pointers: Vec<_> =
+            fields.finish().into_iter().map(|p| (p.pointer, p.code.into_owned())).collect();
         let expected = [
             ("/app_id", "invalid"),
             ("/exact", "invalid_type"),

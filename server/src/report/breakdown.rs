@@ -103,9 +103,11 @@ fn fold(bucket_count: usize, total: &Answer, buckets: &Answer) -> Vec<Vec<KeyCou
     let more = keys.len() > KEYS_MAX;
     keys.truncate(KEYS_MAX);
 
-    let place: HashMap<&KeyValue, usize> = keys.iter().enumerate().map(|(place, (key, _))| (*key, place)).collect();
+    let place: HashMap<&KeyValue, usize> =
+        keys.iter().enumerate().map(|(place, (key, _))| (*key, place)).collect();
     let name = |key: &KeyValue| fields::key_text(key).unwrap_or_default();
-    let mut empty: Vec<KeyCount> = keys.iter().map(|(key, _)| KeyCount { key: name(key), count: 0 }).collect();
+    let mut empty: Vec<KeyCount> =
+        keys.iter().map(|(key, _)| KeyCount { key: name(key), count: 0 }).collect();
     if more {
         empty.push(KeyCount { key: OTHER.to_owned(), count: 0 });
     }
@@ -139,7 +141,11 @@ mod tests {
     #[test]
     fn every_bucket_has_the_keys_of_the_window_in_their_order() {
         let total = Answer {
-            groups: vec![group(vec![KeyValue::Absent], 9), group(vec![str("a")], 1), group(vec![str("b")], 3)],
+            groups: vec![
+                group(vec![KeyValue::Absent], 9),
+                group(vec![str("a")], 1),
+                group(vec![str("b")], 3),
+            ],
             ..Answer::default()
         };
         let buckets = Answer {

@@ -1,8 +1,8 @@
 //! The filters of a question: JSON triples and their nesting into the engine's `Filter`.
 
+use insights_engine::id::Stream;
 use insights_engine::query::{Field, Filter, Literal, Op};
 use insights_engine::schema::{ColumnType, Schema, stream};
-use insights_engine::id::Stream;
 use serde_json::Value;
 
 use crate::domain::instant;
@@ -21,8 +21,16 @@ const TEXT_BYTES_MAX: usize = 8_192;
 
 /// Columns of events that a question may name.
 const EVENT_COLUMNS: [&str; 10] = [
-    "event_type", "user_id", "anonymous_id", "session_id", "app_id", "ip_address", "user_agent", "timestamp",
-    "received_at", "trace_id",
+    "event_type",
+    "user_id",
+    "anonymous_id",
+    "session_id",
+    "app_id",
+    "ip_address",
+    "user_agent",
+    "timestamp",
+    "received_at",
+    "trace_id",
 ];
 /// Columns of metric points that a question may name.
 const METRIC_COLUMNS: [&str; 7] = ["name", "app_id", "host", "user_id", "value", "timestamp", "received_at"];
@@ -57,7 +65,9 @@ pub(crate) fn field(name: &str, stream: Stream) -> Option<Field> {
             Stream::Metrics => vec![path.to_owned()],
             Stream::Events | Stream::Audit => path.split('.').map(str::to_owned).collect(),
         };
-        let fine = keys.len() <= PATH_KEYS_MAX && keys.iter().all(|key| !key.is_empty()) && path.len() <= TEXT_BYTES_MAX;
+        let fine = keys.len() <= PATH_KEYS_MAX
+            && keys.iter().all(|key| !key.is_empty())
+            && path.len() <= TEXT_BYTES_MAX;
         return fine.then_some(Field::Path(document.id, keys));
     }
     let name = columns.iter().find(|column| **column == name)?;
@@ -219,7 +229,9 @@ fn literal(value: &Value, kind: Kind) -> Result<Literal, &'static str> {
             .or_else(|| number.as_f64().map(Literal::F64))
             .ok_or("a number inside a double is expected")?),
         (_, Kind::Number) => Err("a number is expected"),
-        (Value::String(text), _) if text.len() > TEXT_BYTES_MAX => Err("text of at most 8192 bytes is expected"),
+        (Value::String(text), _) if text.len() > TEXT_BYTES_MAX => {
+            Err("text of at most 8192 bytes is expected")
+        }
         (Value::String(text), _) => Ok(Literal::Str(text.clone())),
         (Value::Bool(bool), Kind::Any) => Ok(Literal::Bool(*bool)),
         (_, Kind::Any) => Err("text, a number, true or false is expected; use exists for absent fields"),
@@ -260,8 +272,11 @@ mod tests {
 
     #[test]
     fn nesting_and_paths_are_read() {
-        let nested = json!({"or": [["event_data.plan.name", "is", "pro"], {"not": ["event_data.n", "gte", 2.5]}]});
-        let path = |keys: &[&str]| Field::Path(stream::EVENT_DATA.id, keys.iter().map(|k| (*k).to_owned()).collect());
+        let nested =
+            json!({"or": [["event_data.plan.name", "is", "pro"], {"not": ["event_data.n", "gte", 2.5]}]});
+        let path = |keys: &[&str]| {
+            Field::Path(stream::EVENT_DATA.id, keys.iter().map(|k| (*k).to_owned()).collect())
+        };
         let expected = Filter::Or(vec![
             Filter::Compare(path(&["plan", "name"]), Op::Is(str("pro"))),
             Filter::Not(Box::new(Filter::Compare(path(&["n"]), Op::Gte(Literal::F64(2.5))))),
@@ -289,7 +304,13 @@ mod tests {
     #[test]
     fn every_problem_has_its_pointer() {
         let bad = json!({"and": [["lsn", "is", 1], ["event_type", "like", "x"], ["app_id", "in", "x"], 7, {"nor": []}]});
-        let expected = ["/filters/and/0/0", "/filters/and/1/1", "/filters/and/2/2", "/filters/and/3", "/filters/and/4/nor"];
+        let expected = [
+            "/filters/and/0/0",
+            "/filters/and/1/1",
+            "/filters/and/2/2",
+            "/filters/and/3",
+            "/filters/and/4/nor",
+        ];
         assert_eq!(events(&bad).unwrap_err(), expected);
         assert_eq!(events(&json!({"and": [], "or": []})).unwrap_err(), ["/filters"]);
         assert_eq!(events(&json!(["event_data.", "exists"])).unwrap_err(), ["/filters/0"]);

@@ -80,7 +80,8 @@ impl Margin {
     /// More of what is not settled; `None` when more would change nothing.
     pub(crate) fn wider(self, unsettled: Unsettled) -> Option<Self> {
         let before_us = if unsettled.before { Self::BEFORE_US_MAX } else { self.before_us };
-        let after_us = if unsettled.after { (self.after_us * 13).min(Self::AFTER_US_MAX) } else { self.after_us };
+        let after_us =
+            if unsettled.after { (self.after_us * 13).min(Self::AFTER_US_MAX) } else { self.after_us };
         let wider = Self { before_us, after_us };
         (wider != self).then_some(wider)
     }
@@ -189,7 +190,8 @@ impl Chains {
 
     /// The numbers of the window and of its buckets.
     pub(crate) fn fold(&self, window: &Window) -> Sessions {
-        let mut out = Sessions { series: vec![SessionBucket::default(); window.buckets.len()], ..Sessions::default() };
+        let mut out =
+            Sessions { series: vec![SessionBucket::default(); window.buckets.len()], ..Sessions::default() };
         let clips = window.clips();
         let mut durations = Vec::new();
         for chain in self.chains.values().flatten() {
@@ -293,7 +295,9 @@ fn insert(chains: &mut Vec<Chain>, new: Chain) {
             at
         }
     };
-    let (Some(this), Some(next)) = (chains.get(joined).copied(), chains.get(joined + 1).copied()) else { return };
+    let (Some(this), Some(next)) = (chains.get(joined).copied(), chains.get(joined + 1).copied()) else {
+        return;
+    };
     if near(&this, &next) {
         if let Some(this) = chains.get_mut(joined) {
             this.join(&next);

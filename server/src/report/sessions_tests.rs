@@ -103,7 +103,10 @@ fn a_session_over_an_edge_counts_where_it_begins_and_is_active_in_both() {
     let late = [click(at(&day, 1420), 3), click(at(&day, 1445), 3), click(at(&day, 1460), 3)];
     let got = sessions(&late, &day);
     assert_eq!((got.sessions, got.duration_us, got.allocated_us), (1, 40 * MINUTE, 20 * MINUTE));
-    assert_eq!(got.series[23], SessionBucket { sessions: 1, active: 1, duration_us: 40 * MINUTE, allocated_us: 20 * MINUTE });
+    assert_eq!(
+        got.series[23],
+        SessionBucket { sessions: 1, active: 1, duration_us: 40 * MINUTE, allocated_us: 20 * MINUTE }
+    );
 }
 
 #[test]
@@ -159,7 +162,8 @@ fn judge(events: &[Event], window: &Window) -> Sessions {
             chains.last_mut().unwrap().push(event);
         }
     }
-    let mut out = Sessions { series: vec![SessionBucket::default(); window.buckets.len()], ..Sessions::default() };
+    let mut out =
+        Sessions { series: vec![SessionBucket::default(); window.buckets.len()], ..Sessions::default() };
     let mut durations = Vec::new();
     for chain in &chains {
         let (first, last) = (chain[0].at, chain[chain.len() - 1].at);

@@ -128,7 +128,8 @@ pub(crate) fn accounts(stretches: &[Stretch], ranges: &[TimeRange]) -> Vec<Accou
         .iter()
         .map(|range| {
             let mut account = Account::default();
-            from += stretches.get(from..).map_or(0, |rest| rest.partition_point(|s| s.range.end <= range.start));
+            from +=
+                stretches.get(from..).map_or(0, |rest| rest.partition_point(|s| s.range.end <= range.start));
             for stretch in stretches.get(from..).unwrap_or_default() {
                 if stretch.range.start >= range.end {
                     break;
@@ -144,7 +145,8 @@ pub(crate) fn accounts(stretches: &[Stretch], ranges: &[TimeRange]) -> Vec<Accou
 /// When it was down inside `range`, cut to it.
 pub(crate) fn incidents(stretches: &[Stretch], range: TimeRange) -> Vec<TimeRange> {
     let down = stretches.iter().filter(|s| s.state == State::Down);
-    let cut = down.map(|s| TimeRange { start: s.range.start.max(range.start), end: s.range.end.min(range.end) });
+    let cut =
+        down.map(|s| TimeRange { start: s.range.start.max(range.start), end: s.range.end.min(range.end) });
     cut.filter(|r| r.start < r.end).collect()
 }
 
@@ -163,7 +165,8 @@ fn one_an_instant(mut probes: Vec<Probe>) -> Vec<Probe> {
 
 /// Ten minutes, or twice the median gap between probes when that is longer.
 fn hold_us(probes: &[Probe]) -> i64 {
-    let mut gaps: Vec<i64> = probes.windows(2).filter_map(|w| Some(w.last()?.at.0 - w.first()?.at.0)).collect();
+    let mut gaps: Vec<i64> =
+        probes.windows(2).filter_map(|w| Some(w.last()?.at.0 - w.first()?.at.0)).collect();
     gaps.sort_unstable();
     let upper = gaps.get(gaps.len() / 2).copied().unwrap_or(0);
     let lower = gaps.get(gaps.len().saturating_sub(1) / 2).copied().unwrap_or(0);

@@ -23,7 +23,8 @@ fn minutes(start: i64, end: i64) -> TimeRange {
 /// `(from, to, state)` in minutes.
 fn check(text: &[(i64, char)], until: i64, expected: &[(i64, i64, State)]) {
     let got = timeline(probes(text), TimestampUs(until * MINUTE));
-    let expected: Vec<_> = expected.iter().map(|(s, e, state)| Stretch { range: minutes(*s, *e), state: *state }).collect();
+    let expected: Vec<_> =
+        expected.iter().map(|(s, e, state)| Stretch { range: minutes(*s, *e), state: *state }).collect();
     assert_eq!(got, expected);
 }
 
@@ -91,7 +92,10 @@ fn an_outage_of_ninety_seconds_in_an_hour_is_two_and_a_half_percent() {
     let outage = TimeRange { start: TimestampUs(1_200 * second), end: TimestampUs(1_290 * second) };
     assert_eq!(incidents(&stretches, hour), [outage]);
     // A window that begins inside the outage sees its rest.
-    assert_eq!(incidents(&stretches, minutes(21, 60)), [TimeRange { start: minutes(21, 60).start, end: outage.end }]);
+    assert_eq!(
+        incidents(&stretches, minutes(21, 60)),
+        [TimeRange { start: minutes(21, 60).start, end: outage.end }]
+    );
 }
 
 /// The state of every minute, by looking for its probe anew: slow, and without any shared state.

@@ -216,7 +216,13 @@ fn numbers_query(reader: &Reader<'_>, window: &Window, selection: &Selection, by
 }
 
 /// Events and users by a field, of the events that `filter` lets pass.
-fn list_query(reader: &Reader<'_>, window: &Window, selection: &Selection, by: Field, filter: Filter) -> Query {
+fn list_query(
+    reader: &Reader<'_>,
+    window: &Window,
+    selection: &Selection,
+    by: Field,
+    filter: Filter,
+) -> Query {
     Query {
         filter: fields::both(selection.filter.clone(), filter),
         group_by: vec![GroupBy::Field(by)],
@@ -260,7 +266,8 @@ fn number(group: &Group, aggregate: usize) -> u64 {
 
 /// The family from what the engine answered.
 fn fold(window: &Window, parts: Parts) -> UserActivity {
-    let mut series: Vec<ActivityBucket> = (0..window.buckets.len()).map(|bucket| empty(window, bucket)).collect();
+    let mut series: Vec<ActivityBucket> =
+        (0..window.buckets.len()).map(|bucket| empty(window, bucket)).collect();
     for group in &parts.buckets.groups {
         let Some(row) = group.key.first().and_then(fields::key_bucket).and_then(|b| series.get_mut(b)) else {
             continue;

@@ -69,7 +69,8 @@ impl Window {
         let unit = read_unit(fields, width);
         let start = read_edge(fields, ["start_date", "start"]);
         let end = read_edge(fields, ["end_date", "end"]);
-        let (Some(zone), Some(unit), Some((_, start)), Some((end_name, end))) = (zone, unit, start, end) else {
+        let (Some(zone), Some(unit), Some((_, start)), Some((end_name, end))) = (zone, unit, start, end)
+        else {
             return Err(NoWindow::Noted);
         };
         match Self::new(start, end, unit, zone, now) {
@@ -81,7 +82,13 @@ impl Window {
         }
     }
 
-    fn new(start: Edge, end: Edge, unit: BucketUnit, zone: TimeZone, now: TimestampUs) -> Result<Self, NoWindow> {
+    fn new(
+        start: Edge,
+        end: Edge,
+        unit: BucketUnit,
+        zone: TimeZone,
+        now: TimestampUs,
+    ) -> Result<Self, NoWindow> {
         let days = match (start, end) {
             (Edge::Day(first), Edge::Day(last)) if first > last => return Err(NoWindow::Noted),
             (Edge::Day(first), Edge::Day(last)) => Some((first, last)),
@@ -140,7 +147,8 @@ impl Window {
 
     /// A bucket's instants inside the window.
     pub(crate) fn clip(&self, bucket: usize) -> TimeRange {
-        let natural = self.buckets.get(bucket).unwrap_or(TimeRange { start: self.range.start, end: self.range.start });
+        let natural =
+            self.buckets.get(bucket).unwrap_or(TimeRange { start: self.range.start, end: self.range.start });
         TimeRange { start: natural.start.max(self.range.start), end: natural.end.min(self.range.end) }
     }
 
@@ -185,7 +193,8 @@ fn read_zone(fields: &mut Fields<'_>) -> Option<TimeZone> {
     let name = fields.text("timezone")?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "_+-/".contains(c);
     // Names that could be read as paths never reach the time zone database.
-    let sane = !name.is_empty() && name.len() <= ZONE_BYTES_MAX && name.chars().all(plain) && !name.starts_with('/');
+    let sane =
+        !name.is_empty() && name.len() <= ZONE_BYTES_MAX && name.chars().all(plain) && !name.starts_with('/');
     let zone = sane.then(|| TimeZone::get(name).ok()).flatten();
     if zone.is_none() {
         fields.problem("timezone", "invalid", "no time zone of that name in the IANA database");

@@ -31,16 +31,20 @@ fn dates_are_inclusive_local_days() {
     let utc = window(&json!({"start_date": "2024-01-01", "end_date": "2024-01-31"}));
     assert_eq!(bounds(&utc), ("2024-01-01T00:00:00Z".into(), "2024-02-01T00:00:00Z".into()));
     assert_eq!(utc.buckets.len(), 31);
-    let paris = window(&json!({"start_date": "2024-01-01", "end_date": "2024-01-31", "timezone": "Europe/Paris"}));
+    let paris =
+        window(&json!({"start_date": "2024-01-01", "end_date": "2024-01-31", "timezone": "Europe/Paris"}));
     assert_eq!(bounds(&paris), ("2024-01-01T00:00:00+01:00".into(), "2024-02-01T00:00:00+01:00".into()));
-    let kathmandu = window(&json!({"start_date": "2024-01-01", "end_date": "2024-01-01", "timezone": "Asia/Kathmandu"}));
+    let kathmandu =
+        window(&json!({"start_date": "2024-01-01", "end_date": "2024-01-01", "timezone": "Asia/Kathmandu"}));
     assert_eq!(bounds(&kathmandu).0, "2024-01-01T00:00:00+05:45");
 }
 
 #[test]
 fn a_day_has_23_or_25_hours_at_the_change_of_the_clock() {
     let hours = |day: &str| {
-        window(&json!({"start_date": day, "end_date": day, "group_by": "hour", "timezone": "America/New_York"}))
+        window(
+            &json!({"start_date": day, "end_date": day, "group_by": "hour", "timezone": "America/New_York"}),
+        )
     };
     assert_eq!(hours("2024-03-10").buckets.len(), 23);
     let autumn = hours("2024-11-03");
@@ -65,7 +69,8 @@ fn buckets_that_the_window_cuts_are_partial() {
 
 #[test]
 fn instants_are_half_open_and_may_be_numbers() {
-    let by_text = window(&json!({"start": "2024-06-15T10:00:00Z", "end": "2024-06-15T13:00:00+01:00", "step": "1m"}));
+    let by_text =
+        window(&json!({"start": "2024-06-15T10:00:00Z", "end": "2024-06-15T13:00:00+01:00", "step": "1m"}));
     assert_eq!(by_text.buckets.len(), 120);
     for (start, end) in [
         (1_718_445_600_i64, 1_718_452_800_i64),
@@ -92,8 +97,14 @@ fn what_is_wrong_is_named() {
         ]
     );
     assert_eq!(at(json!({"start_date": "2024-02-02", "end_date": "2024-02-01"}))[0].0, "/end_date");
-    assert_eq!(at(json!({"start_date": "2024-02-30", "end_date": true}))[1], ("/end_date".into(), "invalid_type".into()));
-    assert_eq!(at(json!({"start_date": "2024-02-01T00:00:00", "end_date": "2024-02-02"}))[0].0, "/start_date");
+    assert_eq!(
+        at(json!({"start_date": "2024-02-30", "end_date": true}))[1],
+        ("/end_date".into(), "invalid_type".into())
+    );
+    assert_eq!(
+        at(json!({"start_date": "2024-02-01T00:00:00", "end_date": "2024-02-02"}))[0].0,
+        "/start_date"
+    );
     assert_eq!(at(json!({"start_date": "2024-02-01", "end_date": "2024-02-02", "step": "0s"}))[0].0, "/step");
     assert_eq!(
         at(json!({"start_date": "2024-02-01", "end_date": "2024-02-02", "timezone": "../etc/passwd"}))[0].0,
@@ -111,11 +122,15 @@ fn too_many_buckets_are_refused() {
 #[test]
 fn the_previous_period_has_as_many_local_days() {
     // 31 days before 2024-03-01 in Paris: from 2024-01-30, the hour lost on 2024-03-31 notwithstanding.
-    let march = window(&json!({"start_date": "2024-03-01", "end_date": "2024-03-31", "timezone": "Europe/Paris"}));
+    let march =
+        window(&json!({"start_date": "2024-03-01", "end_date": "2024-03-31", "timezone": "Europe/Paris"}));
     let before = march.previous().unwrap();
     assert_eq!(bounds(&before), ("2024-01-30T00:00:00+01:00".into(), "2024-03-01T00:00:00+01:00".into()));
     let hours = window(&json!({"start": "2024-06-01T06:00:00Z", "end": "2024-06-01T18:00:00Z"}));
-    assert_eq!(bounds(&hours.previous().unwrap()), ("2024-05-31T18:00:00Z".into(), "2024-06-01T06:00:00Z".into()));
+    assert_eq!(
+        bounds(&hours.previous().unwrap()),
+        ("2024-05-31T18:00:00Z".into(), "2024-06-01T06:00:00Z".into())
+    );
 }
 
 #[test]
