@@ -35,6 +35,14 @@ pub struct Body {
     _budget: Budget,
 }
 
+#[cfg(test)]
+impl Body {
+    /// A body that counts against no budget.
+    pub(crate) fn for_test(bytes: impl Into<Bytes>, media: MediaType) -> Self {
+        Self { bytes: bytes.into(), media, _budget: Budget::default() }
+    }
+}
+
 impl FromRequest<AppState> for Body {
     type Rejection = ApiError;
 

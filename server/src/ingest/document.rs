@@ -73,7 +73,7 @@ impl<'de> DeserializeSeed<'de> for DocumentSeed<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         let start = self.scratch.encoder.len();
-        let mut writer = Writer { scratch: self.scratch, start, sound: true };
+        let mut writer = Writer { scratch: self.scratch, start, sound: true, stopped: false };
         let path = Path::root(self.pointer);
         let position = match self.rule {
             Rule::Object => Position::Top { list: false },
@@ -98,8 +98,10 @@ impl<'de> DeserializeSeed<'de> for DocumentSeed<'_> {
 struct Writer<'a> {
     scratch: &'a mut Scratch,
     start: usize,
-    /// Whether nothing was wrong yet. What is wrong is not written any further, only read over.
+    /// Whether nothing was wrong yet.
     sound: bool,
+    /// Whether a limit was passed: from there on nothing is written, and all is read over.
+    stopped: bool,
 }
 
 impl Writer<'_> {
@@ -113,12 +115,20 @@ impl Writer<'_> {
         self.scratch.faults.add(path.pointer(), code, detail);
     }
 
+    /// Tells that a limit is passed, once.
+    fn stop(&mut self, path: &Path<'_>, code: &'static str, detail: String) {
+        if !self.stopped {
+            self.fault(path, code, detail);
+            self.stopped = true;
+        }
+    }
+
     /// Whether more may be written; tells once when the document has grown too large.
     fn has_room(&mut self, path: &Path<'_>) -> bool {
-        if self.sound && self.scratch.encoder.len() - self.start > BYTES_MAX {
-            self.fault(path, code::TOO_LARGE, format!("a document has at most {BYTES_MAX} bytes"));
+        if self.scratch.encoder.len() - self.start > BYTES_MAX {
+            self.stop(path, code::TOO_LARGE, format!("a document has at most {BYTES_MAX} bytes"));
         }
-        self.sound
+        !self.stopped
     }
 }
 
@@ -153,7 +163,7 @@ impl Node<'_, '_, '_> {
     /// Checks that a leaf may stand here; the caller writes it if so.
     fn leaf(&mut self, found: &str) -> bool {
         let expected = match self.position {
-            Position::Inside | Position::Masked => return self.writer.sound,
+            Position::Inside | Position::Masked => return !self.writer.stopped,
             Position::Top { list: true } => "an array",
             Position::Top { list: false } | Position::Changes | Position::Labels => "an object",
             Position::Pair => "an array of two values, before and after",
@@ -172,10 +182,10 @@ impl Node<'_, '_, '_> {
             (Position::Label, _) => "a string",
             _ if self.depth > DEPTH_MAX => {
                 let detail = format!("a document is nested at most {DEPTH_MAX} deep");
-                self.writer.fault(self.path, code::TOO_DEEP, detail);
+                self.writer.stop(self.path, code::TOO_DEEP, detail);
                 return false;
             }
-            _ => return self.writer.sound,
+            _ => return !self.writer.stopped,
         };
         self.writer.fault(self.path, code::INVALID_TYPE, format!("expected {expected}, found {found}"));
         false
@@ -247,14 +257,14 @@ impl<'de> Visitor<'de> for Node<'_, '_, '_> {
     }
 
     fn visit_str<E: Error>(mut self, text: &str) -> Result<bool, E> {
-        if self.position == Position::Label && self.writer.sound {
+        if self.position == Position::Label {
             if text.len() <= LABEL_VALUE_BYTES_MAX {
                 self.writer.scratch.encoder.str(text);
             } else {
                 let detail = format!("the value of a label has at most {LABEL_VALUE_BYTES_MAX} bytes");
                 self.writer.fault(self.path, code::TOO_LONG, detail);
             }
-        } else if self.position != Position::Label && self.leaf("a string") {
+        } else if self.leaf("a string") {
             self.writer.scratch.encoder.str(text);
         }
         Ok(true)
@@ -315,10 +325,13 @@ impl Node<'_, '_, '_> {
     /// Whether the next member may be written.
     fn takes_key(&mut self, key: &str, keys: usize) -> bool {
         let keys_max = if self.position == Position::Labels { LABELS_MAX } else { KEYS_MAX };
-        if keys > keys_max && self.writer.sound {
-            self.writer.fault(self.path, code::TOO_MANY, format!("this object has at most {keys_max} keys"));
+        if keys > keys_max {
+            self.writer.stop(self.path, code::TOO_MANY, format!("this object has at most {keys_max} keys"));
         }
-        if self.position == Position::Labels && !(1..=LABEL_NAME_BYTES_MAX).contains(&key.len()) {
+        if self.position == Position::Labels
+            && !self.writer.stopped
+            && !(1..=LABEL_NAME_BYTES_MAX).contains(&key.len())
+        {
             let detail = format!("the name of a label has 1 to {LABEL_NAME_BYTES_MAX} bytes");
             self.writer.fault(&self.path.key(key), code::INVALID, detail);
         }

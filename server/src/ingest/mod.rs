@@ -22,3 +22,6 @@ pub mod session;
 pub mod write;
 
 pub use write::{Ingest, Options, write};
+
+#[cfg(test)]
+mod tests;
