@@ -1,1 +1,100 @@
 //! Seeded workloads for the benches.
+
+use insights_engine::id::{FileId, Lsn, Stream, TenantId, TenantNo};
+use insights_engine::part::Run;
+use insights_engine::schema::{BytesColumn, ColumnType, Document, NULL_CODE, Schema, Value};
+use insights_engine::segment::{SegmentColumn, SegmentInput, StreamRows};
+use insights_engine::time::{DAY_US, TimestampUs};
+
+/// A small generator (`SplitMix64`), so that every run and every machine sees the same values.
+#[derive(Debug, Clone)]
+pub struct Random(pub u64);
+
+impl Random {
+    /// The next number.
+    pub fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number under `n`, the small ones more often: what identities and names look like.
+    pub fn skewed(&mut self, n: u64) -> u64 {
+        let (a, b) = (self.draw() % n, self.draw() % n);
+        a * b / n
+    }
+}
+
+/// Sorted instants of one UTC day, in microseconds.
+pub fn times(rows: usize, random: &mut Random) -> Vec<i64> {
+    let mut out: Vec<i64> =
+        (0..rows).map(|_| 20_000 * DAY_US + (random.draw() % DAY_US.unsigned_abs()).cast_signed()).collect();
+    out.sort_unstable();
+    out
+}
+
+/// Response times with two decimals, around 40 ms.
+#[expect(clippy::cast_precision_loss, reason = "small numbers")]
+pub fn latencies(rows: usize, random: &mut Random) -> Vec<f64> {
+    (0..rows).map(|_| (1000 + random.skewed(20_000)) as f64 / 100.0).collect()
+}
+
+/// The data of a page view: a page, a button now and then, a duration.
+pub fn event_data(random: &mut Random) -> Document {
+    let mut members = vec![
+        ("page".to_owned(), Value::Str(format!("/page/{}", random.skewed(300)))),
+        ("duration_ms".to_owned(), Value::I64(random.skewed(9000).cast_signed())),
+    ];
+    if random.draw().is_multiple_of(3) {
+        members.push(("button".to_owned(), Value::Str(format!("button-{}", random.draw() % 3))));
+    }
+    Document::encode(&Value::Object(members))
+}
+
+fn column(name: &str, ty: ColumnType, times: &[i64], random: &mut Random) -> SegmentColumn {
+    let rows = times.len();
+    match ty {
+        ColumnType::Time => SegmentColumn::I64(times.to_vec()),
+        ColumnType::U64 if name == "key_id" => SegmentColumn::U64(vec![0; rows]),
+        ColumnType::U64 => SegmentColumn::U64((1..=rows as u64).collect()),
+        ColumnType::F64 => SegmentColumn::F64(latencies(rows, random)),
+        ColumnType::Code(_) => SegmentColumn::Codes(
+            (0..rows).map(|_| u32::try_from(random.skewed(5000)).unwrap_or(NULL_CODE)).collect(),
+        ),
+        ColumnType::Str | ColumnType::Document => {
+            let mut out = BytesColumn::new();
+            for _ in 0..rows {
+                match (ty, name) {
+                    (ColumnType::Document, _) => out.push(Some(event_data(random).as_bytes())),
+                    (_, "writing_key" | "user_agent" | "ip_address") => {
+                        out.push(Some(format!("{name}-{}", random.skewed(500)).as_bytes()));
+                    }
+                    _ => out.push(None),
+                }
+            }
+            SegmentColumn::Bytes(out)
+        }
+    }
+}
+
+/// Rows of one tenant, stream and day, as a segment takes them.
+pub fn segment_input(stream: Stream, rows: usize, seed: u64) -> SegmentInput {
+    let mut random = Random(seed);
+    let times = times(rows, &mut random);
+    let columns =
+        Schema::of(stream).columns.iter().map(|c| column(c.name, c.ty, &times, &mut random)).collect();
+    let run = Run {
+        tenant: TenantNo(1),
+        rows: 0..rows as u64,
+        min_time: TimestampUs(times.first().copied().unwrap_or(0)),
+        max_time: TimestampUs(times.last().copied().unwrap_or(0)),
+    };
+    SegmentInput {
+        streams: vec![StreamRows { stream, runs: vec![run], columns }],
+        flushed_lsn: Lsn(1),
+        replaces: Vec::<FileId>::new(),
+        tenant_names: TenantId::new("acme").map(|name| (TenantNo(1), name)).into_iter().collect(),
+    }
+}

@@ -1,0 +1,78 @@
+//! Segments as wholes: writing 100,000 events, reading columns and paths cold and warm.
+#![expect(clippy::unwrap_used, reason = "a bench that cannot set up its input has nothing to measure")]
+
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use insights_benches::segment_input;
+use insights_engine::disk::{Disk, os::OsDisk};
+use insights_engine::id::{FileId, Stream};
+use insights_engine::part::Part;
+use insights_engine::schema::{ColumnId, stream as columns};
+use insights_engine::segment::{BlockCache, GRANULE_ROWS, SegmentReader, write_segment};
+
+const ROWS: usize = 100_000;
+
+fn write(c: &mut Criterion) {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = OsDisk::open(dir.path()).unwrap();
+    let mut group = c.benchmark_group("segment/write");
+    group.sample_size(10).throughput(Throughput::Elements(ROWS as u64));
+    for stream in [Stream::Events, Stream::Metrics] {
+        let input = segment_input(stream, ROWS, 1);
+        let path = PathBuf::from("1.seg");
+        group.bench_function(format!("{stream}/{ROWS}"), |b| {
+            b.iter_batched(
+                || drop(disk.remove(&path)),
+                |()| write_segment(&disk, &path, FileId(1), &input).unwrap(),
+                BatchSize::PerIteration,
+            );
+        });
+        disk.remove(&path).unwrap();
+    }
+    group.finish();
+}
+
+fn read_all(reader: &SegmentReader, stream: Stream, column: ColumnId, path: Option<&[String]>) {
+    for granule in 0..ROWS.div_ceil(GRANULE_ROWS) {
+        black_box(match path {
+            Some(path) => reader.path(stream, column, path, granule).unwrap(),
+            None => reader.column(stream, column, granule).unwrap(),
+        });
+    }
+}
+
+fn scan(c: &mut Criterion) {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = OsDisk::open(dir.path()).unwrap();
+    let path = Path::new("1.seg");
+    let written = write_segment(&disk, path, FileId(1), &segment_input(Stream::Events, ROWS, 1)).unwrap();
+    let open = |cache| {
+        let cache = BlockCache::new(cache);
+        SegmentReader::open(&disk, path, FileId(1), Some(written.footer_hash), cache).unwrap()
+    };
+    let page = ["page".to_owned()];
+    let cases: [(&str, ColumnId, Option<&[String]>); 4] = [
+        ("time", columns::TIME.id, None),
+        ("user", columns::USER_ID.id, None),
+        ("page", columns::EVENT_DATA.id, Some(&page)),
+        ("documents", columns::EVENT_DATA.id, None),
+    ];
+    let mut group = c.benchmark_group(format!("segment/scan/{ROWS}_events_in_{}_bytes", written.bytes));
+    group.sample_size(20).throughput(Throughput::Elements(ROWS as u64));
+    for (name, column, path) in cases {
+        let (decoding, cached): (Arc<SegmentReader>, _) = (open(0), open(1 << 30));
+        group.bench_function(format!("{name}/decode"), |b| {
+            b.iter(|| read_all(&decoding, Stream::Events, column, path));
+        });
+        group.bench_function(format!("{name}/cached"), |b| {
+            b.iter(|| read_all(&cached, Stream::Events, column, path));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, write, scan);
+criterion_main!(benches);
