@@ -173,7 +173,8 @@ pub fn nothing_kept(errors: Vec<RecordError>, single: bool, strict: bool) -> Api
     ApiError::new(crate::http::error::Code::Invalid, detail).with_errors(fields)
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
         let written = write!(out, "{byte:02x}");
         debug_assert!(written.is_ok(), "a string takes everything");

@@ -145,6 +145,7 @@ impl<'de> DeserializeSeed<'de> for ContentObjectSeed<'_> {
 }
 
 impl ContentObjectSeed<'_> {
+    #[expect(clippy::unnecessary_wraps, reason = "the shape of a visitor's methods")]
     fn other<'de, E: Error>(self, raw: &Raw<'_>) -> Result<ContentObject<'de>, E> {
         let none = wrong_type(raw, "an object", "/content_object", self.0);
         Ok(none.unwrap_or_default())
@@ -193,11 +194,11 @@ impl<'de> Visitor<'de> for ContentObjectSeed<'_> {
         while let Some(key) = map.next_key::<Key<'de>>()? {
             match &*key.0 {
                 "type" => {
-                    object.object_type = text(&mut map, "/content_object/type", NAME_CHARS_MAX, faults)?
+                    object.object_type = text(&mut map, "/content_object/type", NAME_CHARS_MAX, faults)?;
                 }
                 "id" => object.id = identifier(&mut map, "/content_object/id", faults)?,
                 "repr" => {
-                    object.repr = text(&mut map, "/content_object/repr", OBJECT_REPR_CHARS_MAX, faults)?
+                    object.repr = text(&mut map, "/content_object/repr", OBJECT_REPR_CHARS_MAX, faults)?;
                 }
                 "url" => object.url = text(&mut map, "/content_object/url", OBJECT_URL_CHARS_MAX, faults)?,
                 _ => {

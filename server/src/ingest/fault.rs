@@ -109,11 +109,13 @@ impl<'a> Path<'a> {
     }
 
     /// The member `key` of the object here.
+    #[must_use]
     pub fn key(&'a self, key: &'a str) -> Self {
         Self { parent: Some(self), segment: Segment::Key(key) }
     }
 
     /// The item `index` of the array here.
+    #[must_use]
     pub fn index(&'a self, index: usize) -> Self {
         Self { parent: Some(self), segment: Segment::Index(index) }
     }

@@ -117,7 +117,7 @@ fn utf8(body: &[u8]) -> Result<&str, BodyError> {
         let line_start = valid.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
         BodyError::Malformed {
             reason: "text that is not UTF-8".into(),
-            line: 1 + valid.iter().filter(|b| **b == b'\n').count(),
+            line: valid.split(|b| *b == b'\n').count(),
             column: valid.len() - line_start + 1,
         }
     })?;
@@ -305,6 +305,7 @@ struct List<'r, 'a, 'de, 'p, S> {
 }
 
 impl<'de, S: Sink<'de>> List<'_, '_, 'de, '_, S> {
+    #[expect(clippy::unnecessary_wraps, reason = "the shape of a visitor's methods")]
     fn other<E: Error>(self, raw: &Raw<'_>) -> Result<(), E> {
         let detail = format!("expected an array, found {}", raw.type_name());
         self.reading.refuse(self.pointer, code::INVALID_TYPE, detail);

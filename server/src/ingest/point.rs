@@ -112,12 +112,11 @@ impl<'a> PointSink<'a> {
         let known = known_metric(&given);
         let name = known.map_or(&*given, |known| known.name);
         let asked = record.kind.or(known.map(|known| known.kind)).unwrap_or(MetricKind::Gauge);
-        let kind = match known {
-            Some(known) => known.kind,
-            None => {
-                let organization = self.intake.organization_of(table)?.as_str();
-                self.claims.kind_of(organization, name, asked, record.unit.as_deref())
-            }
+        let kind = if let Some(known) = known {
+            known.kind
+        } else {
+            let organization = self.intake.organization_of(table)?.as_str();
+            self.claims.kind_of(organization, name, asked, record.unit.as_deref())
         };
         if kind != asked {
             let detail = format!("{name} is a {}", kind_name(kind));

@@ -111,7 +111,7 @@ impl<'de> Origin<'de> {
                 self.ip_address = text.and_then(|text| address(text, faults));
             }
             "user_agent" => {
-                self.user_agent = text(map, "/user_agent", usize::MAX, faults)?.map(cut_user_agent)
+                self.user_agent = text(map, "/user_agent", usize::MAX, faults)?.map(cut_user_agent);
             }
             _ => return Ok(false),
         }

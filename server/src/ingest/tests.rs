@@ -32,7 +32,7 @@ use crate::{AppState, Config, Store};
 
 /// 2024-02-29T12:00:00Z.
 const NOW: i64 = 1_709_208_000_000_000;
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// A server without a socket.
 struct Server {
@@ -134,8 +134,11 @@ fn keyed(stream: Stream, key: &str) -> Options {
     Options { idempotency_key: Some(key.to_owned()), ..to(stream) }
 }
 
-/// (pointer, code) of every place in an error.
-fn places(error: &ApiError) -> Vec<(&str, &str)> {
+/// (pointer, code) of a fault.
+type Place<'a> = (&'a str, &'a str);
+
+/// Every place in an error.
+fn places(error: &ApiError) -> Vec<Place<'_>> {
     error.errors().iter().map(|e| (e.pointer.as_str(), e.code.as_ref())).collect()
 }
 
@@ -196,7 +199,7 @@ async fn every_fault_of_a_record_is_told_with_its_pointer() {
     let nine = json!({"a": {"b": {"c": {"d": {"e": {"f": {"g": [{}]}}}}}}});
     let many: serde_json::Map<String, Value> = (0..257).map(|n| (format!("k{n}"), json!(n))).collect();
     let long = "x".repeat(129);
-    let table: [(Stream, Value, &[(&str, &str)]); 14] = [
+    let table: [(Stream, Value, &[Place<'_>]); 14] = [
         (Stream::Events, json!({}), &[("/event_type", "required")]),
         (Stream::Events, json!({"event_type": ""}), &[("/event_type", "required")]),
         (Stream::Events, json!({"event_type": long}), &[("/event_type", "too_long")]),
@@ -412,7 +415,7 @@ async fn audit_records_have_their_place_and_leaf_and_mask_secrets() {
     let leaves: Vec<String> = rows
         .iter()
         .flat_map(|batch| server.state.store.leaves(batch).unwrap())
-        .map(|leaf| leaf.iter().map(|b| format!("{b:02x}")).collect())
+        .map(|leaf| super::answer::hex(&leaf))
         .collect();
     assert_eq!(leaves[0], receipts[0].leaf_hash);
     let changes = rows[0].column(&CHANGES).unwrap().as_bytes().unwrap().get(0).unwrap();

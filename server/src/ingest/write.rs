@@ -242,7 +242,9 @@ async fn session(
 ) -> Option<String> {
     let chains = &state.ingest.chains;
     if !single {
-        batches.iter().for_each(|batch| note_batch(batch, namer, chains));
+        for batch in batches {
+            note_batch(batch, namer, chains);
+        }
         return None;
     }
     let event = SingleEvent::of(batches.first()?)?;

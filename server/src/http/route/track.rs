@@ -65,7 +65,7 @@ pub struct EventBody {
     /// When: RFC 3339 with an offset, or a Unix time in s, ms, us or ns, told apart by magnitude. Now
     /// when absent. At most an hour ahead, and not before the late window.
     pub timestamp: Option<String>,
-    /// The event's own id (a UUIDv7 is advised); a second event of the same id within 24 h is a duplicate.
+    /// The event's own id (a `UUIDv7` is advised); a second event of the same id within 24 h is a duplicate.
     pub id: Option<String>,
 }
 

@@ -26,11 +26,14 @@ impl<'de> Record<'de> for Named {
     }
 }
 
+/// (index, pointer, code) of a fault.
+type Told<'a> = (usize, &'a str, &'a str);
+
 /// What became of each record: its name, or its faults.
 #[derive(Debug, Default)]
 struct Recorder(Vec<Result<Option<String>, Vec<Fault>>>);
 
-impl<'de> Sink<'de> for Recorder {
+impl Sink<'_> for Recorder {
     type Record = Named;
 
     fn take(&mut self, record: Named, scratch: &mut Scratch) {
@@ -60,7 +63,7 @@ fn lines(body: &[u8]) -> (Result<Shape, BodyError>, Recorder) {
 }
 
 /// The names of the good records, and index, pointer and code of the faults of the others.
-fn told(recorder: &Recorder) -> (Vec<&str>, Vec<(usize, &str, &str)>) {
+fn told(recorder: &Recorder) -> (Vec<&str>, Vec<Told<'_>>) {
     let names = recorder.0.iter().flatten().map(|name| name.as_deref().unwrap_or("-")).collect();
     let faults = recorder.0.iter().enumerate().flat_map(|(index, record)| {
         let faults = record.as_ref().err().into_iter().flatten();
@@ -94,7 +97,7 @@ fn one_object_an_array_and_a_wrapped_list_are_read_alike() {
 
 #[test]
 fn what_is_no_record_is_a_fault_with_its_place() {
-    let table: [(&str, &[(usize, &str, &str)]); 9] = [
+    let table: [(&str, &[Told<'_>]); 9] = [
         ("5", &[(0, "", "invalid_type")]),
         ("null", &[(0, "", "invalid_type")]),
         (r#""a""#, &[(0, "", "invalid_type")]),
@@ -117,7 +120,7 @@ fn what_is_no_record_is_a_fault_with_its_place() {
 
 #[test]
 fn a_number_that_no_double_holds_is_a_fault_of_its_record_alone() {
-    let table: [(&str, &[&str], &[(usize, &str, &str)]); 4] = [
+    let table: [(&str, &[&str], &[Told<'_>]); 4] = [
         (r#"{"name":1e999}"#, &[], &[(0, "/name", "number_out_of_range")]),
         (
             r#"[{"name":"a"},{"name":-1e400},{"name":"c"}]"#,
