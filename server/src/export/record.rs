@@ -47,8 +47,13 @@ impl<'a> Cell<'a> {
             Self::Null => csv.empty(),
             Self::Text(text) => csv.text(text),
             Self::Number(n) => csv.plain(n),
-            Self::Double(n) if n.is_finite() => csv.plain(n),
-            Self::Double(_) => csv.empty(),
+            Self::Double(n) => {
+                if n.is_finite() {
+                    csv.plain(n);
+                } else {
+                    csv.empty();
+                }
+            }
             Self::Time(at) => csv.plain(Rfc3339(*at)),
             Self::Document(bytes) => csv.text(&document_json::to_json(bytes)?.to_string()),
             Self::NoMembers => csv.text("{}"),
@@ -131,7 +136,9 @@ impl<'a> Record<'a> {
         for (name, cell) in &self.fields {
             match cell {
                 Cell::Object(fields) => {
-                    fields.iter().for_each(|(inner, _)| csv.text(&format!("{name}.{inner}")))
+                    for (inner, _) in fields {
+                        csv.text(&format!("{name}.{inner}"));
+                    }
                 }
                 _ => csv.text(name),
             }

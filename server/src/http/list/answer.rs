@@ -3,7 +3,7 @@
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderName, HeaderValue, Uri, header};
 use axum::response::Response;
-use insights_engine::id::Stream;
+use insights_engine::id::{Stream, TenantId};
 use insights_engine::query::{Damage, Filter, Order, RowPage, RowRequest};
 use insights_engine::schema::Batch;
 use insights_engine::time::{TimeRange, TimestampUs};
@@ -120,7 +120,7 @@ fn question(list: &List, uri: &Uri) -> Question {
     let pairs: Vec<_> = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).collect();
     let bound =
         pairs.iter().map(|(name, value)| (&**name, &**value)).filter(|(name, _)| !UNBOUND.contains(name));
-    Question::new(list.stream.name(), list.scope.organization().map(|o| o.as_str()), bound)
+    Question::new(list.stream.name(), list.scope.organization().map(TenantId::as_str), bound)
 }
 
 /// Refuses fields that no record of the stream has.

@@ -41,7 +41,9 @@ pub fn respond<T: Table>(format: Format, table: &T) -> Result<Response, ApiError
         }
         Format::Csv => {
             let mut csv = Csv::new();
-            T::COLUMNS.iter().for_each(|name| csv.text(name));
+            for name in T::COLUMNS {
+                csv.text(name);
+            }
             csv.end_line();
             for row in table.rows() {
                 T::write_csv(row, &mut csv);

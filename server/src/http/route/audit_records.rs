@@ -244,7 +244,7 @@ struct ActionsQuery {
 
 /// An action type and how often it occurred.
 #[derive(Debug, Serialize, ToSchema)]
-struct Action {
+struct ActionCount {
     /// What was done, dotted
     action_type: String,
     /// Records
@@ -259,7 +259,7 @@ struct Action {
 #[derive(Debug, Serialize, ToSchema)]
 struct Actions {
     /// The most frequent first
-    results: Vec<Action>,
+    results: Vec<ActionCount>,
 }
 
 /// Audit actions
@@ -284,11 +284,11 @@ async fn actions(
     question.group_by = vec![GroupBy::Field(Field::Column(stream::ACTION_TYPE.id))];
     question.aggregates = vec![Aggregate::Count, Aggregate::Min(time.clone()), Aggregate::Max(time)];
     let answer = state.store.aggregate(&scope, question).await?;
-    let mut results: Vec<Action> = answer
+    let mut results: Vec<ActionCount> = answer
         .groups
         .iter()
         .filter_map(|group| match (group.key.as_slice(), group.values.as_slice()) {
-            ([KeyValue::Str(action_type)], [count, first, last]) => Some(Action {
+            ([KeyValue::Str(action_type)], [count, first, last]) => Some(ActionCount {
                 action_type: action_type.to_string(),
                 count: count.as_u64(),
                 first_seen: Rfc3339(table::instant(*first)?).to_string(),
@@ -308,13 +308,13 @@ async fn actions(
 
 impl table::Table for Actions {
     const COLUMNS: &'static [&'static str] = &["action_type", "count", "first_seen", "last_seen"];
-    type Row = Action;
+    type Row = ActionCount;
 
-    fn rows(&self) -> &[Action] {
+    fn rows(&self) -> &[ActionCount] {
         &self.results
     }
 
-    fn write_csv(row: &Action, csv: &mut crate::export::Csv) {
+    fn write_csv(row: &ActionCount, csv: &mut crate::export::Csv) {
         csv.text(&row.action_type);
         csv.plain(row.count);
         csv.plain(&row.first_seen);

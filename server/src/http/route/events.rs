@@ -135,15 +135,10 @@ fn path_is(path: &str, value: &str) -> Result<Filter, ApiError> {
         return Err(ApiError::invalid_at(pointer, "invalid", "a path is keys with dots between"));
     }
     let mut literals = vec![Literal::Str(value.to_owned())];
-    if let Ok(n) = value.parse() {
-        literals.push(Literal::I64(n));
-    } else if let Ok(n) = value.parse() {
-        literals.push(Literal::U64(n));
-    } else if let Some(n) = value.parse().ok().filter(|n: &f64| n.is_finite()) {
-        literals.push(Literal::F64(n));
-    } else if let Ok(truth) = value.parse() {
-        literals.push(Literal::Bool(truth));
-    }
+    let meant = value.parse().map(Literal::I64).ok();
+    let meant = meant.or_else(|| value.parse().map(Literal::U64).ok());
+    let meant = meant.or_else(|| value.parse().ok().filter(|n: &f64| n.is_finite()).map(Literal::F64));
+    literals.extend(meant.or_else(|| value.parse().map(Literal::Bool).ok()));
     Ok(Filter::Compare(Field::Path(stream::EVENT_DATA.id, keys), Op::In(literals)))
 }
 

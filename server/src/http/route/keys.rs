@@ -16,8 +16,10 @@ use crate::auth::keyring::{KeyEntry, last_use_put};
 use crate::auth::{PLATFORM, Principal, Scopes};
 use crate::domain::identifier::{IDENTIFIER_RULE, is_identifier};
 use crate::domain::instant::{self, Rfc3339};
+use crate::domain::own_act::OwnAct;
 use crate::http::error::{ApiError, FieldError, PROBLEM_JSON, Problem};
 use crate::http::extract::{Json, Query, identifier_text};
+use crate::http::middleware::context::RequestContext;
 
 /// The part of the OpenAPI document that is about these routes.
 #[derive(Debug, OpenApi)]
@@ -252,6 +254,7 @@ async fn list(
 async fn create(
     State(state): State<AppState>,
     principal: Principal,
+    context: RequestContext,
     Json(new): Json<NewKey>,
 ) -> Result<Response, ApiError> {
     let now = state.clock.now();
@@ -263,6 +266,7 @@ async fn create(
     state.store.put(vec![key.put()]).await?;
     let view = KeyView { key: Some(text), ..KeyView::new(&key, None) };
     tracing::info!(id = view.id, by = &**principal.credential(), "an API key was made");
+    state.own_acts.record(&principal, &context, OwnAct::KeyCreated, key.organization(), &key.id);
     state.auth.keyring().insert(key);
     Ok((StatusCode::CREATED, axum::Json(view)).into_response())
 }
@@ -280,6 +284,7 @@ async fn create(
 async fn revoke(
     State(state): State<AppState>,
     principal: Principal,
+    context: RequestContext,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     principal.require(Scopes::ADMIN)?;
@@ -291,6 +296,8 @@ async fn revoke(
     let entry = entry.ok_or_else(ApiError::not_found)?;
     state.store.put(vec![ApiKey::removal(&entry.key.id), last_use_put(&entry.key.id, None)]).await?;
     state.auth.keyring().remove(&entry.key.id);
+    let organization = entry.key.organization();
+    state.own_acts.record(&principal, &context, OwnAct::KeyRevoked, organization, &entry.key.id);
     tracing::info!(id = &*entry.key.id, by = &**principal.credential(), "an API key was revoked");
     Ok(StatusCode::NO_CONTENT)
 }
