@@ -13,6 +13,9 @@ const LOG_IDLE: Duration = Duration::from_millis(100);
 /// How often the flush thread looks whether a flush is due.
 const FLUSH_TICK: Duration = Duration::from_millis(200);
 
+/// How long a flush that failed waits before it is tried again.
+const FLUSH_RETRY: Duration = Duration::from_secs(2);
+
 /// How long the log waits at a time for a flush when memory is full.
 const RELIEF_WAIT: Duration = Duration::from_millis(50);
 
@@ -50,9 +53,11 @@ fn drive_flush(core: &Core) {
         core.wait_for_flush(FLUSH_TICK);
         core.look_at_disk();
         // A file that is ready before it is needed spares an append the wait for its zeroes.
-        drop(core.log.spares().fill());
-        if core.flush_is_due() {
-            drop(core.step_flush());
+        if core.disk_is_roomy() {
+            drop(core.log.spares().fill());
+        }
+        if core.flush_is_due() && core.step_flush().is_err() {
+            core.wait_for_flush(FLUSH_RETRY);
         }
     }
 }

@@ -80,6 +80,8 @@ pub struct Counters {
     pub flushes: AtomicU64,
     /// Damaged places that were found.
     pub damage_found: AtomicU64,
+    /// Bytes that recovery cut from the end of the WAL.
+    pub wal_torn_bytes: AtomicU64,
 }
 
 /// What the log hands on: rows become readable, records true, callers answered.
@@ -341,6 +343,28 @@ impl Core {
         }
     }
 
+    /// Whether there is space for files that are made ahead of their need.
+    pub fn disk_is_roomy(&self) -> bool {
+        self.free_bytes.load(Ordering::Relaxed) / 4 >= self.config.disk_reserve_bytes
+    }
+
+    /// What recovery found wrong, in words, with file and offset.
+    pub fn findings(&self) -> Vec<String> {
+        let segments = self.missing.iter().map(|m| format!("{}: {}", m.path.display(), m.reason));
+        let wal = self.wal_damage.iter().map(|d| {
+            let last = d.lsn_to.map_or_else(|| "?".to_owned(), |lsn| lsn.to_string());
+            let kept = d.quarantine.as_ref().map_or_else(String::new, |q| format!(", kept in {}", q.display()));
+            format!(
+                "{} at byte {}: frames {} to {last} cannot be read ({} bytes{kept})",
+                d.path.display(),
+                d.offset,
+                d.lsn_from,
+                d.bytes
+            )
+        });
+        segments.chain(wal).collect()
+    }
+
     /// Why appends are refused, if they are.
     pub fn read_only(&self) -> Option<String> {
         self.admit().err().map(|e| e.to_string())
@@ -425,6 +449,7 @@ impl Core {
             segment_bytes: segments.iter().map(|s| s.bytes).sum(),
             segment_rows: segments.iter().flat_map(|s| &s.streams).map(|s| s.rows).sum(),
             damage_found: self.counters.damage_found.load(Ordering::Relaxed),
+            wal_torn_bytes: self.counters.wal_torn_bytes.load(Ordering::Relaxed),
         }
     }
 }

@@ -52,6 +52,8 @@ pub struct Health {
     pub read_only: Option<String>,
     /// What cannot be read.
     pub damaged: Vec<Damage>,
+    /// What recovery found wrong, in words, with file and offset; for the log, not for a client.
+    pub findings: Vec<String>,
 }
 
 /// Counters of the engine since it was opened, and its present sizes.
@@ -79,6 +81,8 @@ pub struct Stats {
     pub segment_rows: u64,
     /// Damaged places found since the engine was opened.
     pub damage_found: u64,
+    /// Bytes of unacknowledged frames that the last recovery cut from the end of the WAL.
+    pub wal_torn_bytes: u64,
 }
 
 impl Engine {
@@ -142,6 +146,11 @@ impl Engine {
     /// The error of the disk; the rows stay in memory and in the WAL.
     pub fn step_flush(&self) -> Result<bool> {
         self.core.step_flush()
+    }
+
+    /// Reads how much of the disk is free, as the flush thread does all the time.
+    pub fn look_at_disk(&self) {
+        self.core.look_at_disk();
     }
 
     /// Gives rows and records to the log and returns; `done` is called once, possibly from another
@@ -423,7 +432,7 @@ impl Engine {
     pub fn health(&self) -> Health {
         let mut damaged = self.core.damage.lock().clone();
         damaged.extend(self.core.missing.iter().flat_map(|m| m.damage.clone()));
-        Health { read_only: self.core.read_only(), damaged }
+        Health { read_only: self.core.read_only(), damaged, findings: self.core.findings() }
     }
 
     /// Counters and sizes.

@@ -68,11 +68,14 @@ pub(crate) fn open(
         clock: clock.as_ref(),
     };
     let mut replayed = wal::replay(disk.as_ref(), wal_dir, flushed, &mut |frame| replay.frame(&frame))?;
-    let damage: Vec<WalDamage> = replayed.damage.clone();
+    let torn_bytes = replayed.torn_tail_bytes;
     let writer = WalWriter::open(Arc::clone(&disk), wal_dir, &wal_options(&config, &entropy), &mut replayed)?;
+    // Opening the writer has set the bad bytes aside and noted where.
+    let damage: Vec<WalDamage> = std::mem::take(&mut replayed.damage);
 
     let counters = Arc::new(Counters::default());
     counters.damage_found.store((damage.len() + missing.len()) as u64, Ordering::Relaxed);
+    counters.wal_torn_bytes.store(torn_bytes, Ordering::Relaxed);
     let applier = Applier::new(
         Arc::clone(&tables),
         Arc::clone(&catalog),
@@ -183,7 +186,8 @@ impl Replay<'_> {
             return Err(Error::invalid(format!("a WAL frame of the unknown kind {}", frame.kind)));
         }
         let lsn = frame.lsn;
-        let decoded = frame::decode(frame.payload, lsn)?;
+        let corrupt = |e: Error| Error::corrupt("WAL frame", WAL_DIR, 0, format!("frame {lsn}: {e}"));
+        let decoded = frame::decode(frame.payload, lsn).map_err(corrupt)?;
         let received = decoded.header.received;
         for put in &decoded.header.puts {
             self.sequencer.learn(put)?;

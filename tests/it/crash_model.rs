@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use insights_engine::append::{Append, Appended, CatalogKind, CatalogPut, Idempotency, IdempotencyKey};
 use insights_engine::clock::ManualClock;
-use insights_engine::disk::sim::{CrashPolicy, SimDisk};
+use insights_engine::disk::sim::{CrashPolicy, FaultKind, SimDisk};
 use insights_engine::id::{Stream, TenantId};
 use insights_engine::query::{Field, Filter, Order, RowRequest, ScanColumn, ScanRequest, Scope};
 use insights_engine::schema::{Batch, BatchBuilder, Column, NULL_CODE, stream};
@@ -345,7 +345,7 @@ fn check_leaves(engine: &Engine, asked: &[Asked]) {
             window: TimeRange::ALL,
             filter: Filter::all(),
             order: Order::Desc,
-            limit: 1_000,
+            limit: 100_000,
             after: None,
             allow_partial: false,
         })
@@ -450,4 +450,96 @@ fn a_workload_repeats_exactly() {
         (world.disk.op_count(), world.disk.paths(), read_all(world.engine.as_ref().unwrap()))
     };
     assert_eq!(run(), run());
+}
+
+/// Whatever fails once or for ever, at whatever operation: no acknowledged row is lost, no call panics,
+/// and a restart recovers.
+#[test]
+fn a_failing_operation_loses_nothing_acknowledged() {
+    for seed in 200..204 {
+        let operations = cut_at(seed, 40, None).disk.op_count();
+        let stride = (operations / 40).max(1);
+        for at in (seed % stride..operations).step_by(stride as usize) {
+            for (kind, sticky) in [(FaultKind::Eio, false), (FaultKind::Eio, true), (FaultKind::Enospc, false)] {
+                let mut world = World::new(seed);
+                world.disk.fail_at(at, kind, sticky);
+                world.run(40);
+                world.engine = None;
+                world.disk.clear_faults();
+                for disk in [world.disk.kill(), world.disk.crash(CrashPolicy::DropAll, at)] {
+                    let engine = open(&disk, &world.clock, 3)
+                        .unwrap_or_else(|e| panic!("seed {seed}, operation {at}, {kind:?}: {e:?}"));
+                    check(&engine, &world.asked);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_before_acceptance_and_recovers_by_itself() {
+    let (disk, clock) = (SimDisk::new(), ManualClock::new(START));
+    let config = Config { disk_reserve_bytes: 256 << 10, ..config() };
+    disk.set_capacity(Some(1 << 20));
+    let engine =
+        Engine::open_stepped(config, Arc::new(disk.clone()), Arc::clone(&clock) as _, [1; 32]).unwrap();
+    let mut world = World { disk: disk.clone(), clock, engine: Some(engine), asked: Vec::new(), random: Random(7), row: 0 };
+    let engine = world.engine.clone().unwrap();
+    let mut refused = 0;
+    for _ in 0..2_000 {
+        engine.look_at_disk();
+        let asked = world.ask();
+        submit(&engine, &asked);
+        engine.step_log().unwrap();
+        refused += u32::from(matches!(*asked.outcome.lock(), Some(Err(_))));
+        world.asked.push(asked);
+    }
+    assert!(refused > 0, "the disk never became full");
+    assert!(engine.health().read_only.is_some());
+    check(&engine, &world.asked);
+    disk.set_capacity(None);
+    engine.look_at_disk();
+    assert_eq!(engine.health().read_only, None);
+    let asked = world.ask();
+    submit(&engine, &asked);
+    engine.step_log().unwrap();
+    engine.step_flush().unwrap();
+    world.asked.push(asked);
+    check(&engine, &world.asked);
+}
+
+#[test]
+fn a_damaged_segment_is_named_and_the_rest_answers() {
+    let mut world = cut_at(300, 60, None);
+    let engine = world.engine.take().unwrap();
+    while engine.step_log().unwrap() {}
+    engine.step_flush().unwrap();
+    drop(engine);
+    let disk = world.disk.kill();
+    let segments: Vec<_> = disk.paths().into_iter().filter(|p| p.starts_with("segments")).collect();
+    let victim = segments.first().unwrap();
+    assert!(disk.cut(victim, 100));
+    let engine = open(&disk, &world.clock, 3).unwrap();
+    assert!(engine.health().findings.iter().any(|f| f.contains(&victim.display().to_string())));
+    let mut request = RowRequest {
+        scope: Scope::All,
+        stream: Stream::Audit,
+        window: TimeRange::ALL,
+        filter: Filter::all(),
+        order: Order::Asc,
+        limit: 1_000,
+        after: None,
+        allow_partial: false,
+    };
+    for stream in [Stream::Audit, Stream::Events] {
+        request = RowRequest { stream, allow_partial: false, ..request };
+        let damaged = engine.health().damaged.iter().any(|d| d.stream == stream);
+        assert_eq!(engine.rows(&request).is_err(), damaged);
+        let page = engine.rows(&RowRequest { allow_partial: true, ..request.clone() }).unwrap();
+        assert_eq!(page.damaged.is_empty(), !damaged);
+    }
+    let asked = world.ask();
+    submit(&engine, &asked);
+    engine.step_log().unwrap();
+    assert!(matches!(*asked.outcome.lock(), Some(Ok(_))), "writes go on");
 }

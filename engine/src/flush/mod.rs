@@ -47,7 +47,7 @@ impl Flusher {
         let flushed = core.manifest.version().flushed_lsn();
         let Some(frozen) = core.tables.freeze(flushed) else { return Ok(false) };
         core.log.rotate()?;
-        let written = self.write(core, &frozen)?;
+        let written = self.write(core, &frozen).inspect_err(|_| remove_unfinished(core))?;
         let removed: Vec<FileId> = written.edit.remove.clone();
         let before = core.manifest.version();
         let version = core.manifest.commit(written.edit)?;
@@ -104,6 +104,17 @@ impl Flusher {
         let codes = FlushCodes::assign(identities, &self.dictionary, &mut writer)?;
         edit.absorb(self.dictionary.merge(writer.finish()?, || core.manifest.allocate())?);
         Ok(codes)
+    }
+}
+
+/// Takes away the files of a flush that failed, so that tries on a full disk do not add up. What stays
+/// is swept at the next start. The catalog's log is its own affair: it may be in use before it is named.
+fn remove_unfinished(core: &Core) {
+    let catalog = Path::new(FileKind::Catalog.dir());
+    for path in core.manifest.orphans().unwrap_or_default() {
+        if FileKind::ALL.iter().any(|k| path.starts_with(k.dir())) && !path.starts_with(catalog) {
+            drop(core.disk.remove(&path));
+        }
     }
 }
 
