@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::file_header::FileType;
 use crate::id::{FileId, TenantNo};
 use crate::manifest::{FileChange, FileKind, FileMeta, Version};
-use crate::sorted_file::{BlockCache, Entry, Merge, SortedReader, SortedWriter, key_hash};
+use crate::sorted_file::{BlockCache, Entry, Merge, SortedBlock, SortedReader, SortedWriter, key_hash};
 use crate::time::TimestampUs;
 
 /// Files of one hour that are merged when one more is written.
@@ -40,7 +40,7 @@ pub(super) struct HourFiles {
     kind: FileKind,
     ty: FileType,
     carry: Carry,
-    cache: BlockCache,
+    cache: BlockCache<SortedBlock>,
     /// The newest hour last.
     files: RwLock<Vec<Arc<HourFile>>>,
 }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use parking_lot::RwLock;
-
 use super::format::{RANKS_PER_BLOB, Runs, TYPE, decode_runs};
 use super::plan::plan;
 use super::writer::DictionaryWriter;
@@ -13,10 +11,12 @@ use crate::error::Result;
 use crate::id::{FileId, TenantNo};
 use crate::manifest::{FileChange, FileKind, FileMeta, Version};
 use crate::schema::IdentityKind;
-use crate::sorted_file::{BlockCache, BlockPlace, Merge, SortedReader};
+use crate::sorted_file::{BlockCache, BlockPlace, MemoryBytes, Merge, SortedBlock, SortedReader};
 
 /// Bytes of decoded dictionary blocks that are kept.
 pub const DICTIONARY_CACHE_BYTES: u64 = 32 << 20;
+/// Bytes of ranks by code that are kept: for 2 million codes.
+pub const RANK_CACHE_BYTES: u64 = 8 << 20;
 
 /// The dictionary at one version of the manifest. Cheap to clone; immutable, so a query keeps the one it
 /// started with.
@@ -29,16 +29,18 @@ pub struct DictionarySet {
 #[derive(Debug)]
 struct Shared {
     disk: Arc<dyn Disk>,
-    cache: BlockCache,
-    /// The last rank blob that was read: codes are asked for in runs.
-    ranks: RwLock<Option<RankBlob>>,
+    cache: BlockCache<SortedBlock>,
+    ranks: BlockCache<Ranks>,
 }
 
+/// A rank blob: for each of its codes the rank of the identity, or `u32::MAX`.
 #[derive(Debug)]
-struct RankBlob {
-    file: FileId,
-    offset: u64,
-    ranks: Arc<[u32]>,
+struct Ranks(Box<[u32]>);
+
+impl MemoryBytes for Ranks {
+    fn memory_bytes(&self) -> usize {
+        self.0.len() * 4
+    }
 }
 
 #[derive(Debug)]
@@ -56,7 +58,7 @@ impl DictionarySet {
     /// [`crate::Error::Corrupt`], [`crate::Error::NewerFormat`], [`crate::Error::Io`].
     pub fn open(disk: Arc<dyn Disk>, version: &Version) -> Result<Self> {
         let cache = BlockCache::new(DICTIONARY_CACHE_BYTES);
-        let shared = Arc::new(Shared { disk, cache, ranks: RwLock::new(None) });
+        let shared = Arc::new(Shared { disk, cache, ranks: BlockCache::new(RANK_CACHE_BYTES) });
         Self { files: Vec::new(), shared }.at(version)
     }
 
@@ -137,25 +139,19 @@ impl File {
         let blob = run.ranks.get((place / RANKS_PER_BLOB) as usize);
         let blob = *blob.ok_or_else(|| self.reader.corrupt(0, "a run without its ranks"))?;
         let ranks = self.ranks(shared, blob)?;
-        match ranks.get((place % RANKS_PER_BLOB) as usize) {
+        match ranks.0.get((place % RANKS_PER_BLOB) as usize) {
             None => Err(self.reader.corrupt(blob.offset, "too few ranks")),
             Some(&u32::MAX) => Ok(None),
             Some(&rank) => self.at_rank(shared, tenant, tag, code, rank),
         }
     }
 
-    fn ranks(&self, shared: &Shared, place: BlockPlace) -> Result<Arc<[u32]>> {
-        if let Some(last) = &*shared.ranks.read()
-            && (last.file, last.offset) == (self.reader.id(), place.offset)
-        {
-            return Ok(Arc::clone(&last.ranks));
-        }
-        let bytes = self.reader.read_blob(place)?;
-        let (words, _) = bytes.as_chunks::<4>();
-        let ranks: Arc<[u32]> = words.iter().map(|w| u32::from_le_bytes(*w)).collect();
-        let read = RankBlob { file: self.reader.id(), offset: place.offset, ranks: Arc::clone(&ranks) };
-        *shared.ranks.write() = Some(read);
-        Ok(ranks)
+    fn ranks(&self, shared: &Shared, place: BlockPlace) -> Result<Arc<Ranks>> {
+        shared.ranks.get(self.reader.id(), place.offset, || {
+            let bytes = self.reader.read_blob(place)?;
+            let (words, _) = bytes.as_chunks::<4>();
+            Ok(Ranks(words.iter().map(|w| u32::from_le_bytes(*w)).collect()))
+        })
     }
 
     fn at_rank(

@@ -1,1 +1,206 @@
-//! Tests.
+//! The tenant dictionary against a map, through flushes, merges, crashes and damage.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::codes::Codes;
+use crate::disk::Disk;
+use crate::disk::sim::{CrashPolicy, SimDisk};
+use crate::error::Error;
+use crate::id::TenantNo;
+use crate::manifest::{Edit, FileKind, Manifest};
+use crate::schema::IdentityKind;
+
+type Space = (TenantNo, IdentityKind);
+/// What is given to a flush: new and known identities of each space.
+type Load = BTreeMap<Space, BTreeSet<Vec<u8>>>;
+/// Codes as they were given.
+type Model = BTreeMap<Space, BTreeMap<Vec<u8>, u32>>;
+
+fn open(disk: &SimDisk) -> crate::Result<(Manifest, DictionarySet)> {
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let manifest = Manifest::open_or_create(Arc::clone(&shared))?;
+    manifest.sweep()?;
+    let set = DictionarySet::open(shared, &manifest.version())?;
+    Ok((manifest, set))
+}
+
+/// One flush: codes for `load`, a file, a merge when there are many, one edit.
+fn flush(
+    disk: &SimDisk,
+    manifest: &Manifest,
+    set: &DictionarySet,
+    load: &Load,
+) -> crate::Result<(Model, DictionarySet)> {
+    let mut writer = DictionaryWriter::new(Arc::new(disk.clone()), manifest.allocate());
+    let mut given = Model::new();
+    for ((tenant, kind), identities) in load {
+        let sorted: Vec<&[u8]> = identities.iter().map(Vec::as_slice).collect();
+        let days = vec![20_000; sorted.len()];
+        let codes = writer.assign(set, *tenant, *kind, &sorted, &days)?;
+        given.insert((*tenant, *kind), identities.iter().cloned().zip(codes).collect());
+    }
+    let added = writer.finish()?;
+    let mut edit = Edit::default();
+    edit.absorb(set.merge(added, || manifest.allocate())?);
+    let version = manifest.commit(edit)?;
+    Ok((given, set.at(&version)?))
+}
+
+fn learn(model: &mut Model, given: Model) {
+    for (space, codes) in given {
+        let known = model.entry(space).or_default();
+        for (identity, code) in codes {
+            let before = known.insert(identity, code);
+            assert!(before.is_none_or(|b| b == code), "a code changed");
+        }
+    }
+}
+
+fn check(set: &DictionarySet, model: &Model) {
+    for ((tenant, kind), codes) in model {
+        assert_eq!(set.count(*tenant, *kind).unwrap() as usize, codes.len(), "codes are dense");
+        for (identity, code) in codes {
+            assert_eq!(set.code_of(*tenant, *kind, identity).unwrap(), Some(*code));
+            assert_eq!(set.identity_of(*tenant, *kind, *code).unwrap().as_deref(), Some(identity.as_slice()));
+        }
+        assert_eq!(set.identity_of(*tenant, *kind, u32::try_from(codes.len()).unwrap()).unwrap(), None);
+        assert_eq!(set.code_of(*tenant, *kind, b"\xffnobody").unwrap(), None);
+    }
+    assert_eq!(set.count(TenantNo(99_999), IdentityKind::User).unwrap(), 0);
+}
+
+fn load(seed: u32, users: u32) -> Load {
+    let mut load = Load::new();
+    for n in 0..users {
+        let user = format!("user-{}", (n + seed * users / 2) * 7919 % 1_000_003);
+        load.entry((TenantNo(1), IdentityKind::User)).or_default().insert(user.into_bytes());
+    }
+    for tenant in 2..20 {
+        for (kind, name) in
+            [(IdentityKind::App, "web"), (IdentityKind::Name, "page.view"), (IdentityKind::Name, "")]
+        {
+            load.entry((TenantNo(tenant), kind))
+                .or_default()
+                .insert(format!("{name}{}", seed % 3).into_bytes());
+        }
+    }
+    load
+}
+
+#[test]
+fn codes_stay_through_flushes_merges_and_starts() {
+    let disk = SimDisk::new();
+    let (manifest, mut set) = open(&disk).unwrap();
+    let mut model = Model::new();
+    for seed in 0..30 {
+        // Large enough that a merged run has many blocks and ranks by code.
+        let (given, next) = flush(&disk, &manifest, &set, &load(seed, 1500)).unwrap();
+        learn(&mut model, given);
+        set = next;
+        assert!(set.files() <= plan::DICTIONARY_FILES_MAX + 1);
+    }
+    check(&set, &model);
+    assert_eq!(set.entries(), model.values().map(|m| m.len() as u64).sum::<u64>());
+    let (_, reopened) = open(&disk.crash(CrashPolicy::DropAll, 0)).unwrap();
+    check(&reopened, &model);
+}
+
+#[test]
+fn a_flush_without_a_new_identity_writes_no_file() {
+    let disk = SimDisk::new();
+    let (manifest, set) = open(&disk).unwrap();
+    let (given, set) = flush(&disk, &manifest, &set, &load(0, 10)).unwrap();
+    let (again, set) = flush(&disk, &manifest, &set, &load(0, 10)).unwrap();
+    assert_eq!(given, again);
+    assert_eq!(set.files(), 1);
+}
+
+#[test]
+fn every_crash_keeps_the_codes_that_were_committed() {
+    let loads: Vec<Load> = (0..12).map(|seed| load(seed, 6)).collect();
+    let work = |disk: &SimDisk, loads: &[Load]| {
+        let mut model = Model::new();
+        let Ok((manifest, mut set)) = open(disk) else { return (model, 0) };
+        for (done, load) in loads.iter().enumerate() {
+            match flush(disk, &manifest, &set, load) {
+                Ok((given, next)) => {
+                    learn(&mut model, given);
+                    set = next;
+                }
+                Err(_) => return (model, done),
+            }
+        }
+        (model, loads.len())
+    };
+    let disk = SimDisk::new();
+    work(&disk, &loads);
+    for change in 0..disk.change_count() {
+        for (policy, seed) in CrashPolicy::ALL.into_iter().zip(change..) {
+            let disk = SimDisk::new();
+            disk.crash_at_change(change);
+            let (mut model, done) = work(&disk, &loads);
+            let disk = disk.crash(policy, seed);
+            // The log gives the same rows again, so the codes come out the same or go on.
+            let (manifest, mut set) = open(&disk).unwrap();
+            for load in &loads[done..] {
+                let (given, next) = flush(&disk, &manifest, &set, load).unwrap();
+                learn(&mut model, given);
+                set = next;
+            }
+            check(&set, &model);
+        }
+    }
+}
+
+#[test]
+fn every_changed_byte_is_an_error_or_the_same_answer() {
+    let disk = SimDisk::new();
+    let (manifest, set) = open(&disk).unwrap();
+    let (model, set) = flush(&disk, &manifest, &set, &load(0, 30)).unwrap();
+    drop(set);
+    let meta = manifest.version().files_of(FileKind::Dictionary).next().cloned().unwrap();
+    for offset in 0..meta.bytes {
+        let damaged = disk.kill();
+        damaged.corrupt(meta.path(), offset, 0x08);
+        let set = match open(&damaged) {
+            Ok((_, set)) => set,
+            Err(Error::Corrupt { path, .. }) => {
+                assert_eq!(path, meta.path());
+                continue;
+            }
+            Err(other) => panic!("{other}"),
+        };
+        for ((tenant, kind), codes) in &model {
+            for (identity, code) in codes {
+                match set.code_of(*tenant, *kind, identity) {
+                    Ok(found) => assert_eq!(found, Some(*code)),
+                    Err(error) => assert!(error.is_damage()),
+                }
+                match set.identity_of(*tenant, *kind, *code) {
+                    Ok(found) => assert_eq!(found.as_deref(), Some(identity.as_slice())),
+                    Err(error) => assert!(error.is_damage()),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_bytes_of_a_dictionary_are_the_ones_of_before() {
+    let disk = SimDisk::new();
+    let (manifest, set) = open(&disk).unwrap();
+    flush(&disk, &manifest, &set, &load(0, 5)).unwrap();
+    let meta = manifest.version().files_of(FileKind::Dictionary).next().cloned().unwrap();
+    crate::golden::check("dictionary.dict", &disk.content(meta.path()).unwrap());
+}
+
+proptest! {
+    #[test]
+    fn random_runs_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
+        drop(format::decode_runs(&bytes));
+    }
+}

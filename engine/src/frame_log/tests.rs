@@ -73,7 +73,9 @@ fn every_changed_byte_is_an_error_that_names_its_frame() {
         let disk = three();
         disk.corrupt("log", offset, 0x40);
         match read(&disk, 0) {
-            Err(Error::Corrupt { offset: at, .. }) => assert!(at <= offset, "byte {offset} is blamed on {at}"),
+            Err(Error::Corrupt { offset: at, .. }) => {
+                assert!(at <= offset, "byte {offset} is blamed on {at}")
+            }
             Err(Error::NewerFormat { .. }) => panic!("a damaged header is not a newer format"),
             other => panic!("byte {offset}: {:?}", other.map(|(p, _)| p)),
         }
@@ -111,7 +113,8 @@ fn a_newer_format_is_refused_untouched() {
 #[test]
 fn the_file_of_another_number_or_kind_is_refused() {
     let disk = three();
-    let open = |id, ty| FrameLog::open(&disk, &path(), id, ty, 0, &mut |_, _| Ok(())).is_err_and(|e| e.is_damage());
+    let open =
+        |id, ty| FrameLog::open(&disk, &path(), id, ty, 0, &mut |_, _| Ok(())).is_err_and(|e| e.is_damage());
     assert!(open(FileId(8), TYPE));
     assert!(open(ID, FileType { magic: *b"OTHERLOG", ..TYPE }));
 }

@@ -79,7 +79,11 @@ impl Manifest {
         }
         disk.sync_dir(Path::new(""))?;
         let seen = highest_on_disk(&*disk)?;
-        if disk.exists(Path::new(CURRENT))? { Self::open(disk, seen, log_bytes_min) } else { Self::create(disk, seen, log_bytes_min) }
+        if disk.exists(Path::new(CURRENT))? {
+            Self::open(disk, seen, log_bytes_min)
+        } else {
+            Self::create(disk, seen, log_bytes_min)
+        }
     }
 
     fn open(disk: Arc<dyn Disk>, seen: FileId, log_bytes_min: u64) -> Result<Self> {

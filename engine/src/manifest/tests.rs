@@ -26,7 +26,12 @@ fn segment(id: FileId) -> FileMeta {
         min_time: TimestampUs(-5),
         max_time: TimestampUs(id.0.cast_signed()),
     };
-    FileMeta { level: 1, streams: vec![stream], hour: Some(-3), ..FileMeta::new(id, FileKind::Segment, 99, [3; 32]) }
+    FileMeta {
+        level: 1,
+        streams: vec![stream],
+        hour: Some(-3),
+        ..FileMeta::new(id, FileKind::Segment, 99, [3; 32])
+    }
 }
 
 fn write(disk: &SimDisk, meta: &FileMeta) -> crate::Result<()> {
@@ -43,7 +48,12 @@ fn step(disk: &SimDisk, manifest: &Manifest) -> crate::Result<()> {
     write(disk, &meta)?;
     let oldest = version.files().next().map(|f| f.id).filter(|_| version.files().count() > 1);
     let flushed_lsn = Some(Lsn(version.flushed_lsn().0 + 1));
-    manifest.commit(Edit { add: vec![meta], remove: oldest.into_iter().collect(), flushed_lsn, ..Edit::default() })?;
+    manifest.commit(Edit {
+        add: vec![meta],
+        remove: oldest.into_iter().collect(),
+        flushed_lsn,
+        ..Edit::default()
+    })?;
     if let Some(id) = oldest {
         disk.remove(&FileKind::Segment.path(id))?;
     }
@@ -220,7 +230,8 @@ fn an_edit_that_does_not_fit_is_refused_and_changes_nothing() {
 fn files_of_other_programs_are_left_alone() {
     let disk = SimDisk::new();
     let manifest = open(&disk).unwrap();
-    for name in ["segments/notes.txt", "segments/1.seg", "segments/0000000005.tmp", "manifest/0000000001.bak"] {
+    for name in ["segments/notes.txt", "segments/1.seg", "segments/0000000005.tmp", "manifest/0000000001.bak"]
+    {
         disk.put(name, b"x");
     }
     disk.put("segments/0000000009.seg", b"x");

@@ -17,6 +17,7 @@
 //! * A rank is the place of an entry among all entries of its (tenant, tag) in the file, from 0.
 
 use super::bytes::{ByteReader, put_zigzag};
+use super::cache::MemoryBytes;
 use crate::error::{Error, Result};
 use crate::id::TenantNo;
 use crate::schema::document::put_varint;
@@ -83,11 +84,6 @@ impl SortedBlock {
     /// Bytes of all keys.
     pub(super) fn text_bytes(&self) -> usize {
         self.text.len()
-    }
-
-    /// Bytes of memory this takes.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.text.len() + self.ends.len() * 24 + self.groups.len() * size_of::<Group>()
     }
 
     /// The groups, in order.
@@ -249,6 +245,12 @@ impl SortedBlock {
             }
         }
         Ok(())
+    }
+}
+
+impl MemoryBytes for SortedBlock {
+    fn memory_bytes(&self) -> usize {
+        self.text.len() + self.ends.len() * 24 + self.groups.len() * size_of::<Group>()
     }
 }
 

@@ -8,9 +8,9 @@ mod merge;
 mod reader;
 mod writer;
 
-pub(crate) use block::Entry;
+pub(crate) use block::{Entry, SortedBlock};
 pub(crate) use bytes::ByteReader;
-pub(crate) use cache::BlockCache;
+pub(crate) use cache::{BlockCache, MemoryBytes};
 pub(crate) use filter::key_hash;
 pub(crate) use merge::Merge;
 pub(crate) use reader::{BlockPlace, SortedReader};

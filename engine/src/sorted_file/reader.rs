@@ -48,6 +48,7 @@ pub(crate) struct SortedReader {
     filter: Option<Filter>,
     owner: Vec<u8>,
     entries: u64,
+    bytes: u64,
 }
 
 impl SortedReader {
@@ -83,6 +84,7 @@ impl SortedReader {
             filter: None,
             owner: Vec::new(),
             entries,
+            bytes,
         };
         let index = reader.read_framed(place, BlockTag::Index)?;
         if content_hash(&index, &footer) != meta.hash {
@@ -154,7 +156,7 @@ impl SortedReader {
     /// The two numbers of a key, if it is here.
     pub(crate) fn get(
         &self,
-        cache: &BlockCache,
+        cache: &BlockCache<SortedBlock>,
         tenant: TenantNo,
         tag: u8,
         key: &[u8],
@@ -170,7 +172,7 @@ impl SortedReader {
     /// The block that has the entry of a rank of a (tenant, tag) of which this file has that many entries.
     pub(crate) fn block_of_rank(
         &self,
-        cache: &BlockCache,
+        cache: &BlockCache<SortedBlock>,
         tenant: TenantNo,
         tag: u8,
         rank: u32,
@@ -182,7 +184,7 @@ impl SortedReader {
         }
     }
 
-    fn block_at(&self, cache: &BlockCache, number: usize) -> Result<Arc<SortedBlock>> {
+    fn block_at(&self, cache: &BlockCache<SortedBlock>, number: usize) -> Result<Arc<SortedBlock>> {
         let entry = self.index.get(number).ok_or_else(|| Error::invalid("no such block"))?;
         cache.get(self.id, entry.place.offset, || self.read_entries(entry))
     }
@@ -210,8 +212,7 @@ impl SortedReader {
     fn read_framed(&self, place: BlockPlace, tag: BlockTag) -> Result<Vec<u8>> {
         let corrupt = |reason: &str| self.corrupt(place.offset, reason);
         let end = place.offset.checked_add(u64::from(place.len));
-        let inside =
-            place.offset >= HEADER_BYTES && end.is_some_and(|end| end <= self.file.bytes().unwrap_or(0));
+        let inside = place.offset >= HEADER_BYTES && end.is_some_and(|end| end <= self.bytes);
         if place.len < 8 || !inside {
             return Err(corrupt("a block outside of the file"));
         }
