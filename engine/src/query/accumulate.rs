@@ -266,7 +266,9 @@ impl Accumulators {
         for (input, histograms) in &mut self.histograms {
             each_run(runs, of(input), histograms, |histogram, values| {
                 let before = histogram.memory_bytes();
-                values.iter().for_each(|v| histogram.record(*v));
+                for value in values {
+                    histogram.record(*value);
+                }
                 self.variable_bytes += histogram.memory_bytes() - before;
             });
         }

@@ -19,7 +19,7 @@ pub(crate) struct Test {
     /// Doubles that pass; a NaN never does.
     pub(crate) f64s: Intervals<f64>,
     /// Whether `false` and `true` pass.
-    pub(crate) bools: [bool; 2],
+    pub(crate) truth: (bool, bool),
     /// Text that passes.
     pub(crate) text: TextTest,
 }
@@ -62,13 +62,17 @@ impl Test {
         let mut test = Self::never();
         match op {
             Op::Is(literal) | Op::IsNot(literal) => test.add(literal, Relation::Equal),
-            Op::In(literals) => literals.iter().for_each(|l| test.add(l, Relation::Equal)),
-            Op::Gt(literal) => test.add(literal, Relation::Greater),
-            Op::Gte(literal) => test.add(literal, Relation::GreaterOrEqual),
-            Op::Lt(literal) => test.add(literal, Relation::Less),
-            Op::Lte(literal) => test.add(literal, Relation::LessOrEqual),
-            Op::Contains(text) => test.text = TextTest::Contains(text.clone()),
-            Op::StartsWith(text) => test.text = TextTest::StartsWith(text.clone()),
+            Op::In(list) => {
+                for literal in list {
+                    test.add(literal, Relation::Equal);
+                }
+            }
+            Op::Gt(bound) => test.add(bound, Relation::Greater),
+            Op::Gte(bound) => test.add(bound, Relation::GreaterOrEqual),
+            Op::Lt(bound) => test.add(bound, Relation::Less),
+            Op::Lte(bound) => test.add(bound, Relation::LessOrEqual),
+            Op::Contains(part) => test.text = TextTest::Contains(part.clone()),
+            Op::StartsWith(part) => test.text = TextTest::StartsWith(part.clone()),
             Op::Exists => test.any = true,
         }
         (test, matches!(op, Op::IsNot(_)))
@@ -80,7 +84,7 @@ impl Test {
             i64s: Vec::new(),
             u64s: Vec::new(),
             f64s: Vec::new(),
-            bools: [false; 2],
+            truth: (false, false),
             text: TextTest::Never,
         }
     }
@@ -89,22 +93,13 @@ impl Test {
         match literal {
             Literal::Bool(b) => {
                 if relation == Relation::Equal {
-                    self.bools[usize::from(*b)] = true;
+                    let passes = if *b { &mut self.truth.1 } else { &mut self.truth.0 };
+                    *passes = true;
                 }
             }
             Literal::Str(text) => self.add_text(text.as_bytes(), relation),
-            Literal::I64(n) => self.add_number(
-                i128::from(*n),
-                i128::from(*n),
-                double_interval(i128::from(*n), relation),
-                relation,
-            ),
-            Literal::U64(n) => self.add_number(
-                i128::from(*n),
-                i128::from(*n),
-                double_interval(i128::from(*n), relation),
-                relation,
-            ),
+            Literal::I64(n) => self.add_whole(i128::from(*n), relation),
+            Literal::U64(n) => self.add_whole(i128::from(*n), relation),
             Literal::F64(n) if n.is_nan() => {}
             Literal::F64(n) => {
                 // A cast of a double to i128 saturates, far outside of both domains.
@@ -116,6 +111,10 @@ impl Test {
                 self.add_number(floor, ceil, ordered(*n, relation), relation);
             }
         }
+    }
+
+    fn add_whole(&mut self, n: i128, relation: Relation) {
+        self.add_number(n, n, double_interval(n, relation), relation);
     }
 
     fn add_text(&mut self, text: &[u8], relation: Relation) {
@@ -184,7 +183,7 @@ impl Test {
     /// Whether a leaf of a document passes.
     pub(crate) fn scalar(&self, scalar: &Scalar) -> bool {
         match scalar {
-            Scalar::Bool(b) => self.any || self.bools[usize::from(*b)],
+            Scalar::Bool(b) => self.any || if *b { self.truth.1 } else { self.truth.0 },
             Scalar::I64(n) => self.i64(*n),
             Scalar::U64(n) => self.u64(*n),
             Scalar::F64(n) => self.f64(*n),

@@ -434,7 +434,7 @@ fn keep_present(source: &Source, granule: &mut Granule<'_>, slice: &Slice, mask:
         }
         ColumnVector::Bytes(bytes) => mask.retain(|row| bytes.present().get(base + row)),
         ColumnVector::Scalars(leaves) => {
-            mask.retain(|row| leaves.get(base + row).is_some_and(Option::is_some))
+            mask.retain(|row| leaves.get(base + row).is_some_and(Option::is_some));
         }
     }
     Ok(())

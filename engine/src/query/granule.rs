@@ -9,17 +9,25 @@ use crate::error::Result;
 use crate::part::{Part, ZoneMap};
 use crate::schema::ColumnVector;
 
+/// A zone map, once it was asked for.
+#[derive(Debug, Clone)]
+enum Zone {
+    Unasked,
+    None,
+    Some(ZoneMap),
+}
+
 /// A granule and what has been read of it.
 #[derive(Debug)]
 pub(crate) struct Granule<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) fields: &'a Fields,
     part: &'a dyn Part,
-    granule: usize,
+    index: usize,
     /// Different for each granule of a question: what caches of its dictionaries go by.
     pub(crate) token: u64,
     columns: Vec<Option<Arc<ColumnVector>>>,
-    zones: Vec<Option<Option<ZoneMap>>>,
+    zones: Vec<Zone>,
 }
 
 impl<'a> Granule<'a> {
@@ -30,10 +38,10 @@ impl<'a> Granule<'a> {
             snapshot,
             fields,
             part: snapshot.parts.get(task.part)?.as_ref(),
-            granule: task.granule,
+            index: task.granule,
             token,
             columns: vec![None; leaves],
-            zones: vec![None; leaves],
+            zones: vec![Zone::Unasked; leaves],
         })
     }
 
@@ -54,9 +62,9 @@ impl<'a> Granule<'a> {
         let Some(def) = def else { panic!("leaf {leaf} is not of this question") };
         let stream = self.fields.stream();
         let vector = if def.path.is_empty() {
-            self.part.column(stream, def.column, self.granule)?
+            self.part.column(stream, def.column, self.index)?
         } else {
-            self.part.path(stream, def.column, &def.path, self.granule)?
+            self.part.path(stream, def.column, &def.path, self.index)?
         };
         if let Some(slot) = self.columns.get_mut(leaf) {
             *slot = Some(Arc::clone(&vector));
@@ -68,14 +76,15 @@ impl<'a> Granule<'a> {
     pub(crate) fn zone(&mut self, leaf: usize) -> Option<&ZoneMap> {
         let def = self.fields.leaves().get(leaf)?;
         let slot = self.zones.get_mut(leaf)?;
-        if slot.is_none() {
-            let zone = if def.path.is_empty() {
-                self.part.zone_map(self.fields.stream(), def.column, self.granule)
-            } else {
-                None
-            };
-            *slot = Some(zone);
+        if matches!(slot, Zone::Unasked) {
+            let whole_column = def.path.is_empty();
+            let zone =
+                whole_column.then(|| self.part.zone_map(self.fields.stream(), def.column, self.index)).flatten();
+            *slot = zone.map_or(Zone::None, Zone::Some);
         }
-        slot.as_ref()?.as_ref()
+        match slot {
+            Zone::Some(zone) => Some(zone),
+            Zone::Unasked | Zone::None => None,
+        }
     }
 }

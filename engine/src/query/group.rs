@@ -158,7 +158,9 @@ impl Dimension {
             Self::Key { source, keys } => {
                 ids::key_ids(keys, source, granule, tenant, rows, out)?;
                 // Absent is u32::MAX and becomes 0.
-                out.iter_mut().for_each(|id| *id = id.wrapping_add(1));
+                for id in out {
+                    *id = id.wrapping_add(1);
+                }
                 Ok(())
             }
         }

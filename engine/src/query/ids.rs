@@ -86,6 +86,17 @@ struct Dictionary {
     ids: Vec<u32>,
 }
 
+impl Dictionary {
+    /// Forgets the ids of another granule or tenant.
+    fn start(&mut self, of: (u64, TenantNo), values: usize) {
+        if self.of != of || self.ids.len() != values {
+            self.of = of;
+            self.ids.clear();
+            self.ids.resize(values, UNSEEN);
+        }
+    }
+}
+
 impl Tables {
     fn memory_bytes(&self) -> usize {
         self.codes.values().map(|t| t.len() * 4).sum()
@@ -351,7 +362,9 @@ pub(crate) fn distinct_ids(
         }
         out.push((space, own));
     }
-    out.iter_mut().for_each(|(_, ids)| hide_opaque(ids));
+    for (_, ids) in &mut out {
+        hide_opaque(ids);
+    }
     Ok(out)
 }
 
@@ -379,24 +392,17 @@ fn leaf_ids<I: Ids>(
             let Some(kind) = kind else { return Err(Error::invalid("codes in a column that has none")) };
             code_ids(ids, snapshot, (tenant, kind), codes, rows, out)
         }
-        ColumnVector::Dict { codes, .. } => {
-            let mut table = ids.tables().dictionaries.remove(&leaf).unwrap_or_default();
+        ColumnVector::Dict { codes, values } => {
             // Where text stands for codes the ids are the tenant's, else they serve all of the granule.
             let of = (granule.token, if kind.is_some() && I::CODES_ARE_IDS { tenant } else { TenantNo(0) });
-            let ColumnVector::Dict { values, .. } = &*vector else { return Ok(()) };
-            if table.of != of || table.ids.len() != values.len() {
-                table.of = of;
-                table.ids.clear();
-                table.ids.resize(values.len(), UNSEEN);
-            }
+            let mut table = ids.tables().dictionaries.remove(&leaf).unwrap_or_default();
+            table.start(of, values.len());
             let done = rows.try_each(|at, row| {
                 let code = codes.get(row).copied().unwrap_or(NULL_CODE) as usize;
                 let Some(id) = table.ids.get_mut(code) else { return Ok(()) };
                 if *id == UNSEEN {
-                    *id = match values.get(code) {
-                        Some(text) => ids.of_text(snapshot, tenant, kind, text)?,
-                        None => ABSENT,
-                    };
+                    let text = values.get(code);
+                    *id = text.map_or(Ok(ABSENT), |text| ids.of_text(snapshot, tenant, kind, text))?;
                 }
                 put(at, *id);
                 Ok(())
@@ -424,20 +430,21 @@ fn leaf_ids<I: Ids>(
             number_ids(ids, values, present.as_ref(), rows, out, |n| NumberKey::F64(n.to_bits()))
         }
         ColumnVector::Scalars(leaves) => rows.try_each(|at, row| {
-            put(
-                at,
-                match leaves.get(row).and_then(Option::as_ref) {
-                    None => ABSENT,
-                    Some(Scalar::Other) => OPAQUE,
-                    Some(Scalar::Str(text)) => ids.of_text(snapshot, tenant, None, text.as_bytes())?,
-                    Some(Scalar::Bool(b)) => ids.of_number(NumberKey::Bool(*b))?,
-                    Some(Scalar::I64(n)) => ids.of_number(NumberKey::I64(*n))?,
-                    Some(Scalar::U64(n)) => ids.of_number(NumberKey::unsigned(*n))?,
-                    Some(Scalar::F64(n)) => ids.of_number(NumberKey::F64(n.to_bits()))?,
-                },
-            );
+            put(at, scalar_id(ids, snapshot, tenant, leaves.get(row).and_then(Option::as_ref))?);
             Ok(())
         }),
+    }
+}
+
+fn scalar_id<I: Ids>(ids: &mut I, snapshot: &Snapshot, tenant: TenantNo, scalar: Option<&Scalar>) -> Result<u32> {
+    match scalar {
+        None => Ok(ABSENT),
+        Some(Scalar::Other) => Ok(OPAQUE),
+        Some(Scalar::Str(text)) => ids.of_text(snapshot, tenant, None, text.as_bytes()),
+        Some(Scalar::Bool(b)) => ids.of_number(NumberKey::Bool(*b)),
+        Some(Scalar::I64(n)) => ids.of_number(NumberKey::I64(*n)),
+        Some(Scalar::U64(n)) => ids.of_number(NumberKey::unsigned(*n)),
+        Some(Scalar::F64(n)) => ids.of_number(NumberKey::F64(n.to_bits())),
     }
 }
 

@@ -71,7 +71,11 @@ pub(crate) fn plan(snapshot: &Snapshot, scope: &Scope, stream: Stream, window: T
         };
         match &tenants {
             None => add(part.runs(stream)),
-            Some(numbers) => numbers.iter().for_each(|n| add(part.runs_of(stream, *n))),
+            Some(numbers) => {
+                for number in numbers {
+                    add(part.runs_of(stream, *number));
+                }
+            }
         }
         join(&mut tasks, from);
     }
@@ -115,13 +119,13 @@ fn join(tasks: &mut Vec<Task>, from: usize) {
     for task in added {
         match tasks.last_mut() {
             Some(last) if last.part == task.part && last.granule == task.granule => {
-                last.slices.extend(task.slices)
+                last.slices.extend(task.slices);
             }
             _ => tasks.push(task),
         }
     }
-    if let Some(tail) = tasks.get_mut(from..) {
-        tail.iter_mut().for_each(|t| t.slices.sort_by_key(|s| s.rows.start));
+    for task in tasks.get_mut(from..).unwrap_or_default() {
+        task.slices.sort_by_key(|s| s.rows.start);
     }
 }
 

@@ -280,7 +280,7 @@ fn agrees(number: Number, expected: &Expected) -> bool {
         (Number::U64(a), Expected::Count(b)) => a == *b,
         // Times add up past 2^53, where the model's plain sum rounds.
         (Number::F64(a), Expected::Double(b)) => {
-            a == *b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= b.abs() * 1e-12
+            a.total_cmp(b).is_eq() || (a - b).abs() <= b.abs() * 1e-12 || (a.is_nan() && b.is_nan())
         }
         (Number::F64(a), Expected::Within(from, to)) => *from <= a && a <= *to,
         _ => false,

@@ -352,7 +352,7 @@ impl Histogram {
         out.positive = reader.side()?;
         out.negative = reader.side()?;
         let counts = out.positive.buckets.iter().chain(&out.negative.buckets).map(|b| b.1);
-        let total = counts.fold(Some(out.zero), |sum, n| sum.and_then(|s| s.checked_add(n)));
+        let total = counts.into_iter().try_fold(out.zero, u64::checked_add);
         out.count = total.ok_or_else(|| Error::invalid("a histogram of more than 2^64 values"))?;
         let ordered = out.min.is_finite() && out.max.is_finite() && out.min <= out.max;
         if !reader.bytes.is_empty() || some != (out.count > 0) || !ordered {

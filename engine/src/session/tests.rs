@@ -137,7 +137,9 @@ proptest! {
             let mut within: Vec<usize> = session.iter().filter_map(|e| buckets.index_of(e.time)).collect();
             within.sort_unstable();
             within.dedup();
-            within.iter().for_each(|b| counts[*b] += 1);
+            for bucket in within {
+                counts[bucket] += 1;
+            }
         }
         prop_assert_eq!(active(&mut events, &buckets), counts);
         let allocated: i64 = totals(&found, &buckets).iter().map(|t| t.allocated_us).sum();
