@@ -55,8 +55,7 @@ impl AppState {
             .unwrap_or(Semaphore::MAX_PERMITS)
             .min(Semaphore::MAX_PERMITS);
         let http_metrics = HttpMetrics::default();
-        let [a, b, c, d, e, f, g, h, ..] = entropy.next();
-        let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let seed = entropy.next().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let edge = Edge::new(&config.trusted_proxies, Arc::clone(&clock), seed, http_metrics.clone());
         Self {
             ingest: Arc::new(Ingest::new(store.clone())),

@@ -103,7 +103,7 @@ impl TokenVerifier {
         let token = jsonwebtoken::decode::<Map<String, Value>>(token, key, &self.validation)
             .map_err(|_| Rejected::Signature)?;
         #[expect(clippy::cast_precision_loss, reason = "seconds of a clock are far below 2^53")]
-        self.check_time(&token.claims, now.0.div_euclid(1_000_000) as f64)?;
+        check_time(&token.claims, now.0.div_euclid(1_000_000) as f64)?;
         self.check_addressee(&token.claims)?;
         self.principal(&token.claims)
     }
@@ -115,16 +115,6 @@ impl TokenVerifier {
             (keys, Some(kid)) => keys.iter().find(|(id, _)| id.as_deref() == Some(kid)).map(|(_, key)| key),
             (_, None) => None,
         }
-    }
-
-    fn check_time(&self, claims: &Map<String, Value>, now_s: f64) -> Result<(), Rejected> {
-        let expires_s = claims.get("exp").and_then(Value::as_f64).ok_or(Rejected::Time)?;
-        let begins_s = match present(claims, "nbf") {
-            None => f64::NEG_INFINITY,
-            Some(value) => value.as_f64().ok_or(Rejected::Time)?,
-        };
-        let inside = now_s < expires_s + LEEWAY_S && begins_s <= now_s + LEEWAY_S;
-        if inside { Ok(()) } else { Err(Rejected::Time) }
     }
 
     fn check_addressee(&self, claims: &Map<String, Value>) -> Result<(), Rejected> {
@@ -204,6 +194,16 @@ impl TokenVerifier {
         // Whoever they are, they may send events as themselves.
         Ok(read | Scopes::TRACK)
     }
+}
+
+fn check_time(claims: &Map<String, Value>, now_s: f64) -> Result<(), Rejected> {
+    let expires_s = claims.get("exp").and_then(Value::as_f64).ok_or(Rejected::Time)?;
+    let begins_s = match present(claims, "nbf") {
+        None => f64::NEG_INFINITY,
+        Some(value) => value.as_f64().ok_or(Rejected::Time)?,
+    };
+    let inside = now_s < expires_s + LEEWAY_S && begins_s <= now_s + LEEWAY_S;
+    if inside { Ok(()) } else { Err(Rejected::Time) }
 }
 
 /// A claim that is there; null is not there.

@@ -237,3 +237,81 @@ impl OptionalFromRequestParts<AppState> for Principal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant_id(id: &str) -> TenantId {
+        TenantId::new(id).unwrap()
+    }
+
+    fn user(organizations: &[&str], scopes: Scopes) -> Principal {
+        let organizations = organizations.iter().map(|id| tenant_id(id)).collect();
+        Principal::for_test(PrincipalKind::User { user_id: "u".into(), organizations, scopes })
+    }
+
+    fn key(scopes: Scopes) -> Principal {
+        Principal::for_test(PrincipalKind::Organization { organization: tenant_id("acme"), scopes })
+    }
+
+    fn root() -> Principal {
+        Principal::for_test(PrincipalKind::Superuser { user_id: None })
+    }
+
+    /// The organization a read gets, `*` for all, or the code of the refusal.
+    fn reads(principal: &Principal, organization_id: Option<&str>) -> String {
+        match principal.read_scope(organization_id, Scopes::READ) {
+            Ok(scope) => scope.organization().map_or("*".to_owned(), ToString::to_string),
+            Err(error) => error.code().name().to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_read_gets_the_organizations_of_its_principal_alone() {
+        let viewer = user(&["a", "b"], Scopes::READ);
+        for (principal, asked, expected) in [
+            (root(), None, "*"),
+            (root(), Some("any"), "any"),
+            (root(), Some("a b"), "invalid"),
+            (root(), Some(".."), "invalid"),
+            (key(Scopes::READ), None, "acme"),
+            (key(Scopes::READ), Some(""), "acme"),
+            (key(Scopes::READ), Some("acme"), "acme"),
+            (key(Scopes::READ), Some("other"), "forbidden"),
+            (key(Scopes::READ), Some(PLATFORM), "forbidden"),
+            (key(Scopes::TRACK), None, "forbidden"),
+            (viewer.clone(), Some("b"), "b"),
+            (viewer.clone(), Some("c"), "forbidden"),
+            (viewer, None, "invalid"),
+            (user(&["a"], Scopes::READ), None, "a"),
+            (user(&[], Scopes::READ), None, "forbidden"),
+        ] {
+            assert_eq!(reads(&principal, asked), expected, "{principal:?} {asked:?}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_and_an_unknown_organization_get_the_same_answer() {
+        let principal = key(Scopes::READ);
+        let refusals = ["exists-elsewhere", "exists-nowhere"]
+            .map(|id| principal.read_organization(Some(id), Scopes::READ).unwrap_err());
+        assert_eq!(refusals[0], refusals[1]);
+    }
+
+    #[test]
+    fn a_superuser_names_the_organization_it_writes_to() {
+        let error = root().write_organization(None, Scopes::TRACK).unwrap_err();
+        assert_eq!(error.errors().first().map(|e| e.pointer.as_str()), Some("/organization_id"));
+        assert_eq!(root().write_organization(Some("new"), Scopes::TRACK), Ok(tenant_id("new")));
+        assert!(root().read_organization(None, Scopes::READ).is_err());
+    }
+
+    #[test]
+    fn the_platforms_scope_is_for_metrics_alone() {
+        let scope = key(Scopes::READ).read_platform_metrics().unwrap();
+        assert!(scope.of(Stream::Metrics).is_ok());
+        assert!(scope.of(Stream::Audit).is_err());
+        assert!(key(Scopes::TRACK).read_platform_metrics().is_err());
+    }
+}

@@ -103,9 +103,9 @@ mod tests {
     fn a_key_is_made_once_for_the_owner_alone() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
-        let SuperuserKey::Made(made) = find(dir.path(), 1).unwrap() else { panic!("it is made") };
-        let SuperuserKey::Stored(stored) = find(dir.path(), 2).unwrap() else { panic!("it is found") };
-        assert_eq!(made, stored);
+        let SuperuserKey::Made(first) = find(dir.path(), 1).unwrap() else { panic!("it is made") };
+        let SuperuserKey::Stored(second) = find(dir.path(), 2).unwrap() else { panic!("it is found") };
+        assert_eq!(first, second);
         let mode = std::fs::metadata(dir.path().join(SUPERUSER_KEY_FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }

@@ -1,5 +1,7 @@
 //! `keys`: makes, lists and revokes API keys, on the data directory or against a running server.
 
+#![expect(clippy::doc_markdown, reason = "clap prints these comments as they stand")]
+
 use axum::http::Method;
 use clap::{Args, Subcommand};
 use insights_engine::append::{Append, CatalogPut};

@@ -1,5 +1,7 @@
 //! The commands of the program: arguments, logging, and what each command does.
 
+#![expect(clippy::doc_markdown, reason = "clap prints these comments as they stand")]
+
 mod config;
 mod demo;
 mod error;

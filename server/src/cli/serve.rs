@@ -18,7 +18,7 @@ use crate::http::connection::Patience;
 use crate::http::serve::{ServeLimits, serve};
 
 /// How often last uses of keys are written down.
-const LAST_USES_INTERVAL: Duration = Duration::from_secs(60);
+const LAST_USES_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Serves until a signal.
 pub(super) fn run(config: Config) -> Result<(), ProgramError> {

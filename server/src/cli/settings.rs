@@ -1,5 +1,7 @@
 //! Flags that are settings, and the layers below them.
 
+#![expect(clippy::doc_markdown, reason = "clap prints these comments as they stand")]
+
 use std::path::PathBuf;
 
 use clap::Args;

@@ -31,13 +31,13 @@ impl TryFrom<&RawConfig> for Config {
                 "" => Err("is empty"),
                 _ => Ok(PathBuf::from(text)),
             })?,
-            listen: fields.from_str("listen", "is no address with a port, such as 127.0.0.1:8686")?,
+            listen: fields.parsed("listen", "is no address with a port, such as 127.0.0.1:8686")?,
             superuser_key: fields.secret("superuser_key")?,
             jwt: fields.jwt()?,
             durability,
-            late_window_days: fields.from_str("late_window_days", "is no number of days")?,
+            late_window_days: fields.parsed("late_window_days", "is no number of days")?,
             page_view_event_types: fields.list("page_view_event_types"),
-            share_system_metrics: fields.from_str("share_system_metrics", "is not true or false")?,
+            share_system_metrics: fields.parsed("share_system_metrics", "is not true or false")?,
             trusted_proxies: fields
                 .list("trusted_proxies")
                 .iter()
@@ -91,7 +91,7 @@ impl Fields<'_> {
         parse(text).map_err(|reason| self.error(name, text, &reason.to_string()))
     }
 
-    fn from_str<T: FromStr>(&self, name: &str, reason: &str) -> Result<T, ConfigError> {
+    fn parsed<T: FromStr>(&self, name: &str, reason: &str) -> Result<T, ConfigError> {
         self.parse(name, |text| text.trim().parse().map_err(|_| reason))
     }
 

@@ -151,7 +151,7 @@ impl Default for Limits {
             query_memory_bytes_max: 256 << 20,
             queries_max: 8,
             connections_max: 4_096,
-            future_max: Duration::from_secs(3_600),
+            future_max: Duration::from_hours(1),
         }
     }
 }

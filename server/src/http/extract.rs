@@ -165,15 +165,12 @@ fn strip_position(message: &str) -> String {
 
 /// An RFC 6901 pointer from a path.
 fn pointer(path: &Path) -> String {
-    let mut out = String::new();
-    for segment in path {
-        match segment {
-            Segment::Seq { index } => out.push_str(&format!("/{index}")),
-            Segment::Map { key } => out.push_str(&format!("/{}", escape(key))),
-            Segment::Enum { .. } | Segment::Unknown => {}
-        }
-    }
-    out
+    let tokens = path.iter().filter_map(|segment| match segment {
+        Segment::Seq { index } => Some(format!("/{index}")),
+        Segment::Map { key } => Some(format!("/{}", escape(key))),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    });
+    tokens.collect()
 }
 
 /// Text, or a whole number as its decimal text; an empty text is absent. For identifiers in bodies.

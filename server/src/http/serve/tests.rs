@@ -74,7 +74,7 @@ async fn stopping_waits_for_open_requests_and_takes_no_new_ones() {
             "done"
         }),
     );
-    let server = start(app, Patience::default(), Duration::from_secs(60)).await;
+    let server = start(app, Patience::default(), Duration::from_mins(1)).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").await.unwrap();
     has_entered.await.unwrap();
