@@ -190,13 +190,14 @@ fn encode_value(value: &Value, out: &mut Vec<u8>) {
         Value::Null => out.push(TAG_NULL),
         Value::Bool(b) => put_bool(*b, out),
         Value::I64(n) => put_i64(*n, out),
-        Value::U64(n) => match i64::try_from(*n) {
-            Ok(small) => put_i64(small, out),
-            Err(_) => {
+        Value::U64(n) => {
+            if let Ok(small) = i64::try_from(*n) {
+                put_i64(small, out);
+            } else {
                 out.push(TAG_U64);
                 put_varint(*n, out);
             }
-        },
+        }
         Value::F64(n) => put_f64(*n, out),
         Value::Str(s) => put_text(s, out),
         Value::Array(items) => {
