@@ -12,15 +12,12 @@ use std::collections::HashMap;
 
 use insights_engine::query::{Field, ScanColumn, ScanVector};
 use insights_engine::schema::{Scalar, stream};
+use insights_engine::session::{DURATION_US_MAX, GAP_US};
 use insights_engine::time::{TimeRange, TimestampUs};
 use insights_engine::{Error, Result};
 
 use super::fields::{code, column, instants, interactive, leaf, person};
 use super::window::Window;
-use crate::domain::event::SESSION_GAP_US;
-
-/// Longest duration of a session; what is longer counts as this.
-pub(crate) const DURATION_US_MAX: i64 = 24 * 3_600 * 1_000_000;
 
 /// Most chains that one question may hold in memory.
 const CHAINS_MAX: usize = 8_000_000;
@@ -67,7 +64,7 @@ impl Margin {
 
     /// Before the window this settles every number: a chain that touches the edge of this margin began
     /// more than a capped duration before the window, and allocates no time to it.
-    const BEFORE_US_MAX: i64 = DURATION_US_MAX + SESSION_GAP_US;
+    const BEFORE_US_MAX: i64 = DURATION_US_MAX + GAP_US;
     /// After the window: a chain of more than a year without a gap is not followed further.
     const AFTER_US_MAX: i64 = 400 * DURATION_US_MAX;
 
@@ -180,10 +177,10 @@ impl Chains {
         for chain in self.chains.values().flatten() {
             let begins_before = chain.first < self.window.start.0;
             let touches_window = chain.last >= self.window.start.0 && begins_before;
-            out.before |= touches_window && chain.first.saturating_sub(SESSION_GAP_US) < read.start.0;
+            out.before |= touches_window && chain.first.saturating_sub(GAP_US) < read.start.0;
             let counts = self.window.contains(TimestampUs(chain.first));
             let open = chain.last - chain.first < DURATION_US_MAX || chain.interactive < 2;
-            out.after |= counts && open && chain.last.saturating_add(SESSION_GAP_US) > read.end.0;
+            out.after |= counts && open && chain.last.saturating_add(GAP_US) > read.end.0;
         }
         out
     }
@@ -284,7 +281,7 @@ fn insert(chains: &mut Vec<Chain>, new: Chain) {
         Some(last) if last.first > new.first => chains.partition_point(|c| c.first <= new.first),
         _ => chains.len(),
     };
-    let near = |a: &Chain, b: &Chain| b.first.saturating_sub(a.last) < SESSION_GAP_US;
+    let near = |a: &Chain, b: &Chain| b.first.saturating_sub(a.last) < GAP_US;
     let joined = match at.checked_sub(1).and_then(|i| chains.get_mut(i)) {
         Some(before) if near(before, &new) => {
             before.join(&new);

@@ -1,0 +1,295 @@
+//! Questions about any metric: by bucket, by application, host, user and labels.
+
+use std::collections::BTreeMap;
+
+use insights_engine::query::{Answer, Field, Filter, GroupBy, KeyValue};
+use insights_engine::schema::stream;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::answer::{Quantity, seconds};
+use super::fields;
+use super::metric_numbers::{Numbers, Points, Stat, by_name, groups};
+use super::reader::Reader;
+use super::window::{CELLS_MAX, Window};
+use crate::http::error::{ApiError, Code};
+
+/// A number that is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Wanted {
+    /// Its name in the answer.
+    pub(crate) name: String,
+    /// What it is.
+    pub(crate) number: WantedNumber,
+}
+
+/// What a wanted number is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum WantedNumber {
+    /// A number of the values.
+    Stat(Stat),
+    /// The sum of the values for each second of the bucket inside the window.
+    Rate,
+}
+
+impl Wanted {
+    /// The number of a name: `avg`, `sum`, `min`, `max`, `count`, `last`, `rate`, `p1` to `p99`, `p99.9`.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let number = match name {
+            "avg" => WantedNumber::Stat(Stat::Avg),
+            "sum" => WantedNumber::Stat(Stat::Sum),
+            "min" => WantedNumber::Stat(Stat::Min),
+            "max" => WantedNumber::Stat(Stat::Max),
+            "count" => WantedNumber::Stat(Stat::Count),
+            "last" => WantedNumber::Stat(Stat::Last),
+            "rate" => WantedNumber::Rate,
+            _ => WantedNumber::Stat(Stat::Quantile(percentile(name)?)),
+        };
+        Some(Self { name: name.to_owned(), number })
+    }
+
+    fn stat(&self) -> Stat {
+        match self.number {
+            WantedNumber::Stat(stat) => stat,
+            WantedNumber::Rate => Stat::Sum,
+        }
+    }
+}
+
+/// `p50` is 0.5, `p99.9` is 0.999.
+fn percentile(name: &str) -> Option<f64> {
+    let digits = name.strip_prefix('p')?;
+    let plain = digits.len() <= 5 && digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let percent: f64 = digits.parse().ok().filter(|_| plain)?;
+    (percent > 0.0 && percent < 100.0).then_some(percent / 100.0)
+}
+
+/// By what series are told apart, beside the metric's name.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct By {
+    /// Its name in the answer.
+    pub(crate) name: String,
+    /// What is grouped by.
+    pub(crate) field: Field,
+}
+
+impl By {
+    /// `app_id`, `host`, `user_id`, `organization_id`, or the name of a label.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let field = match name {
+            "app_id" => fields::column(&stream::APP_ID),
+            "host" => fields::column(&stream::HOST),
+            "user_id" => fields::column(&stream::USER_ID),
+            "organization_id" => Field::Tenant,
+            _ => {
+                let label = name.strip_prefix("labels.").unwrap_or(name);
+                if label.is_empty() || label.len() > crate::domain::metric::LABEL_NAME_BYTES_MAX {
+                    return None;
+                }
+                Field::Path(stream::LABELS.id, vec![label.to_owned()])
+            }
+        };
+        Some(Self { name: name.to_owned(), field })
+    }
+}
+
+/// One question.
+#[derive(Debug, Clone)]
+pub(crate) struct MetricQuestion {
+    /// The metrics, in their one spelling, each once.
+    pub(crate) names: Vec<String>,
+    /// The numbers, at least one.
+    pub(crate) wanted: Vec<Wanted>,
+    /// By what series are told apart.
+    pub(crate) by: Vec<By>,
+    /// Which points take part.
+    pub(crate) filter: Filter,
+    /// Whether quantiles are exact.
+    pub(crate) exact: bool,
+}
+
+/// The points of one metric and one combination of labels, one for every bucket of the window.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct Series {
+    /// The metric.
+    pub(crate) name: String,
+    /// What it was asked by; what a point does not have is left out.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// One for every bucket.
+    pub(crate) points: Vec<Point>,
+}
+
+/// The numbers of one bucket: counts and sums of an empty bucket are 0, everything else is null.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct Point {
+    /// Its natural start.
+    pub(crate) bucket: String,
+    /// Whether the window cuts it.
+    pub(crate) partial: bool,
+    /// The numbers by their names.
+    #[serde(flatten)]
+    #[schema(value_type = BTreeMap<String, Option<f64>>)]
+    pub(crate) numbers: Map<String, Value>,
+}
+
+/// Reads and folds the series.
+///
+/// Without `by` there is one series for each name, also where there are no points; with it one for
+/// each combination that has a point in the window.
+///
+/// # Errors
+///
+/// `too_many_cells` when the series times buckets are too many, and those of the engine on the wire.
+pub(crate) async fn series(
+    reader: &Reader<'_>,
+    window: &Window,
+    question: &MetricQuestion,
+) -> Result<Vec<Series>, ApiError> {
+    let names = fields::is_one_of(&stream::NAME, &question.names);
+    let points = Points { filter: fields::both(names, question.filter.clone()), exact: question.exact };
+    let by = question.by.iter().map(|by| GroupBy::Field(by.field.clone()));
+    let stats = stats(question);
+    let mut query = points.query(reader, window, true, std::iter::once(by_name()).chain(by), &stats);
+    query.budget.groups_max = CELLS_MAX;
+    let answer = reader.aggregate(query).await?;
+    fold(window, question, &stats, &answer)
+}
+
+fn stats(question: &MetricQuestion) -> Vec<Stat> {
+    let mut stats: Vec<Stat> = Vec::new();
+    for wanted in &question.wanted {
+        if !stats.contains(&wanted.stat()) {
+            stats.push(wanted.stat());
+        }
+    }
+    stats
+}
+
+fn fold(
+    window: &Window,
+    question: &MetricQuestion,
+    stats: &[Stat],
+    answer: &Answer,
+) -> Result<Vec<Series>, ApiError> {
+    let mut found: BTreeMap<Vec<KeyValue>, Vec<(usize, Numbers<'_>)>> = BTreeMap::new();
+    if question.by.is_empty() {
+        found.extend(question.names.iter().map(|name| (vec![KeyValue::Str(name.as_str().into())], Vec::new())));
+    }
+    for (key, numbers) in groups(answer, stats) {
+        let Some((bucket, key)) = key.split_first() else { continue };
+        if let Some(bucket) = fields::key_bucket(bucket) {
+            found.entry(key.to_vec()).or_default().push((bucket, numbers));
+        }
+    }
+    if found.len().saturating_mul(window.buckets.len()) > CELLS_MAX {
+        let detail = format!("{} series of {} buckets; at most {CELLS_MAX} cells", found.len(), window.buckets.len());
+        return Err(ApiError::new(Code::TooManyCells, detail));
+    }
+    let series = |(key, numbers): (Vec<KeyValue>, Vec<(usize, Numbers<'_>)>)| {
+        let texts = key.iter().skip(1).map(fields::key_text);
+        let labels = question.by.iter().zip(texts).filter_map(|(by, text)| Some((by.name.clone(), text?)));
+        let mut points: Vec<Point> = (0..window.buckets.len()).map(|b| point(window, question, b, None)).collect();
+        for (bucket, numbers) in numbers {
+            if let Some(slot) = points.get_mut(bucket) {
+                *slot = point(window, question, bucket, Some(numbers));
+            }
+        }
+        let name = key.first().and_then(fields::key_text).unwrap_or_default();
+        Series { name, labels: labels.collect(), points }
+    };
+    Ok(found.into_iter().map(series).collect())
+}
+
+fn point(window: &Window, question: &MetricQuestion, bucket: usize, numbers: Option<Numbers<'_>>) -> Point {
+    let number = |wanted: &Wanted| {
+        let found = numbers.and_then(|n| n.get(wanted.stat()));
+        match wanted.number {
+            WantedNumber::Stat(Stat::Count | Stat::Sum) => Some(found.unwrap_or(0.0)),
+            WantedNumber::Stat(_) => found,
+            WantedNumber::Rate => found.and_then(|sum| {
+                let clip = window.clip(bucket);
+                super::answer::ratio(sum, seconds(clip.end.0 - clip.start.0))
+            }),
+        }
+    };
+    let value = |n: Option<f64>| n.and_then(|n| serde_json::to_value(Quantity(n)).ok()).unwrap_or(Value::Null);
+    Point {
+        bucket: window.key(bucket),
+        partial: window.is_partial(bucket),
+        numbers: question.wanted.iter().map(|wanted| (wanted.name.clone(), value(number(wanted)))).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insights_engine::query::{Group, Number};
+    use insights_engine::time::TimestampUs;
+    use serde_json::json;
+
+    use super::*;
+    use crate::report::body::Fields;
+    use crate::report::window::Width;
+
+    fn window() -> Window {
+        let body = json!({"start": "2024-01-01T00:00:30Z", "end": "2024-01-01T00:03:00Z", "step": "1m"});
+        Window::read(&mut Fields::of(&body).unwrap(), Width::GroupByOrStep, TimestampUs(i64::MAX)).unwrap()
+    }
+
+    fn question(by: &[&str]) -> MetricQuestion {
+        MetricQuestion {
+            names: vec!["a".to_owned(), "b".to_owned()],
+            wanted: ["sum", "avg", "rate"].into_iter().filter_map(Wanted::parse).collect(),
+            by: by.iter().filter_map(|name| By::parse(name)).collect(),
+            filter: Filter::all(),
+            exact: false,
+        }
+    }
+
+    fn group(key: &[&str], bucket: usize, sum: f64, avg: f64) -> Group {
+        let keys = key.iter().map(|text| KeyValue::Str((*text).into()));
+        Group {
+            key: std::iter::once(KeyValue::Bucket(bucket)).chain(keys).collect(),
+            values: vec![Number::F64(sum), Number::F64(avg)],
+        }
+    }
+
+    #[test]
+    fn every_name_has_a_point_for_every_bucket() {
+        let question = question(&[]);
+        let answer = Answer { groups: vec![group(&["a"], 0, 6.0, 3.0), group(&["a"], 2, 6.0, 1.5)], ..Answer::default() };
+        let got = fold(&window(), &question, &stats(&question), &answer).unwrap();
+        let point = |bucket: &str, partial, sum: i64, avg: Value, rate: Value| {
+            json!({"bucket": bucket, "partial": partial, "sum": sum, "avg": avg, "rate": rate})
+        };
+        // The first bucket is inside the window for thirty seconds alone.
+        let a = json!({"name": "a", "labels": {}, "points": [
+            point("2024-01-01T00:00:00Z", true, 6, json!(3), json!(0.2)),
+            point("2024-01-01T00:01:00Z", false, 0, json!(null), json!(null)),
+            point("2024-01-01T00:02:00Z", false, 6, json!(1.5), json!(0.1)),
+        ]});
+        assert_eq!(serde_json::to_value(&got[0]).unwrap(), a);
+        assert_eq!((got.len(), got[1].name.as_str(), got[1].points.len()), (2, "b", 3));
+    }
+
+    #[test]
+    fn series_are_told_apart_by_what_was_asked_for() {
+        let question = question(&["host", "labels.region"]);
+        let mut without = group(&["a", "web-2"], 1, 1.0, 1.0);
+        without.key.push(KeyValue::Absent);
+        let answer = Answer { groups: vec![group(&["a", "web-1", "eu"], 1, 1.0, 1.0), without], ..Answer::default() };
+        let got = fold(&window(), &question, &stats(&question), &answer).unwrap();
+        let labels: Vec<Value> = got.iter().map(|s| serde_json::to_value(&s.labels).unwrap()).collect();
+        assert_eq!(labels, [json!({"host": "web-1", "labels.region": "eu"}), json!({"host": "web-2"})]);
+    }
+
+    #[test]
+    fn percentiles_are_read() {
+        for (name, q) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("p1", 0.01)] {
+            assert!(percentile(name).is_some_and(|found| (found - q).abs() < 1e-12), "{name}");
+        }
+        for bad in ["p", "p0", "p100", "pinf", "p-1", "p1e1", "median", "p+5"] {
+            assert!(Wanted::parse(bad).is_none(), "{bad}");
+        }
+    }
+}

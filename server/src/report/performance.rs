@@ -1,0 +1,341 @@
+//! The performance of one application: response times with Apdex, error rate, uptime with incidents.
+
+use insights_engine::query::{Aggregate, Answer, Field, Filter, Literal, Op};
+use insights_engine::schema::stream;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::answer::{Quantity, ratio, seconds};
+use super::app_metrics::{ERRORS, REQUESTS, RESPONSE_TIME, ResponseTimes, of_app, uptime_of_requests};
+use super::fields;
+use super::metric_numbers::{Points, Stat, by_name, groups, key_str};
+use super::probes::{self, AppTimeline};
+use super::reader::Reader;
+use super::uptime::{Account, accounts, incidents};
+use super::window::Window;
+use crate::http::error::ApiError;
+
+const SUMMARY: [Stat; 9] = [
+    Stat::Count, Stat::Sum, Stat::Avg, Stat::Min, Stat::Max, Stat::Quantile(0.5), Stat::Quantile(0.9),
+    Stat::Quantile(0.95), Stat::Quantile(0.99),
+];
+const SERIES: [Stat; 5] = [Stat::Count, Stat::Avg, Stat::Quantile(0.5), Stat::Quantile(0.95), Stat::Quantile(0.99)];
+const COUNTS: [Stat; 1] = [Stat::Sum];
+
+/// `response_time` of one application, in milliseconds.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct ResponseTimeReport {
+    /// `ms`.
+    #[schema(value_type = String)]
+    pub(crate) unit: &'static str,
+    /// The whole window.
+    #[serde(flatten)]
+    pub(crate) numbers: ResponseTimes,
+    /// How satisfied users are with it.
+    pub(crate) apdex: Apdex,
+    /// One row for every bucket.
+    pub(crate) series: Vec<ResponseTimeBucket>,
+}
+
+/// (satisfied + tolerating / 2) / all: satisfied up to T, tolerating up to 4T.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+pub(crate) struct Apdex {
+    /// T, in milliseconds.
+    pub(crate) t_ms: Quantity,
+    /// 0 to 1, two decimals; null without observations.
+    pub(crate) score: Option<f64>,
+}
+
+/// One bucket of response times.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct ResponseTimeBucket {
+    /// Its natural start.
+    pub(crate) bucket: String,
+    /// Whether the window cuts it.
+    pub(crate) partial: bool,
+    /// Observations.
+    pub(crate) count: u64,
+    /// The mean.
+    pub(crate) avg: Option<f64>,
+    /// The median.
+    pub(crate) p50: Option<f64>,
+    /// 95 % are at most this.
+    pub(crate) p95: Option<f64>,
+    /// 99 % are at most this.
+    pub(crate) p99: Option<f64>,
+}
+
+/// `error_rate` of one application.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct ErrorRateReport {
+    /// Requests.
+    pub(crate) requests: Quantity,
+    /// Requests that failed.
+    pub(crate) errors: Quantity,
+    /// Errors of requests, over the whole window; null without requests.
+    pub(crate) rate: Option<f64>,
+    /// One row for every bucket.
+    pub(crate) series: Vec<ErrorRateBucket>,
+}
+
+/// One bucket of requests.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct ErrorRateBucket {
+    /// Its natural start.
+    pub(crate) bucket: String,
+    /// Whether the window cuts it.
+    pub(crate) partial: bool,
+    /// Requests.
+    pub(crate) requests: Quantity,
+    /// Requests that failed.
+    pub(crate) errors: Quantity,
+    /// Errors of requests; null without requests.
+    pub(crate) rate: Option<f64>,
+}
+
+/// What an uptime is computed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum UptimeBasis {
+    /// Time up of the time up or down, by probes.
+    Probe,
+    /// Requests that did not fail, where there are no probes.
+    Requests,
+}
+
+/// `uptime` of one application.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct UptimeReport {
+    /// 0 to 1; null when nothing is known.
+    pub(crate) ratio: Option<f64>,
+    /// The ratio times 100.
+    pub(crate) percent: Option<f64>,
+    /// What it is computed from.
+    pub(crate) basis: UptimeBasis,
+    /// The part of the elapsed window about which something is known, 0 to 1: up, down or maintenance
+    /// by probes; by requests the part of its buckets that have some.
+    pub(crate) coverage: f64,
+    /// Time down, in seconds.
+    pub(crate) down_s: Quantity,
+    /// Time of maintenance, in seconds; it is not in the ratio.
+    pub(crate) maintenance_s: Quantity,
+    /// When it was down, cut to the window.
+    pub(crate) incidents: Vec<Incident>,
+    /// One row for every bucket.
+    pub(crate) series: Vec<UptimeBucket>,
+}
+
+/// A time of being down.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct Incident {
+    /// The first failed probe.
+    pub(crate) start: String,
+    /// The next successful probe, or until when the state is known.
+    pub(crate) end: String,
+    /// How long.
+    pub(crate) duration_s: Quantity,
+}
+
+/// One bucket of uptime.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct UptimeBucket {
+    /// Its natural start.
+    pub(crate) bucket: String,
+    /// Whether the window cuts it.
+    pub(crate) partial: bool,
+    /// 0 to 1; null when nothing is known.
+    pub(crate) ratio: Option<f64>,
+}
+
+fn points(names: &[&str], app_id: &str, exact: bool) -> Points {
+    Points { filter: fields::both(fields::is_one_of(&stream::NAME, names), of_app(Some(app_id))), exact }
+}
+
+/// Reads and folds `response_time`.
+///
+/// # Errors
+///
+/// Those of the engine on the wire.
+pub(crate) async fn response_time(
+    reader: &Reader<'_>,
+    window: &Window,
+    app_id: &str,
+    apdex_t_ms: f64,
+    exact: bool,
+) -> Result<ResponseTimeReport, ApiError> {
+    let points = points(&[RESPONSE_TIME], app_id, exact);
+    let mut total = points.query(reader, window, false, [], &SUMMARY);
+    total.aggregates.extend([at_most(apdex_t_ms), at_most(4.0 * apdex_t_ms)]);
+    let (total, buckets) = tokio::try_join!(
+        reader.aggregate(total),
+        reader.aggregate(points.query(reader, window, true, [], &SERIES)),
+    )?;
+    Ok(fold_response_time(window, &total, &buckets, apdex_t_ms))
+}
+
+fn at_most(ms: f64) -> Aggregate {
+    let value: Field = fields::value();
+    Aggregate::CountIf(Box::new(Filter::Compare(value, Op::Lte(Literal::F64(ms)))))
+}
+
+fn fold_response_time(window: &Window, total: &Answer, buckets: &Answer, t_ms: f64) -> ResponseTimeReport {
+    let numbers = groups(total, &SUMMARY).next().map(|(_, numbers)| ResponseTimes::of(numbers)).unwrap_or_default();
+    let extra = |place: usize| {
+        let group = total.groups.first()?;
+        group.values.get(SUMMARY.len() + place)?.as_f64()
+    };
+    let count = groups(total, &SUMMARY).next().and_then(|(_, n)| n.get(Stat::Count)).unwrap_or(0.0);
+    let (satisfied, at_most_4t) = (extra(0).unwrap_or(0.0), extra(1).unwrap_or(0.0));
+    // Satisfied and half of tolerating, the latter being what is between T and 4T.
+    let score = ratio((satisfied + at_most_4t) / 2.0, count).map(|score| (score * 100.0).round() / 100.0);
+    let row = |bucket| ResponseTimeBucket {
+        bucket: window.key(bucket),
+        partial: window.is_partial(bucket),
+        count: 0,
+        avg: None,
+        p50: None,
+        p95: None,
+        p99: None,
+    };
+    let mut series: Vec<ResponseTimeBucket> = (0..window.buckets.len()).map(row).collect();
+    for (key, numbers) in groups(buckets, &SERIES) {
+        let Some(row) = key.first().and_then(fields::key_bucket).and_then(|b| series.get_mut(b)) else { continue };
+        row.count = numbers.count();
+        row.avg = numbers.get(Stat::Avg);
+        row.p50 = numbers.get(Stat::Quantile(0.5));
+        row.p95 = numbers.get(Stat::Quantile(0.95));
+        row.p99 = numbers.get(Stat::Quantile(0.99));
+    }
+    ResponseTimeReport { unit: "ms", numbers, apdex: Apdex { t_ms: Quantity(t_ms), score }, series }
+}
+
+/// Reads and folds `error_rate`.
+///
+/// # Errors
+///
+/// Those of the engine on the wire.
+pub(crate) async fn error_rate(
+    reader: &Reader<'_>,
+    window: &Window,
+    app_id: &str,
+) -> Result<ErrorRateReport, ApiError> {
+    let points = points(&[REQUESTS, ERRORS], app_id, false);
+    let buckets = reader.aggregate(points.query(reader, window, true, [by_name()], &COUNTS)).await?;
+    Ok(fold_error_rate(window, &buckets))
+}
+
+/// The sums of buckets add up to those of the window, so one question answers both.
+fn fold_error_rate(window: &Window, buckets: &Answer) -> ErrorRateReport {
+    let row = |bucket| ErrorRateBucket {
+        bucket: window.key(bucket),
+        partial: window.is_partial(bucket),
+        requests: Quantity(0.0),
+        errors: Quantity(0.0),
+        rate: None,
+    };
+    let mut series: Vec<ErrorRateBucket> = (0..window.buckets.len()).map(row).collect();
+    let (mut requests, mut errors) = (0.0, 0.0);
+    for (key, numbers) in groups(buckets, &COUNTS) {
+        let [bucket, name] = key else { continue };
+        let Some(row) = fields::key_bucket(bucket).and_then(|b| series.get_mut(b)) else { continue };
+        let sum = numbers.get(Stat::Sum).unwrap_or(0.0);
+        if key_str(name) == Some(REQUESTS) {
+            row.requests = Quantity(sum);
+            requests += sum;
+        } else {
+            row.errors = Quantity(sum);
+            errors += sum;
+        }
+    }
+    for row in &mut series {
+        row.rate = ratio(row.errors.0, row.requests.0);
+    }
+    ErrorRateReport {
+        requests: Quantity(requests),
+        errors: Quantity(errors),
+        rate: ratio(errors, requests),
+        series,
+    }
+}
+
+/// Reads and folds `uptime`: by probes, or by requests when the application has none in the window.
+///
+/// # Errors
+///
+/// Those of the engine on the wire.
+pub(crate) async fn uptime(reader: &Reader<'_>, window: &Window, app_id: &str) -> Result<UptimeReport, ApiError> {
+    let timelines = probes::timelines(reader, window, of_app(Some(app_id))).await?;
+    if !timelines.is_empty() {
+        return Ok(fold_probes(window, &timelines));
+    }
+    Ok(fold_requests(window, error_rate(reader, window, app_id).await?))
+}
+
+fn fold_probes(window: &Window, timelines: &[AppTimeline]) -> UptimeReport {
+    let clips = window.clips();
+    let mut by_bucket = vec![Account::default(); clips.len()];
+    let mut down = Vec::new();
+    for timeline in timelines {
+        for (sum, account) in by_bucket.iter_mut().zip(accounts(&timeline.stretches, &clips)) {
+            *sum += account;
+        }
+        down.extend(incidents(&timeline.stretches, window.range));
+    }
+    let mut total = Account::default();
+    for account in &by_bucket {
+        total += *account;
+    }
+    down.sort_by_key(|range| range.start);
+    let incident = |range: &insights_engine::time::TimeRange| Incident {
+        start: window.text(range.start),
+        end: window.text(range.end),
+        duration_s: Quantity(seconds(range.end.0 - range.start.0)),
+    };
+    let elapsed = seconds(window.complete_until().0.saturating_sub(window.range.start.0).max(0));
+    // An application identifier may be used by several organizations when all are asked for.
+    let elapsed = (0..timelines.len()).map(|_| elapsed).sum();
+    let row = |(bucket, account): (usize, &Account)| UptimeBucket {
+        bucket: window.key(bucket),
+        partial: window.is_partial(bucket),
+        ratio: account.ratio(),
+    };
+    UptimeReport {
+        ratio: total.ratio(),
+        percent: total.ratio().map(|ratio| ratio * 100.0),
+        basis: UptimeBasis::Probe,
+        coverage: ratio(seconds(total.known_us()), elapsed).unwrap_or(0.0),
+        down_s: Quantity(seconds(total.down_us)),
+        maintenance_s: Quantity(seconds(total.maintenance_us)),
+        incidents: down.iter().map(incident).collect(),
+        series: by_bucket.iter().enumerate().map(row).collect(),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "there are at most 100,000 buckets")]
+fn fold_requests(window: &Window, requests: ErrorRateReport) -> UptimeReport {
+    let row = |row: &ErrorRateBucket| UptimeBucket {
+        bucket: row.bucket.clone(),
+        partial: row.partial,
+        ratio: uptime_of_requests(row.requests.0, row.errors.0),
+    };
+    let series: Vec<UptimeBucket> = requests.series.iter().map(row).collect();
+    let elapsed = window.clips().iter().filter(|clip| clip.start < window.complete_until()).count();
+    let known = series.iter().filter(|row| row.ratio.is_some()).count();
+    let uptime = uptime_of_requests(requests.requests.0, requests.errors.0);
+    // Nothing at all is what no probes look like.
+    let basis = if uptime.is_some() { UptimeBasis::Requests } else { UptimeBasis::Probe };
+    UptimeReport {
+        ratio: uptime,
+        percent: uptime.map(|ratio| ratio * 100.0),
+        basis,
+        coverage: ratio(known as f64, elapsed as f64).unwrap_or(0.0).min(1.0),
+        down_s: Quantity(0.0),
+        maintenance_s: Quantity(0.0),
+        incidents: Vec::new(),
+        series,
+    }
+}
+
+#[cfg(test)]
+#[path = "performance_tests.rs"]
+mod tests;
