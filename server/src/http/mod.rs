@@ -7,6 +7,7 @@ pub mod extract;
 pub mod list;
 pub mod middleware;
 pub mod own_acts;
+pub(crate) mod report;
 pub mod route;
 pub mod router;
 pub mod serve;

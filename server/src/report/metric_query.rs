@@ -8,12 +8,16 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::answer::{Quantity, seconds};
+use super::analytics::Envelope;
+use super::answer::{CostBlock, Exactness, Quantity, seconds};
 use super::fields;
 use super::metric_numbers::{Numbers, Points, Stat, by_name, groups};
 use super::reader::Reader;
+use super::request::MetricQueryRequest;
 use super::window::{CELLS_MAX, Window};
+use crate::auth::ReadScope;
 use crate::http::error::{ApiError, Code};
+use crate::store::Store;
 
 /// A number that is asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -131,6 +135,41 @@ pub(crate) struct Point {
     #[serde(flatten)]
     #[schema(value_type = BTreeMap<String, Option<f64>>)]
     pub(crate) numbers: Map<String, Value>,
+}
+
+/// The answer to a question about metrics.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct MetricAnswer {
+    #[serde(flatten)]
+    pub(crate) envelope: Envelope,
+    /// The series, by name and labels.
+    pub(crate) series: Vec<Series>,
+    /// How near the numbers are to the truth.
+    pub(crate) exactness: Exactness,
+    /// What it cost.
+    pub(crate) cost: CostBlock,
+}
+
+/// Answers a question about metrics; the cost has no time yet.
+///
+/// # Errors
+///
+/// As [`series`].
+pub(crate) async fn metric_query(
+    store: &Store,
+    scope: &ReadScope,
+    request: &MetricQueryRequest,
+) -> Result<MetricAnswer, ApiError> {
+    let common = &request.common;
+    let reader = Reader::new(store, scope, common.allow_partial);
+    let series = series(&reader, &common.window, &request.question).await?;
+    let totals = reader.finish();
+    Ok(MetricAnswer {
+        envelope: Envelope::of(common, scope, &totals),
+        series,
+        exactness: Exactness::of_metrics(common.exact),
+        cost: CostBlock::of(totals.cost, std::time::Duration::ZERO),
+    })
 }
 
 /// Reads and folds the series.

@@ -1,20 +1,21 @@
 //! Answers to the questions of the platform, from aggregates of the engine.
 
-mod answer;
-mod app_metrics;
+pub(crate) mod analytics;
+pub(crate) mod answer;
+pub(crate) mod app_metrics;
 mod body;
-mod breakdown;
+pub(crate) mod breakdown;
 mod fields;
 mod filters;
-mod flat;
+pub(crate) mod flat;
 mod metric_numbers;
-mod metric_query;
-mod performance;
+pub(crate) mod metric_query;
+pub(crate) mod performance;
 mod probes;
 mod reader;
-mod request;
+pub(crate) mod request;
 mod sessions;
-mod system_performance;
+pub(crate) mod system_performance;
 mod uptime;
-mod user_activity;
+pub(crate) mod user_activity;
 mod window;

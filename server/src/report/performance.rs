@@ -5,15 +5,19 @@ use insights_engine::schema::stream;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::answer::{Quantity, ratio, seconds};
+use super::analytics::Envelope;
+use super::answer::{CostBlock, Exactness, Quantity, ratio, seconds};
 use super::app_metrics::{ERRORS, REQUESTS, RESPONSE_TIME, ResponseTimes, of_app, uptime_of_requests};
 use super::fields;
 use super::metric_numbers::{Points, Stat, by_name, groups, key_str};
 use super::probes::{self, AppTimeline};
 use super::reader::Reader;
+use super::request::{PerformanceMetric, PerformanceRequest};
 use super::uptime::{Account, accounts, incidents};
 use super::window::Window;
+use crate::auth::ReadScope;
 use crate::http::error::ApiError;
+use crate::store::Store;
 
 const SUMMARY: [Stat; 9] = [
     Stat::Count, Stat::Sum, Stat::Avg, Stat::Min, Stat::Max, Stat::Quantile(0.5), Stat::Quantile(0.9),
@@ -145,6 +149,70 @@ pub(crate) struct UptimeBucket {
     pub(crate) partial: bool,
     /// 0 to 1; null when nothing is known.
     pub(crate) ratio: Option<f64>,
+}
+
+/// The performance report of one application.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct PerformanceAnswer {
+    /// The application.
+    pub(crate) app_id: String,
+    #[serde(flatten)]
+    pub(crate) envelope: Envelope,
+    /// The parts that were asked for.
+    pub(crate) metrics: PerformanceParts,
+    /// How near the numbers are to the truth.
+    pub(crate) exactness: Exactness,
+    /// What it cost.
+    pub(crate) cost: CostBlock,
+}
+
+/// The parts of the performance report.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, ToSchema)]
+pub(crate) struct PerformanceParts {
+    /// Response times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) response_time: Option<ResponseTimeReport>,
+    /// Requests that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error_rate: Option<ErrorRateReport>,
+    /// Time up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) uptime: Option<UptimeReport>,
+}
+
+/// Answers the performance report; the cost has no time yet.
+///
+/// # Errors
+///
+/// Those of the engine on the wire.
+pub(crate) async fn performance(
+    store: &Store,
+    scope: &ReadScope,
+    request: &PerformanceRequest,
+) -> Result<PerformanceAnswer, ApiError> {
+    let common = &request.common;
+    let (window, app_id) = (&common.window, request.app_id.as_str());
+    let reader = Reader::new(store, scope, common.allow_partial);
+    let asks = |metric| request.metrics.contains(&metric);
+    let mut metrics = PerformanceParts::default();
+    if asks(PerformanceMetric::ResponseTime) {
+        let report = response_time(&reader, window, app_id, request.apdex_t_ms, common.exact).await?;
+        metrics.response_time = Some(report);
+    }
+    if asks(PerformanceMetric::ErrorRate) {
+        metrics.error_rate = Some(error_rate(&reader, window, app_id).await?);
+    }
+    if asks(PerformanceMetric::Uptime) {
+        metrics.uptime = Some(uptime(&reader, window, app_id).await?);
+    }
+    let totals = reader.finish();
+    Ok(PerformanceAnswer {
+        app_id: request.app_id.clone(),
+        envelope: Envelope::of(common, scope, &totals),
+        metrics,
+        exactness: Exactness::of_metrics(common.exact),
+        cost: CostBlock::of(totals.cost, std::time::Duration::ZERO),
+    })
 }
 
 fn points(names: &[&str], app_id: &str, exact: bool) -> Points {

@@ -33,11 +33,6 @@ impl<'a> Reader<'a> {
         Self { store, scope, allow_partial, totals: Mutex::default() }
     }
 
-    /// Whose rows it reads.
-    pub(crate) fn scope(&self) -> &ReadScope {
-        self.scope
-    }
-
     /// A question of this reader's scope.
     pub(crate) fn query(&self, stream: Stream, window: TimeRange) -> Query {
         Query { allow_partial: self.allow_partial, ..self.scope.query(stream, window) }

@@ -138,25 +138,19 @@ pub(crate) async fn summary(
     Ok(fold_summary(&total))
 }
 
-/// Whether the scope has ever had a host: in the window, or at any time.
+/// Whether the scope has ever had a host.
 ///
 /// # Errors
 ///
 /// Those of the engine on the wire.
-pub(crate) async fn has_hosts(reader: &Reader<'_>, window: &Window) -> Result<bool, ApiError> {
-    // Most have hosts in the window, which is much less to look at.
-    for range in [window.range, TimeRange::ALL] {
-        let query = Query {
-            filter: points(false).filter,
-            aggregates: vec![Aggregate::Count],
-            ..reader.query(Stream::Metrics, range)
-        };
-        let answer = reader.aggregate(query).await?;
-        if answer.groups.iter().any(|g| g.values.first().is_some_and(|n| n.as_u64() > 0)) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+pub(crate) async fn has_hosts(reader: &Reader<'_>) -> Result<bool, ApiError> {
+    let query = Query {
+        filter: points(false).filter,
+        aggregates: vec![Aggregate::Count],
+        ..reader.query(Stream::Metrics, TimeRange::ALL)
+    };
+    let answer = reader.aggregate(query).await?;
+    Ok(answer.groups.iter().any(|g| g.values.first().is_some_and(|n| n.as_u64() > 0)))
 }
 
 /// Points of hosts: the system's metrics, of no application.

@@ -1,16 +1,97 @@
 //! The analytics report of an organization.
 
 use axum::Router;
-use utoipa::OpenApi;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::routing::post;
+use serde_json::Value;
+use utoipa::{OpenApi, ToSchema};
 
 use crate::app::AppState;
+use crate::auth::{Principal, Scopes};
+use crate::http::error::ApiError;
+use crate::http::extract::{Json, Query};
+use crate::http::middleware::context::RequestContext;
+use crate::http::report::{ReportQuery, respond};
+use crate::report::analytics::{AnalyticsAnswer, Sources, analytics};
+use crate::report::flat;
+use crate::report::request::AnalyticsRequest;
 
 /// The part of the OpenAPI document that is about these routes.
 #[derive(Debug, OpenApi)]
-#[openapi()]
+#[openapi(paths(report), components(schemas(AnalyticsBody, AnalyticsAnswer)))]
 pub struct Api;
 
 /// The routes.
 pub fn routes() -> Router<AppState> {
-    Router::new()
+    Router::new().route("/api/insights/analytics/", post(report))
+}
+
+/// What an analytics report is asked.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes the body in the OpenAPI document; it is read field by field")]
+pub(crate) struct AnalyticsBody {
+    /// Whose; a superuser who names none gets all organizations
+    organization_id: Option<String>,
+    /// The first local day, or the first instant inside (RFC 3339, or a Unix time)
+    #[schema(example = "2024-01-01")]
+    start_date: String,
+    /// The last local day, or the first instant after
+    #[schema(example = "2024-01-31")]
+    end_date: String,
+    /// `user_activity`, `system_performance`, `app_metrics`; all three when absent
+    metrics: Option<Vec<String>>,
+    /// `hour`, `day`, `week` or `month`
+    #[schema(default = "day")]
+    group_by: Option<String>,
+    /// The IANA time zone of days and buckets
+    #[schema(default = "UTC")]
+    timezone: Option<String>,
+    /// `monday`, `sunday` or `saturday`
+    #[schema(default = "monday")]
+    week_start: Option<String>,
+    /// One application; `system_performance` is of hosts and not narrowed
+    app_id: Option<String>,
+    /// Which events `user_activity` counts: `[field, op, value]` joined by and, or nested `{"and": []}`, `{"or": []}`,
+    /// `{"not": []}`; ops are is, is_not, contains, starts_with, in, gt, gte, lt, lte, exists; fields are columns or
+    /// `event_data.<path>`
+    #[schema(value_type = Option<Vec<Object>>)]
+    filters: Option<Value>,
+    /// `previous_period`
+    compare: Option<String>,
+    /// Quantiles that interpolate over all rows
+    #[schema(default = false)]
+    exact: Option<bool>,
+    /// `event_type`, `page`, `feature`, `app_id`, `user_id` or `event_data.<path>`
+    breakdown: Option<String>,
+    /// Answer without what is damaged
+    #[schema(default = false)]
+    allow_partial: Option<bool>,
+}
+
+/// Analytics
+///
+/// Who did what, how the hosts and how the applications are, in a window and in each of its buckets.
+#[utoipa::path(post, path = "/api/insights/analytics/", tag = "reports", params(ReportQuery),
+    request_body = AnalyticsBody,
+    responses((status = 200, description = "The report", body = AnalyticsAnswer)))]
+async fn report(
+    State(state): State<AppState>,
+    principal: Principal,
+    context: RequestContext,
+    headers: HeaderMap,
+    Query(query): Query<ReportQuery>,
+    Json(body): Json<Value>,
+) -> Result<Response, ApiError> {
+    let began = state.clock.monotonic();
+    principal.require(Scopes::READ)?;
+    let request = AnalyticsRequest::read(&body, &state.config, state.clock.now())?;
+    let scope = principal.read_scope(request.common.organization_id.as_deref(), Scopes::READ)?;
+    let platform = state.config.share_system_metrics.then(|| principal.read_platform_metrics()).transpose()?;
+    let sources = Sources { store: &state.store, scope: &scope, platform: platform.as_ref() };
+    let answer = analytics(sources, &request).await?;
+    state.own_acts.read(&principal, &context, &scope, "analytics");
+    let elapsed = state.clock.monotonic().saturating_sub(began);
+    respond(&answer, &query, &headers, elapsed, |json| json.get("metrics").map(flat::of_families).unwrap_or_default())
 }

@@ -1,16 +1,102 @@
 //! Questions about metrics.
 
 use axum::Router;
-use utoipa::OpenApi;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::routing::post;
+use serde_json::Value;
+use utoipa::{OpenApi, ToSchema};
 
 use crate::app::AppState;
+use crate::auth::{Principal, Scopes};
+use crate::http::error::ApiError;
+use crate::http::extract::{Json, Query};
+use crate::http::middleware::context::RequestContext;
+use crate::http::report::{ReportQuery, respond};
+use crate::report::flat;
+use crate::report::metric_query::{MetricAnswer, metric_query};
+use crate::report::request::MetricQueryRequest;
 
 /// The part of the OpenAPI document that is about these routes.
 #[derive(Debug, OpenApi)]
-#[openapi()]
+#[openapi(paths(query), components(schemas(MetricQueryBody, MetricAnswer)))]
 pub struct Api;
 
 /// The routes.
 pub fn routes() -> Router<AppState> {
-    Router::new()
+    Router::new().route("/api/insights/metrics/query/", post(query))
+}
+
+/// What is asked of metrics.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes the body in the OpenAPI document; it is read field by field")]
+pub(crate) struct MetricQueryBody {
+    /// Whose; a superuser who names none gets all organizations
+    organization_id: Option<String>,
+    /// One metric
+    #[schema(example = "response.time")]
+    name: Option<String>,
+    /// Several metrics
+    names: Option<Vec<String>>,
+    /// The first instant inside (RFC 3339, or a Unix time), or the first local day; `start_date` is the same
+    #[schema(example = "2024-01-01T00:00:00Z")]
+    start: String,
+    /// The first instant after, or the last local day; `end_date` is the same
+    #[schema(example = "2024-01-01T01:00:00Z")]
+    end: String,
+    /// `hour`, `day`, `week` or `month`; `day` when there is no `step` either
+    group_by: Option<String>,
+    /// The width of a bucket: a number and s, m, h, d or w
+    #[schema(example = "1m")]
+    step: Option<String>,
+    /// avg, sum, min, max, count, last, rate (the sum a second), p50 and other percentiles; `avg` when absent
+    aggregates: Option<Vec<String>>,
+    /// What tells series apart: `app_id`, `host`, `user_id`, `organization_id` or names of labels
+    by: Option<Vec<String>>,
+    /// Points of one application
+    app_id: Option<String>,
+    /// Points of one host
+    host: Option<String>,
+    /// Points of one user
+    user_id: Option<String>,
+    /// Which points: as in analytics; fields are columns or `labels.<name>`
+    #[schema(value_type = Option<Vec<Object>>)]
+    filters: Option<Value>,
+    /// The IANA time zone of days and buckets
+    #[schema(default = "UTC")]
+    timezone: Option<String>,
+    /// `monday`, `sunday` or `saturday`
+    #[schema(default = "monday")]
+    week_start: Option<String>,
+    /// Quantiles that interpolate over all rows
+    #[schema(default = false)]
+    exact: Option<bool>,
+    /// Answer without what is damaged
+    #[schema(default = false)]
+    allow_partial: Option<bool>,
+}
+
+/// Metrics over time
+///
+/// One series for each name, or for each combination of `by` that has points; one point for every bucket.
+#[utoipa::path(post, path = "/api/insights/metrics/query/", tag = "metrics", params(ReportQuery),
+    request_body = MetricQueryBody,
+    responses((status = 200, description = "The series", body = MetricAnswer)))]
+async fn query(
+    State(state): State<AppState>,
+    principal: Principal,
+    context: RequestContext,
+    headers: HeaderMap,
+    Query(query): Query<ReportQuery>,
+    Json(body): Json<Value>,
+) -> Result<Response, ApiError> {
+    let began = state.clock.monotonic();
+    principal.require(Scopes::READ)?;
+    let request = MetricQueryRequest::read(&body, state.clock.now())?;
+    let scope = principal.read_scope(request.common.organization_id.as_deref(), Scopes::READ)?;
+    let answer = metric_query(&state.store, &scope, &request).await?;
+    state.own_acts.read(&principal, &context, &scope, "metrics/query");
+    let elapsed = state.clock.monotonic().saturating_sub(began);
+    respond(&answer, &query, &headers, elapsed, |json| json.get("series").map(flat::of_series).unwrap_or_default())
 }

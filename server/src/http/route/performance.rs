@@ -1,16 +1,89 @@
 //! The performance report of an application.
 
 use axum::Router;
-use utoipa::OpenApi;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::routing::post;
+use serde_json::Value;
+use utoipa::{OpenApi, ToSchema};
 
 use crate::app::AppState;
+use crate::auth::{Principal, Scopes};
+use crate::http::error::ApiError;
+use crate::http::extract::{Json, Query};
+use crate::http::middleware::context::RequestContext;
+use crate::http::report::{ReportQuery, respond};
+use crate::report::flat;
+use crate::report::performance::{PerformanceAnswer, performance};
+use crate::report::request::PerformanceRequest;
 
 /// The part of the OpenAPI document that is about these routes.
 #[derive(Debug, OpenApi)]
-#[openapi()]
+#[openapi(paths(report), components(schemas(PerformanceBody, PerformanceAnswer)))]
 pub struct Api;
 
 /// The routes.
 pub fn routes() -> Router<AppState> {
-    Router::new()
+    Router::new().route("/api/insights/performance/", post(report))
+}
+
+/// What a performance report is asked.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes the body in the OpenAPI document; it is read field by field")]
+pub(crate) struct PerformanceBody {
+    /// The application
+    app_id: String,
+    /// Whose; a superuser who names none gets all organizations
+    organization_id: Option<String>,
+    /// The first local day, or the first instant inside (RFC 3339, or a Unix time)
+    #[schema(example = "2024-01-01")]
+    start_date: String,
+    /// The last local day, or the first instant after
+    #[schema(example = "2024-01-31")]
+    end_date: String,
+    /// `response_time`, `error_rate`, `uptime`; all three when absent
+    metrics: Option<Vec<String>>,
+    /// `hour`, `day`, `week` or `month`
+    #[schema(default = "day")]
+    group_by: Option<String>,
+    /// The IANA time zone of days and buckets
+    #[schema(default = "UTC")]
+    timezone: Option<String>,
+    /// `monday`, `sunday` or `saturday`
+    #[schema(default = "monday")]
+    week_start: Option<String>,
+    /// T of Apdex, in milliseconds
+    #[schema(default = 500)]
+    apdex_t_ms: Option<f64>,
+    /// Quantiles that interpolate over all rows
+    #[schema(default = false)]
+    exact: Option<bool>,
+    /// Answer without what is damaged
+    #[schema(default = false)]
+    allow_partial: Option<bool>,
+}
+
+/// Performance of an application
+///
+/// Response times with Apdex, error rate, and uptime with its incidents.
+#[utoipa::path(post, path = "/api/insights/performance/", tag = "reports", params(ReportQuery),
+    request_body = PerformanceBody,
+    responses((status = 200, description = "The report", body = PerformanceAnswer)))]
+async fn report(
+    State(state): State<AppState>,
+    principal: Principal,
+    context: RequestContext,
+    headers: HeaderMap,
+    Query(query): Query<ReportQuery>,
+    Json(body): Json<Value>,
+) -> Result<Response, ApiError> {
+    let began = state.clock.monotonic();
+    principal.require(Scopes::READ)?;
+    let request = PerformanceRequest::read(&body, state.clock.now())?;
+    let scope = principal.read_scope(request.common.organization_id.as_deref(), Scopes::READ)?;
+    let answer = performance(&state.store, &scope, &request).await?;
+    state.own_acts.read(&principal, &context, &scope, "performance");
+    let elapsed = state.clock.monotonic().saturating_sub(began);
+    respond(&answer, &query, &headers, elapsed, |json| json.get("metrics").map(flat::of_families).unwrap_or_default())
 }
