@@ -50,6 +50,7 @@ pub struct AuditReceipt {
 
 /// The answer to a body of records.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, ToSchema)]
+#[schema(as = IngestAnswer)]
 pub struct Answer {
     /// Records that are new.
     pub accepted: u64,

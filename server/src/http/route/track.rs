@@ -123,3 +123,6 @@ async fn track(
     let answer = write(&state, principal, context, body, options).await?;
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }
+
+#[cfg(test)]
+mod tests;
