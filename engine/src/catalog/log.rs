@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! A [`crate::frame_log`] of magic `INSCATA\0`; each frame holds one [`Group`] as a `record`.
+//! A `crate::frame_log` of magic `INSCATA\0`; each frame holds one [`Group`] as a `record`.
 //!
 //! # Invariants
 //!
@@ -11,6 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::state::put_bytes;
 use crate::append::CatalogPut;
 use crate::error::Result;
 use crate::file_header::FileType;
@@ -46,7 +47,7 @@ pub(super) fn append(
         let mut bytes = 0;
         let mut last = true;
         for put in puts.by_ref() {
-            bytes += super::state::log_bytes(&put.key, put.value.as_deref());
+            bytes += put_bytes(put.key.len(), put.value.as_ref().map_or(0, Vec::len));
             group.puts.push(put);
             if bytes >= GROUP_BYTES {
                 last = false;

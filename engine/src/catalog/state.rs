@@ -34,9 +34,9 @@ pub fn check_put(put: &CatalogPut) -> Result<()> {
     Ok(())
 }
 
-/// Bytes that a record takes in a log, about.
-pub(super) fn log_bytes(key: &[u8], value: Option<&[u8]>) -> u64 {
-    PUT_BYTES + key.len() as u64 + value.map_or(0, |v| v.len() as u64)
+/// Bytes that a record takes in a log.
+pub(super) fn put_bytes(key_bytes: usize, value_bytes: usize) -> u64 {
+    PUT_BYTES + (key_bytes + value_bytes) as u64
 }
 
 type Records = BTreeMap<Vec<u8>, Arc<[u8]>>;
@@ -66,17 +66,19 @@ impl State {
         if put.kind == CatalogKind::Tenant {
             self.put_tenant(&put)?;
         }
-        let records = self.records.entry(put.kind).or_default();
+        let CatalogPut { kind, key, value } = put;
         if pending {
-            self.pending.insert((put.kind, put.key.clone()));
+            self.pending.insert((kind, key.clone()));
         }
-        let key_and = |value: &[u8]| log_bytes(&put.key, Some(value));
-        self.live_bytes += put.value.as_deref().map_or(0, key_and);
-        let old = match &put.value {
-            Some(value) => records.insert(put.key.clone(), value.as_slice().into()),
-            None => records.remove(&put.key),
+        let key_bytes = key.len();
+        let bytes_with = |value: &[u8]| put_bytes(key_bytes, value.len());
+        self.live_bytes += value.as_deref().map_or(0, bytes_with);
+        let records = self.records.entry(kind).or_default();
+        let old = match value {
+            Some(value) => records.insert(key, value.into()),
+            None => records.remove(&key),
         };
-        self.live_bytes -= old.as_deref().map_or(0, key_and);
+        self.live_bytes -= old.as_deref().map_or(0, bytes_with);
         Ok(())
     }
 

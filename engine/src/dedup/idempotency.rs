@@ -2,7 +2,7 @@
 //!
 //! # Layout of an idempotency file
 //!
-//! A sorted file ([`crate::sorted_file`]) of magic `INSIDEM\0` with a filter. An entry's tenant and tag are
+//! A sorted file (`crate::sorted_file`) of magic `INSIDEM\0` with a filter. An entry's tenant and tag are
 //! 0, its key is the [`IdempotencyKey`] as a record, its value and extra are the offset and the length of
 //! the blob that holds the [`StoredAnswer`] as a record.
 

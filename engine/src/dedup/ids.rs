@@ -2,7 +2,7 @@
 //!
 //! # Layout of an id file
 //!
-//! A sorted file ([`crate::sorted_file`]) of magic `INSIDS\0\0` with a filter. An entry's tag is the stream,
+//! A sorted file (`crate::sorted_file`) of magic `INSIDS\0\0` with a filter. An entry's tag is the stream,
 //! its key the id as the client gave it, its value the seq of the record, its extra 0.
 
 use std::collections::BTreeMap;
@@ -17,10 +17,13 @@ use crate::error::Result;
 use crate::file_header::FileType;
 use crate::id::{FileId, Lsn, Stream, TenantNo};
 use crate::manifest::{FileChange, FileKind, Version};
+use crate::sorted_file::KEY_BYTES_MAX;
 use crate::time::TimestampUs;
 
 /// The newest format of an id file that is read, and the one that is written.
 pub const IDS_VERSION: u32 = 0;
+/// Most bytes of an id; the door refuses longer ones, or a flush could never write them.
+pub const ID_BYTES_MAX: usize = KEY_BYTES_MAX;
 /// Bytes of memory that an id takes besides its own.
 const ENTRY_BYTES: usize = 64;
 

@@ -6,7 +6,7 @@ pub mod ids;
 
 pub use hours::hour_of;
 pub use idempotency::{IdempotencyIndex, StoredAnswer};
-pub use ids::{IdIndex, SeenId};
+pub use ids::{ID_BYTES_MAX, IdIndex, SeenId};
 
 #[cfg(test)]
 mod tests;

@@ -122,7 +122,9 @@ fn hours_are_merged_while_they_last_and_dropped_whole_when_they_are_old() {
         flush(&store, seq, (hour - 4) * HOUR_US).unwrap();
         let files: Vec<i64> = store.0.version().files_of(FileKind::Ids).map(|f| f.hour.unwrap()).collect();
         let mut of_hour: BTreeMap<i64, usize> = BTreeMap::new();
-        files.iter().for_each(|hour| *of_hour.entry(*hour).or_default() += 1);
+        for hour in files {
+            *of_hour.entry(hour).or_default() += 1;
+        }
         assert!(of_hour.values().all(|n| *n <= 4), "{of_hour:?}");
         assert!(of_hour.keys().all(|h| *h >= hour - 4));
         assert!(of_hour.iter().filter(|(h, _)| **h < hour - 1).all(|(_, n)| *n == 1), "{of_hour:?}");

@@ -2,13 +2,13 @@
 //!
 //! # Layout
 //!
-//! A sorted file ([`crate::sorted_file`]) of magic `INSDICT\0`. An entry's tag is the kind of the identity,
+//! A sorted file (`crate::sorted_file`) of magic `INSDICT\0`. An entry's tag is the kind of the identity,
 //! its key the identity, its value the code, its extra the last day (since 1970) that the identity was
 //! known to be used when the entry was written.
 //!
 //! The owner's part of the index, in varints: how many runs; for each run: tenant, tag byte, lowest
 //! code, span (highest - lowest + 1), entries, and the places (offset, length) of its rank blobs,
-//! as many as [`rank_blobs`] says.
+//! as many as `rank_blobs` says.
 //!
 //! A rank blob has [`RANKS_PER_BLOB`] little-endian u32, the last one of a run fewer: for each code from
 //! the lowest on the rank of its identity, or `u32::MAX` when the file does not have it. A run whose
@@ -24,10 +24,12 @@ use crate::error::{Error, Result};
 use crate::file_header::FileType;
 use crate::id::TenantNo;
 use crate::schema::document::put_varint;
-use crate::sorted_file::{BlockPlace, ByteReader};
+use crate::sorted_file::{BlockPlace, ByteReader, KEY_BYTES_MAX};
 
 /// The newest format of a dictionary file that is read, and the one that is written.
 pub const DICTIONARY_VERSION: u32 = 0;
+/// Most bytes of an identity; the door refuses longer ones, or a flush could never write them.
+pub const IDENTITY_BYTES_MAX: usize = KEY_BYTES_MAX;
 /// Codes that one rank blob covers.
 pub const RANKS_PER_BLOB: u32 = 16_384;
 

@@ -5,6 +5,7 @@ pub mod plan;
 pub mod set;
 pub mod writer;
 
+pub use format::IDENTITY_BYTES_MAX;
 pub use set::DictionarySet;
 pub use writer::DictionaryWriter;
 

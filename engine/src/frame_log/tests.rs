@@ -74,7 +74,7 @@ fn every_changed_byte_is_an_error_that_names_its_frame() {
         disk.corrupt("log", offset, 0x40);
         match read(&disk, 0) {
             Err(Error::Corrupt { offset: at, .. }) => {
-                assert!(at <= offset, "byte {offset} is blamed on {at}")
+                assert!(at <= offset, "byte {offset} is blamed on {at}");
             }
             Err(Error::NewerFormat { .. }) => panic!("a damaged header is not a newer format"),
             other => panic!("byte {offset}: {:?}", other.map(|(p, _)| p)),

@@ -2,11 +2,11 @@
 //!
 //! # Layout of `manifest/CURRENT`
 //!
-//! A [`crate::file_header`] of magic `INSCURR\0` and nothing else: its `file_id` is that of the live log.
+//! A `crate::file_header` of magic `INSCURR\0` and nothing else: its `file_id` is that of the live log.
 //!
 //! # Layout of `manifest/<file_id>.log`
 //!
-//! A [`crate::frame_log`] of magic `INSMANI\0`; each frame holds one [`Edit`] as a `record`. The first
+//! A `crate::frame_log` of magic `INSMANI\0`; each frame holds one [`Edit`] as a `record`. The first
 //! one makes the version that the log starts from.
 //!
 //! # Invariants

@@ -1,4 +1,4 @@
-//! Ids that the server makes: a UUIDv7 derived from a row's place, so that it need not be stored.
+//! Ids that the server makes: a `UUIDv7` derived from a row's place, so that it need not be stored.
 //!
 //! # Layout (RFC 9562, section 5.7; 128 bits, the highest first)
 //!

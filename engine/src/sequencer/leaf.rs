@@ -168,7 +168,7 @@ mod tests {
     }
 
     fn hex(hash: Hash) -> String {
-        hash.iter().map(|b| format!("{b:02x}")).collect()
+        hash.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     }
 
     #[test]

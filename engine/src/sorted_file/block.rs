@@ -23,9 +23,10 @@ use crate::id::TenantNo;
 use crate::schema::document::put_varint;
 
 /// Most bytes of a key.
-pub(crate) const KEY_BYTES_MAX: usize = 8 << 10;
+pub(crate) const KEY_BYTES_MAX: usize = 512 << 10;
 /// Most bytes of all keys of a block; a writer ends a block long before.
 const TEXT_BYTES_MAX: usize = 1 << 20;
+const _: () = assert!(KEY_BYTES_MAX * 2 <= TEXT_BYTES_MAX);
 /// Most entries of a block.
 pub(super) const BLOCK_ENTRIES_MAX: usize = 4096;
 

@@ -76,7 +76,7 @@ impl Filter {
     }
 
     fn line_of(&self, hash: u64) -> usize {
-        usize::try_from((hash >> 32) * self.lines.len() as u64 >> 32).unwrap_or(0)
+        usize::try_from(((hash >> 32) * self.lines.len() as u64) >> 32).unwrap_or(0)
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

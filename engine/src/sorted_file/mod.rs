@@ -8,7 +8,7 @@ mod merge;
 mod reader;
 mod writer;
 
-pub(crate) use block::{Entry, SortedBlock};
+pub(crate) use block::{Entry, KEY_BYTES_MAX, SortedBlock};
 pub(crate) use bytes::ByteReader;
 pub(crate) use cache::{BlockCache, MemoryBytes};
 pub(crate) use filter::key_hash;

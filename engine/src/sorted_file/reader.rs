@@ -125,11 +125,6 @@ impl SortedReader {
         self.entries
     }
 
-    /// How many blocks of entries there are.
-    pub(crate) fn blocks(&self) -> usize {
-        self.index.len()
-    }
-
     /// What the owner put into the index.
     pub(crate) fn owner(&self) -> &[u8] {
         &self.owner

@@ -167,11 +167,6 @@ impl SortedWriter {
         self.put_framed(BlockTag::Blob, bytes)
     }
 
-    /// How many entries were added.
-    pub(crate) fn entries(&self) -> u64 {
-        self.entries
-    }
-
     /// How many blocks of entries are finished.
     pub(crate) fn blocks(&self) -> u64 {
         self.blocks
