@@ -7,16 +7,24 @@ use crate::id::{TenantId, TenantNo};
 use crate::schema::IdentityKind;
 
 /// Identity <-> code, for one state of the store. Codes are dense from 0 in each (tenant, kind).
-///
-/// # Errors
-///
-/// Damage and I/O errors of the dictionary's files.
 pub trait Codes: Send + Sync + std::fmt::Debug {
     /// The code of an identity, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// Damage and I/O errors of the dictionary's files.
     fn code_of(&self, tenant: TenantNo, kind: IdentityKind, identity: &[u8]) -> Result<Option<u32>>;
     /// The identity of a code; `None` for a code that was never given.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::code_of`].
     fn identity_of(&self, tenant: TenantNo, kind: IdentityKind, code: u32) -> Result<Option<Arc<[u8]>>>;
     /// How many codes were given in a code space: the next one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::code_of`].
     fn count(&self, tenant: TenantNo, kind: IdentityKind) -> Result<u32>;
 }
 

@@ -47,11 +47,11 @@ impl Default for Config {
             memtable_flush_bytes: 64 << 20,
             wal_bytes_max: 256 << 20,
             wal_file_bytes: 16 << 20,
-            flush_interval: Duration::from_secs(300),
+            flush_interval: Duration::from_mins(5),
             frame_bytes_max: 64 << 20,
             block_cache_bytes: 64 << 20,
             disk_reserve_bytes: 64 << 20,
-            deduplication_window: Duration::from_secs(24 * 3600),
+            deduplication_window: Duration::from_hours(24),
         }
     }
 }

@@ -32,13 +32,13 @@ use crate::time::{TimeRange, TimestampUs};
 use crate::wal::{Entry, Log, Sink, WalDamage};
 
 /// What is called once when an append is kept or refused.
-pub type Done = Box<dyn FnOnce(Result<Appended>) + Send>;
+pub(crate) type Done = Box<dyn FnOnce(Result<Appended>) + Send>;
 
 /// The kind of a frame that holds an append; the only one there is.
-pub const FRAME_APPEND: u8 = 1;
+pub(crate) const FRAME_APPEND: u8 = 1;
 
 /// An append on its way through the log.
-pub struct Job {
+pub(crate) struct Job {
     lsn: Lsn,
     rows: Vec<NewRows>,
     puts: Vec<CatalogPut>,
@@ -73,7 +73,7 @@ impl std::fmt::Debug for Job {
 
 /// Counters since the engine was opened.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Rows that became readable.
     pub rows_appended: AtomicU64,
     /// Flushes that were published.
@@ -86,7 +86,7 @@ pub struct Counters {
 
 /// What the log hands on: rows become readable, records true, callers answered.
 #[derive(Debug)]
-pub struct Applier {
+pub(crate) struct Applier {
     tables: Arc<Tables>,
     catalog: Arc<Catalog>,
     clock: Arc<dyn Clock>,
@@ -134,7 +134,7 @@ fn refusal(error: &Error) -> Error {
 
 /// Everything of an open engine but its threads.
 #[derive(Debug)]
-pub struct Core {
+pub(crate) struct Core {
     /// Its limits.
     pub config: Config,
     /// Its files.
@@ -191,7 +191,7 @@ const DAMAGE_MAX: usize = 1_000;
 
 impl Applier {
     /// Hands frames on to these.
-    pub fn new(
+    pub(crate) fn new(
         tables: Arc<Tables>,
         catalog: Arc<Catalog>,
         clock: Arc<dyn Clock>,
@@ -204,7 +204,7 @@ impl Applier {
 
 impl Core {
     /// Gives an append to the log; `done` hears what became of it.
-    pub fn submit(&self, append: Append, done: Done) {
+    pub(crate) fn submit(&self, append: Append, done: Done) {
         match self.admit().and_then(|()| Prepared::new(append)) {
             Ok(prepared) => {
                 if let Err((error, done)) = self.sequence(prepared, done) {
@@ -269,7 +269,7 @@ impl Core {
     /// # Errors
     ///
     /// The first error of the disk.
-    pub fn step_log(&self) -> Result<bool> {
+    pub(crate) fn step_log(&self) -> Result<bool> {
         Ok(!self.log.step()?.is_idle())
     }
 
@@ -278,7 +278,7 @@ impl Core {
     /// # Errors
     ///
     /// The first error of the disk.
-    pub fn drain_log(&self) -> Result<()> {
+    pub(crate) fn drain_log(&self) -> Result<()> {
         while self.step_log()? {}
         Ok(())
     }
@@ -288,7 +288,7 @@ impl Core {
     /// # Errors
     ///
     /// The error of the disk; the rows stay in memory and in the WAL.
-    pub fn step_flush(&self) -> Result<bool> {
+    pub(crate) fn step_flush(&self) -> Result<bool> {
         let mut flusher = self.flusher.lock();
         let outcome = flusher.step(self);
         *self.flush_error.lock() = outcome.as_ref().err().map(ToString::to_string);
@@ -296,7 +296,7 @@ impl Core {
     }
 
     /// Whether memory, the WAL or time asks for a flush.
-    pub fn flush_is_due(&self) -> bool {
+    pub(crate) fn flush_is_due(&self) -> bool {
         let (bytes, oldest) = self.tables.active();
         let age = oldest.map_or(Duration::ZERO, |at| self.clock.monotonic().saturating_sub(at));
         bytes >= self.config.memtable_flush_bytes
@@ -306,30 +306,30 @@ impl Core {
     }
 
     /// Whether rows in memory are at their limit.
-    pub fn memory_is_full(&self) -> bool {
+    pub(crate) fn memory_is_full(&self) -> bool {
         self.tables.memory().0 >= self.config.memtable_bytes_max
             || self.log.live_bytes() >= self.config.wal_bytes_max
     }
 
     /// Stops appends and wakes the threads so that they end.
-    pub fn begin_close(&self) {
+    pub(crate) fn begin_close(&self) {
         self.closing.store(true, Ordering::SeqCst);
         self.wake_flush();
     }
 
     /// Whether the engine is closing.
-    pub fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
     }
 
     /// Wakes the flush thread.
-    pub fn wake_flush(&self) {
+    pub(crate) fn wake_flush(&self) {
         let _guard = self.flush_wanted.0.lock();
         self.flush_wanted.1.notify_all();
     }
 
     /// Sleeps until a flush is wanted or `timeout` has passed.
-    pub fn wait_for_flush(&self, timeout: Duration) {
+    pub(crate) fn wait_for_flush(&self, timeout: Duration) {
         let mut guard = self.flush_wanted.0.lock();
         if !self.is_closing() {
             self.flush_wanted.1.wait_for(&mut guard, timeout);
@@ -337,19 +337,19 @@ impl Core {
     }
 
     /// Reads how much of the disk is free.
-    pub fn look_at_disk(&self) {
+    pub(crate) fn look_at_disk(&self) {
         if let Ok(free) = self.disk.free_bytes() {
             self.free_bytes.store(free, Ordering::Relaxed);
         }
     }
 
     /// Whether there is space for files that are made ahead of their need.
-    pub fn disk_is_roomy(&self) -> bool {
+    pub(crate) fn disk_is_roomy(&self) -> bool {
         self.free_bytes.load(Ordering::Relaxed) / 4 >= self.config.disk_reserve_bytes
     }
 
     /// What recovery found wrong, in words, with file and offset.
-    pub fn findings(&self) -> Vec<String> {
+    pub(crate) fn findings(&self) -> Vec<String> {
         let segments = self.missing.iter().map(|m| format!("{}: {}", m.path.display(), m.reason));
         let wal = self.wal_damage.iter().map(|d| {
             let last = d.lsn_to.map_or_else(|| "?".to_owned(), |lsn| lsn.to_string());
@@ -366,18 +366,18 @@ impl Core {
     }
 
     /// Why appends are refused, if they are.
-    pub fn read_only(&self) -> Option<String> {
+    pub(crate) fn read_only(&self) -> Option<String> {
         self.admit().err().map(|e| e.to_string())
     }
 
     /// Since when ids and requests are remembered, with an hour to spare.
-    pub fn remembered_since(&self) -> TimestampUs {
+    pub(crate) fn remembered_since(&self) -> TimestampUs {
         let window = i64::try_from(self.config.deduplication_window.as_micros()).unwrap_or(i64::MAX);
         TimestampUs(self.clock.now().0.saturating_sub(window).saturating_sub(3_600_000_000))
     }
 
     /// Keeps what could not be read, for [`crate::engine::Health`].
-    pub fn note_damage(&self, found: &[Damage]) {
+    pub(crate) fn note_damage(&self, found: &[Damage]) {
         let mut known = self.damage.lock();
         for damage in found {
             if !known.contains(damage) && known.len() < DAMAGE_MAX {
@@ -392,7 +392,7 @@ impl Core {
     /// # Errors
     ///
     /// [`Error::Invalid`] for another stream, or when the key of a row's subject is gone.
-    pub fn leaves(&self, batch: &Batch) -> Result<Vec<[u8; 32]>> {
+    pub(crate) fn leaves(&self, batch: &Batch) -> Result<Vec<[u8; 32]>> {
         let number = self.catalog.number_of(batch.tenant());
         let number = number.ok_or_else(|| Error::invalid("a tenant that does not exist"))?;
         let users = batch.column(&stream::USER_ID).and_then(Column::as_bytes);
@@ -412,7 +412,7 @@ impl Core {
     /// # Errors
     ///
     /// Damage and I/O errors.
-    pub fn usage(&self, tenant: &TenantId, stream: Stream) -> Result<Usage> {
+    pub(crate) fn usage(&self, tenant: &TenantId, stream: Stream) -> Result<Usage> {
         let Some(number) = self.catalog.number_of(tenant) else { return Ok(Usage::default()) };
         let snapshot =
             self.tables.snapshot(stream, Some(number), Arc::clone(&self.catalog) as Arc<dyn Tenants>);
@@ -432,7 +432,7 @@ impl Core {
     }
 
     /// Counters and sizes.
-    pub fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self) -> Stats {
         let (memtable_bytes, memtable_rows) = self.tables.memory();
         let log = self.log.stats();
         let version = self.manifest.version();

@@ -31,11 +31,11 @@ use crate::schema::{Batch, Bitmap, BytesColumn, Column, ColumnType, Schema, stre
 use crate::time::TimestampUs;
 
 /// Most bytes of a frame's header: 10,000 leaves, rejections and ids of keys fit well.
-pub const HEADER_BYTES_MAX: usize = 16 << 20;
+pub(crate) const HEADER_BYTES_MAX: usize = 16 << 20;
 
 /// What the sequencer decided about an append.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FrameHeader {
+pub(crate) struct FrameHeader {
     /// When it was received.
     pub received: TimestampUs,
     /// The batches whose columns follow; batches without new rows are left out.
@@ -48,7 +48,7 @@ pub struct FrameHeader {
 
 /// What the sequencer decided about one batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BatchHeader {
+pub(crate) struct BatchHeader {
     /// Whose rows.
     pub tenant: String,
     /// The tenant's number.
@@ -65,7 +65,7 @@ pub struct BatchHeader {
 
 /// A request that can be answered again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredRequest {
+pub(crate) struct StoredRequest {
     /// Its name, the hash of its body, and what was rejected.
     pub request: Idempotency,
     /// What was kept.
@@ -74,7 +74,7 @@ pub struct StoredRequest {
 
 impl StoredRequest {
     /// The request as the index of named requests keeps it.
-    pub fn remembered(&self, lsn: Lsn, received: TimestampUs) -> (IdempotencyKey, StoredAnswer) {
+    pub(crate) fn remembered(&self, lsn: Lsn, received: TimestampUs) -> (IdempotencyKey, StoredAnswer) {
         let answer = StoredAnswer {
             body_hash: self.request.body_hash,
             lsn,
@@ -88,7 +88,7 @@ impl StoredRequest {
 
 /// A frame that was read back.
 #[derive(Debug)]
-pub struct DecodedFrame {
+pub(crate) struct DecodedFrame {
     /// What the sequencer decided.
     pub header: FrameHeader,
     /// The columns of each of its batches, complete.
@@ -96,7 +96,7 @@ pub struct DecodedFrame {
 }
 
 /// Columns of a batch as the client gave them, encoded.
-pub fn encode_columns(batch: &Batch) -> Vec<u8> {
+pub(crate) fn encode_columns(batch: &Batch) -> Vec<u8> {
     let mut out = Vec::with_capacity(batch.memory_bytes() + 64);
     for (column, def) in batch.columns().iter().zip(Schema::of(batch.stream()).columns) {
         if !is_filled_by_engine(def.id) {
@@ -111,7 +111,7 @@ pub fn encode_columns(batch: &Batch) -> Vec<u8> {
 /// # Errors
 ///
 /// [`Error::Invalid`] when the header is longer than [`HEADER_BYTES_MAX`].
-pub fn encode(header: &FrameHeader, columns: &[&[u8]]) -> Result<Vec<u8>> {
+pub(crate) fn encode(header: &FrameHeader, columns: &[&[u8]]) -> Result<Vec<u8>> {
     let head = record::encode(header)?;
     if head.len() > HEADER_BYTES_MAX {
         return Err(Error::invalid("an append with too many rejected records or catalog records"));
@@ -131,7 +131,7 @@ pub fn encode(header: &FrameHeader, columns: &[&[u8]]) -> Result<Vec<u8>> {
 /// # Errors
 ///
 /// [`Error::Invalid`] when the bytes are not a payload.
-pub fn decode(payload: &[u8], lsn: Lsn) -> Result<DecodedFrame> {
+pub(crate) fn decode(payload: &[u8], lsn: Lsn) -> Result<DecodedFrame> {
     let mut reader = Reader { bytes: payload, at: 0 };
     let len = reader.u32()? as usize;
     if len > HEADER_BYTES_MAX {
@@ -149,7 +149,7 @@ pub fn decode(payload: &[u8], lsn: Lsn) -> Result<DecodedFrame> {
 }
 
 /// The columns of a batch after sequencing, as the memtable takes them.
-pub fn fill(batch: Batch, header: &BatchHeader, received: TimestampUs, lsn: Lsn) -> Vec<Column> {
+pub(crate) fn fill(batch: Batch, header: &BatchHeader, received: TimestampUs, lsn: Lsn) -> Vec<Column> {
     let schema = Schema::of(header.stream);
     let mut columns = batch.into_columns();
     for (column, def) in columns.iter_mut().zip(schema.columns) {

@@ -12,7 +12,7 @@ use crate::schema::{BytesColumn, Column, ColumnId, ColumnType, ColumnVector, NUL
 use crate::time::TimestampUs;
 
 /// Rows that are gathered before they are sealed into a [`Chunk`].
-pub const CHUNK_ROWS: usize = 1_024;
+pub(crate) const CHUNK_ROWS: usize = 1_024;
 
 /// Rows of a batch from which it becomes a chunk by itself, without a copy.
 const WHOLE_BATCH_ROWS: usize = CHUNK_ROWS / 2;
@@ -25,7 +25,7 @@ const ROW_OVERHEAD_BYTES: u64 = 16;
 
 /// Immutable rows of one tenant and one stream in memory; one granule.
 #[derive(Debug)]
-pub struct Chunk {
+pub(crate) struct Chunk {
     run: [Run; 1],
     stream: Stream,
     rows: usize,
@@ -51,27 +51,22 @@ impl Chunk {
     }
 
     /// Whose rows they are.
-    pub fn tenant(&self) -> TenantNo {
+    pub(crate) fn tenant(&self) -> TenantNo {
         self.run[0].tenant
     }
 
     /// Their stream.
-    pub fn stream(&self) -> Stream {
+    pub(crate) fn stream(&self) -> Stream {
         self.stream
     }
 
     /// How many rows there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.rows
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.rows == 0
-    }
-
     /// A column in the schema's order, text as [`ColumnVector::Bytes`].
-    pub fn vector(&self, index: usize) -> Option<&Arc<ColumnVector>> {
+    pub(crate) fn vector(&self, index: usize) -> Option<&Arc<ColumnVector>> {
         self.vectors.get(index)
     }
 }
@@ -212,7 +207,7 @@ impl Rows {
 
 /// The rows of a span of frames. Rows of one tenant and stream stay in the order of their frames.
 #[derive(Debug, Default)]
-pub struct Memtable {
+pub(crate) struct Memtable {
     rows: HashMap<(Stream, TenantNo), Rows>,
     bytes: u64,
     row_count: u64,
@@ -225,11 +220,11 @@ pub struct Memtable {
 }
 
 /// The hash of an audit record in its tenant's tree.
-pub type Leaf = [u8; 32];
+pub(crate) type Leaf = [u8; 32];
 
 /// Rows of one tenant and stream that came with one frame.
 #[derive(Debug)]
-pub struct NewRows {
+pub(crate) struct NewRows {
     /// Whose.
     pub tenant: TenantNo,
     /// Their stream.
@@ -242,17 +237,17 @@ pub struct NewRows {
 
 impl NewRows {
     /// How many rows there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.columns.first().map_or(0, Column::len)
     }
 
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The seq after the last row, for streams that have one.
-    pub fn next_seq(&self) -> Option<u64> {
+    pub(crate) fn next_seq(&self) -> Option<u64> {
         let index = Schema::of(self.stream).index_of(stream::SEQ.id)?;
         self.columns.get(index).and_then(Column::as_u64)?.last().map(|seq| seq + 1)
     }
@@ -260,12 +255,12 @@ impl NewRows {
 
 impl Memtable {
     /// No row yet; frames up to `lsn` are elsewhere.
-    pub fn new(lsn: Lsn) -> Self {
+    pub(crate) fn new(lsn: Lsn) -> Self {
         Self { lsn_max: lsn, ..Self::default() }
     }
 
     /// Adds rows of a frame; `now` is the monotonic time.
-    pub fn push(&mut self, rows: NewRows, now: Duration) {
+    pub(crate) fn push(&mut self, rows: NewRows, now: Duration) {
         if rows.is_empty() {
             return;
         }
@@ -289,43 +284,43 @@ impl Memtable {
     }
 
     /// Of each tenant's stream that has one the seq after its last row here.
-    pub fn next_seqs(&self) -> impl Iterator<Item = (TenantNo, Stream, u64)> + '_ {
+    pub(crate) fn next_seqs(&self) -> impl Iterator<Item = (TenantNo, Stream, u64)> + '_ {
         self.next_seq.iter().map(|((tenant, stream), next)| (*tenant, *stream, *next))
     }
 
     /// The leaves of a tenant's audit rows, in the order of their seq; the last one has the seq before
     /// the next.
-    pub fn leaves(&self, tenant: TenantNo) -> &[Leaf] {
+    pub(crate) fn leaves(&self, tenant: TenantNo) -> &[Leaf] {
         self.leaves.get(&tenant).map_or(&[], Vec::as_slice)
     }
 
     /// Notes that frame `lsn` is in, whether it had rows or not.
-    pub fn advance(&mut self, lsn: Lsn) {
+    pub(crate) fn advance(&mut self, lsn: Lsn) {
         self.lsn_max = self.lsn_max.max(lsn);
     }
 
     /// Bytes of memory the rows take.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// How many rows there are.
-    pub fn row_count(&self) -> u64 {
+    pub(crate) fn row_count(&self) -> u64 {
         self.row_count
     }
 
     /// The newest frame that is in.
-    pub fn lsn_max(&self) -> Lsn {
+    pub(crate) fn lsn_max(&self) -> Lsn {
         self.lsn_max
     }
 
     /// The monotonic time of the first row.
-    pub fn oldest(&self) -> Option<Duration> {
+    pub(crate) fn oldest(&self) -> Option<Duration> {
         self.oldest
     }
 
     /// Every chunk, sorted by stream and tenant, in the order of their frames within.
-    pub fn chunks(&self) -> Vec<Arc<Chunk>> {
+    pub(crate) fn chunks(&self) -> Vec<Arc<Chunk>> {
         let mut keys: Vec<_> = self.rows.keys().copied().collect();
         keys.sort_unstable();
         let mut out = Vec::new();
@@ -338,7 +333,7 @@ impl Memtable {
     }
 
     /// The chunks of one tenant and stream.
-    pub fn chunks_of(&self, stream: Stream, tenant: TenantNo) -> Vec<Arc<Chunk>> {
+    pub(crate) fn chunks_of(&self, stream: Stream, tenant: TenantNo) -> Vec<Arc<Chunk>> {
         let mut out = Vec::new();
         if let Some(rows) = self.rows.get(&(stream, tenant)) {
             rows.chunks(tenant, stream, &mut out);

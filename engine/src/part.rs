@@ -83,9 +83,17 @@ pub trait Part: Send + Sync + std::fmt::Debug {
     /// The zone map of a column in a granule, when there is one.
     fn zone_map(&self, stream: Stream, column: ColumnId, granule: usize) -> Option<ZoneMap>;
     /// A column of a granule. A document column comes back as encoded documents ([`ColumnVector::Bytes`]).
+    ///
+    /// # Errors
+    ///
+    /// Damage and I/O, see [`Part`].
     fn column(&self, stream: Stream, column: ColumnId, granule: usize) -> Result<Arc<ColumnVector>>;
     /// The leaves at one path of a document column: [`ColumnVector::Dict`] when all are text, numbers
     /// with presence when all are of one kind, else [`ColumnVector::Scalars`].
+    ///
+    /// # Errors
+    ///
+    /// Damage and I/O, see [`Part`].
     fn path(
         &self,
         stream: Stream,

@@ -14,7 +14,7 @@ use crate::segment::SegmentReader;
 
 /// The memtables, the segments and the dictionary of one moment.
 #[derive(Debug)]
-pub struct Tables {
+pub(crate) struct Tables {
     inner: RwLock<Inner>,
     /// Signalled when a flush has taken rows out of memory.
     relieved: (Mutex<()>, Condvar),
@@ -30,7 +30,7 @@ struct Inner {
 
 /// A frame that became durable.
 #[derive(Debug)]
-pub struct Kept {
+pub(crate) struct Kept {
     /// Its number.
     pub lsn: Lsn,
     /// Its rows.
@@ -39,13 +39,13 @@ pub struct Kept {
 
 impl Tables {
     /// Segments and nothing in memory; frames up to `flushed` are in them.
-    pub fn new(segments: Vec<Arc<SegmentReader>>, codes: Arc<dyn Codes>, flushed: Lsn) -> Self {
+    pub(crate) fn new(segments: Vec<Arc<SegmentReader>>, codes: Arc<dyn Codes>, flushed: Lsn) -> Self {
         let inner = Inner { active: Memtable::new(flushed), frozen: None, segments, codes };
         Self { inner: RwLock::new(inner), relieved: (Mutex::new(()), Condvar::new()) }
     }
 
     /// Takes the rows of a durable frame; `now` is the monotonic time.
-    pub fn keep(&self, kept: Kept, now: Duration) {
+    pub(crate) fn keep(&self, kept: Kept, now: Duration) {
         let mut inner = self.inner.write();
         for rows in kept.rows {
             inner.active.push(rows, now);
@@ -55,7 +55,7 @@ impl Tables {
 
     /// Freezes the active memtable for a flush. The one that is frozen already comes first; `None` when
     /// no frame came since the last flush.
-    pub fn freeze(&self, flushed: Lsn) -> Option<Arc<Memtable>> {
+    pub(crate) fn freeze(&self, flushed: Lsn) -> Option<Arc<Memtable>> {
         let mut inner = self.inner.write();
         if let Some(frozen) = &inner.frozen {
             return Some(Arc::clone(frozen));
@@ -71,7 +71,7 @@ impl Tables {
     }
 
     /// Puts the segment in the place of the frozen memtable.
-    pub fn publish(&self, segment: Option<Arc<SegmentReader>>, codes: Arc<dyn Codes>) {
+    pub(crate) fn publish(&self, segment: Option<Arc<SegmentReader>>, codes: Arc<dyn Codes>) {
         {
             let mut inner = self.inner.write();
             inner.frozen = None;
@@ -83,13 +83,13 @@ impl Tables {
     }
 
     /// Waits until a flush has taken rows out of memory, or `timeout` has passed.
-    pub fn wait_for_relief(&self, timeout: Duration) {
+    pub(crate) fn wait_for_relief(&self, timeout: Duration) {
         let mut guard = self.relieved.0.lock();
         self.relieved.1.wait_for(&mut guard, timeout);
     }
 
     /// The parts that may hold rows of `stream`, of one tenant or of all.
-    pub fn snapshot(&self, stream: Stream, tenant: Option<TenantNo>, tenants: Arc<dyn Tenants>) -> Snapshot {
+    pub(crate) fn snapshot(&self, stream: Stream, tenant: Option<TenantNo>, tenants: Arc<dyn Tenants>) -> Snapshot {
         let inner = self.inner.read();
         let mut parts: Vec<Arc<dyn Part>> = Vec::with_capacity(inner.segments.len() + 8);
         parts.extend(inner.segments.iter().map(|s| Arc::clone(s) as Arc<dyn Part>));
@@ -104,26 +104,16 @@ impl Tables {
         Snapshot { parts, codes: Arc::clone(&inner.codes), tenants, lsn: inner.active.lsn_max() }
     }
 
-    /// The live segments.
-    pub fn segments(&self) -> Vec<Arc<SegmentReader>> {
-        self.inner.read().segments.clone()
-    }
-
     /// Bytes and rows in memory, frozen ones included.
-    pub fn memory(&self) -> (u64, u64) {
+    pub(crate) fn memory(&self) -> (u64, u64) {
         let inner = self.inner.read();
         let frozen = inner.frozen.as_ref().map_or((0, 0), |f| (f.bytes(), f.row_count()));
         (inner.active.bytes() + frozen.0, inner.active.row_count() + frozen.1)
     }
 
     /// Bytes in the active memtable, and the monotonic time of its first row.
-    pub fn active(&self) -> (u64, Option<Duration>) {
+    pub(crate) fn active(&self) -> (u64, Option<Duration>) {
         let inner = self.inner.read();
         (inner.active.bytes(), inner.active.oldest())
-    }
-
-    /// The newest frame whose rows can be read.
-    pub fn lsn(&self) -> Lsn {
-        self.inner.read().active.lsn_max()
     }
 }

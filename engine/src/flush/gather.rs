@@ -15,14 +15,14 @@ use crate::schema::{BytesColumn, ColumnDef, ColumnType, ColumnVector, IdentityKi
 use crate::segment::SegmentColumn;
 
 /// The identities of rows in memory, sorted as the dictionary wants them, with the last UTC day of each.
-pub type Identities = BTreeMap<(TenantNo, IdentityKind), BTreeMap<Vec<u8>, i32>>;
+pub(crate) type Identities = BTreeMap<(TenantNo, IdentityKind), BTreeMap<Vec<u8>, i32>>;
 
 /// Adds the identities of chunks.
 ///
 /// # Errors
 ///
 /// None that a chunk of this engine gives.
-pub fn add_identities(chunks: &[Arc<Chunk>], out: &mut Identities) -> Result<()> {
+pub(crate) fn add_identities(chunks: &[Arc<Chunk>], out: &mut Identities) -> Result<()> {
     for chunk in chunks {
         let day = chunk.runs(chunk.stream()).first().map_or(0, |r| r.max_time.day());
         for def in Schema::of(chunk.stream()).columns {
@@ -48,7 +48,7 @@ pub fn add_identities(chunks: &[Arc<Chunk>], out: &mut Identities) -> Result<()>
 
 /// The codes of the identities of one flush.
 #[derive(Debug, Default)]
-pub struct FlushCodes(HashMap<(TenantNo, IdentityKind), HashMap<Vec<u8>, u32>>);
+pub(crate) struct FlushCodes(HashMap<(TenantNo, IdentityKind), HashMap<Vec<u8>, u32>>);
 
 impl FlushCodes {
     /// Gives every identity the code it has, or a new one.
@@ -56,7 +56,7 @@ impl FlushCodes {
     /// # Errors
     ///
     /// What the dictionary's files say.
-    pub fn assign(
+    pub(crate) fn assign(
         identities: Identities,
         set: &DictionarySet,
         writer: &mut DictionaryWriter,
@@ -82,7 +82,7 @@ impl FlushCodes {
 /// # Errors
 ///
 /// What `codes` says.
-pub fn column(
+pub(crate) fn column(
     def: &ColumnDef,
     chunks: &[Arc<Chunk>],
     rows: &[RowRef],

@@ -24,7 +24,7 @@ use crate::sequencer::sequence::SequenceRecord;
 
 /// What a flush needs from one time to the next.
 #[derive(Debug)]
-pub struct Flusher {
+pub(crate) struct Flusher {
     /// The dictionary of the live version.
     pub dictionary: DictionarySet,
 }
@@ -43,7 +43,7 @@ impl Flusher {
     ///
     /// The error of the disk: nothing was published, the rows stay in memory and in the WAL, and the
     /// next step tries again with new files.
-    pub fn step(&mut self, core: &Core) -> Result<bool> {
+    pub(crate) fn step(&mut self, core: &Core) -> Result<bool> {
         let flushed = core.manifest.version().flushed_lsn();
         let Some(frozen) = core.tables.freeze(flushed) else { return Ok(false) };
         core.log.rotate()?;
@@ -123,7 +123,7 @@ fn remove_unfinished(core: &Core) {
 /// # Errors
 ///
 /// Damage and I/O.
-pub fn open_segment(core: &Core, meta: &FileMeta) -> Result<Arc<SegmentReader>> {
+pub(crate) fn open_segment(core: &Core, meta: &FileMeta) -> Result<Arc<SegmentReader>> {
     SegmentReader::open(
         core.disk.as_ref(),
         &meta.path(),

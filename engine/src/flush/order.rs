@@ -12,7 +12,7 @@ use crate::time::TimestampUs;
 
 /// One row of the memtable: its chunk and its place in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RowRef {
+pub(crate) struct RowRef {
     /// Index of the chunk.
     pub chunk: u32,
     /// Index of the row in it.
@@ -21,7 +21,7 @@ pub struct RowRef {
 
 /// The rows of one stream in the order of a segment, and the runs they make.
 #[derive(Debug, Default)]
-pub struct Ordered {
+pub(crate) struct Ordered {
     /// The rows.
     pub rows: Vec<RowRef>,
     /// Their runs: one for each tenant and UTC day.
@@ -29,7 +29,7 @@ pub struct Ordered {
 }
 
 /// Sorts the rows of `chunks`, which are of one stream and sorted by tenant.
-pub fn order(stream: Stream, chunks: &[Arc<Chunk>]) -> Ordered {
+pub(crate) fn order(stream: Stream, chunks: &[Arc<Chunk>]) -> Ordered {
     let mut out = Ordered::default();
     let mut from = 0;
     while let Some(first) = chunks.get(from) {
@@ -112,7 +112,7 @@ fn series_ranks(chunks: &[Arc<Chunk>]) -> Vec<u32> {
 }
 
 /// The instants of a column of a chunk.
-pub fn i64s<'a>(chunk: &'a Chunk, def: &ColumnDef) -> Option<&'a [i64]> {
+pub(crate) fn i64s<'a>(chunk: &'a Chunk, def: &ColumnDef) -> Option<&'a [i64]> {
     match chunk.vector(Schema::of(chunk.stream()).index_of(def.id)?)?.as_ref() {
         ColumnVector::I64(values, _) => Some(values),
         _ => None,
@@ -120,7 +120,7 @@ pub fn i64s<'a>(chunk: &'a Chunk, def: &ColumnDef) -> Option<&'a [i64]> {
 }
 
 /// The numbers of a column of a chunk.
-pub fn u64s<'a>(chunk: &'a Chunk, def: &ColumnDef) -> Option<&'a [u64]> {
+pub(crate) fn u64s<'a>(chunk: &'a Chunk, def: &ColumnDef) -> Option<&'a [u64]> {
     match chunk.vector(Schema::of(chunk.stream()).index_of(def.id)?)?.as_ref() {
         ColumnVector::U64(values, _) => Some(values),
         _ => None,
@@ -128,7 +128,7 @@ pub fn u64s<'a>(chunk: &'a Chunk, def: &ColumnDef) -> Option<&'a [u64]> {
 }
 
 /// The byte strings of a column of a chunk.
-pub fn texts<'a>(chunk: &'a Chunk, def: &ColumnDef) -> Option<&'a BytesColumn> {
+pub(crate) fn texts<'a>(chunk: &'a Chunk, def: &ColumnDef) -> Option<&'a BytesColumn> {
     match chunk.vector(Schema::of(chunk.stream()).index_of(def.id)?)?.as_ref() {
         ColumnVector::Bytes(values) => Some(values),
         _ => None,

@@ -1,4 +1,5 @@
 //! Frames come back as they were written, and hostile bytes are refused.
+#![expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "small counts")]
 
 use proptest::prelude::*;
 

@@ -54,11 +54,6 @@ impl Batch {
         &self.columns
     }
 
-    /// The columns, to be filled by the sequencer.
-    pub(crate) fn columns_mut(&mut self) -> &mut [Column] {
-        &mut self.columns
-    }
-
     /// A column, if the stream has it.
     pub fn column(&self, def: &ColumnDef) -> Option<&Column> {
         self.columns.get(Schema::of(self.stream).index_of(def.id)?)
@@ -143,7 +138,7 @@ impl BatchBuilder {
     ///
     /// # Panics
     ///
-    /// Here and in the other setters: when the column is already set in this row, or of another type.
+    /// When the column is already set in this row, or of another type.
     pub fn i64(&mut self, def: &ColumnDef, value: i64) -> &mut Self {
         let Some(Column::I64(v)) = self.open(def) else { panic!("{} is a column of instants", def.name) };
         v.push(value);
@@ -151,6 +146,10 @@ impl BatchBuilder {
     }
 
     /// Sets a number of the open row.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::i64`].
     pub fn u64(&mut self, def: &ColumnDef, value: u64) -> &mut Self {
         let Some(Column::U64(v)) = self.open(def) else { panic!("{} is a column of numbers", def.name) };
         v.push(value);
@@ -158,6 +157,10 @@ impl BatchBuilder {
     }
 
     /// Sets a double of the open row.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::i64`].
     pub fn f64(&mut self, def: &ColumnDef, value: f64) -> &mut Self {
         let Some(Column::F64(v)) = self.open(def) else { panic!("{} is a column of doubles", def.name) };
         v.push(value);
@@ -165,6 +168,10 @@ impl BatchBuilder {
     }
 
     /// Sets text, or an encoded document, of the open row.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::i64`].
     pub fn bytes(&mut self, def: &ColumnDef, value: Option<&[u8]>) -> &mut Self {
         let Some(Column::Bytes(v)) = self.open(def) else { panic!("{} is a column of bytes", def.name) };
         v.push(value);

@@ -172,6 +172,7 @@ impl BytesColumn {
     }
 
     /// The values of `rows`, in that order; a row past the end is absent.
+    #[must_use]
     pub fn take(&self, rows: &[u32]) -> Self {
         let mut out = Self::new();
         for row in rows {
@@ -260,6 +261,7 @@ impl Column {
     /// # Panics
     ///
     /// When there is no such row.
+    #[must_use]
     pub fn take(&self, rows: &[u32]) -> Self {
         fn pick<T: Copy>(values: &[T], rows: &[u32]) -> Vec<T> {
             #[expect(clippy::indexing_slicing, reason = "the rows are those of the column")]

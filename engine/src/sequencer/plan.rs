@@ -31,7 +31,7 @@ pub struct Frame {
     /// Its payload.
     pub payload: Vec<u8>,
     /// Rows for the memtable.
-    pub rows: Vec<NewRows>,
+    pub(crate) rows: Vec<NewRows>,
     /// Records for the catalog.
     pub puts: Vec<CatalogPut>,
     /// The answer.

@@ -103,7 +103,7 @@ mod tests {
     use crate::sequencer::tree::root_of;
 
     fn leaves(count: u64) -> Vec<Hash> {
-        (0..count).map(|i| [(i % 251 + 1) as u8; 32]).collect()
+        (0..count).map(|i| [u8::try_from(i % 251 + 1).unwrap(); 32]).collect()
     }
 
     #[test]
