@@ -134,3 +134,52 @@ pub(crate) fn texts<'a>(chunk: &'a Chunk, def: &ColumnDef) -> Option<&'a BytesCo
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::id::TenantId;
+    use crate::memtable::{Memtable, NewRows};
+    use crate::schema::BatchBuilder;
+    use crate::time::DAY_US;
+
+    fn metric_rows(tenant: u32, points: &[(&str, i64)]) -> NewRows {
+        let mut rows = BatchBuilder::new(TenantId::new("t").unwrap(), Stream::Metrics);
+        for (name, at) in points {
+            rows.str(&stream::NAME, Some(name)).i64(&stream::TIME, *at);
+            rows.finish_row();
+        }
+        let columns = rows.build().into_columns();
+        NewRows { tenant: TenantNo(tenant), stream: Stream::Metrics, columns, leaves: Vec::new() }
+    }
+
+    #[test]
+    fn rows_come_by_tenant_day_series_and_time() {
+        let mut memtable = Memtable::default();
+        memtable.push(metric_rows(2, &[("cpu", 5)]), Duration::ZERO);
+        memtable.push(metric_rows(1, &[("mem", DAY_US + 1), ("mem", 3), ("cpu", 9), ("cpu", 4)]), Duration::ZERO);
+        memtable.push(metric_rows(1, &[("cpu", 4), ("mem", -1)]), Duration::ZERO);
+        let chunks = memtable.chunks();
+        let ordered = order(Stream::Metrics, &chunks);
+        let row = |r: &RowRef| {
+            let chunk = &chunks[r.chunk as usize];
+            let name = texts(chunk, &stream::NAME).unwrap().get_str(r.row as usize).unwrap().to_owned();
+            (chunk.tenant().0, name, i64s(chunk, &stream::TIME).unwrap()[r.row as usize])
+        };
+        let rows: Vec<_> = ordered.rows.iter().map(row).collect();
+        let expected = [
+            (1, "mem", -1),
+            (1, "cpu", 4),
+            (1, "cpu", 4),
+            (1, "cpu", 9),
+            (1, "mem", 3),
+            (1, "mem", DAY_US + 1),
+            (2, "cpu", 5),
+        ];
+        assert_eq!(rows, expected.map(|(t, n, at)| (t, n.to_owned(), at)));
+        let runs: Vec<_> = ordered.runs.iter().map(|r| (r.tenant.0, r.rows.clone(), r.min_time.0, r.max_time.0)).collect();
+        assert_eq!(runs, vec![(1, 0..1, -1, -1), (1, 1..5, 3, 9), (1, 5..6, DAY_US + 1, DAY_US + 1), (2, 6..7, 5, 5)]);
+    }
+}

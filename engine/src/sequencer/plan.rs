@@ -350,3 +350,6 @@ fn new_rows(rows: u32, duplicates: &[(u32, u64)]) -> Vec<u32> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
