@@ -228,7 +228,10 @@ impl<'a> AuditSink<'a> {
     }
 
     /// Adds the row of a record without faults.
-    fn row(&mut self, mut record: AuditRecord<'_>, scratch: &mut Scratch) -> Option<()> {
+    fn row<'r>(&mut self, mut record: AuditRecord<'r>, scratch: &mut Scratch) -> Option<()>
+    where
+        'a: 'r,
+    {
         let faults = &mut scratch.faults;
         let table = self.intake.home(&mut record.shared, faults);
         require(record.action_type.is_some(), "/action_type", faults);
@@ -237,6 +240,9 @@ impl<'a> AuditSink<'a> {
             return None;
         }
         let (action_type, table) = (record.action_type?, table?);
+        if record.shared.user_id.is_none() {
+            record.shared.user_id = self.intake.actor().map(Cow::Borrowed);
+        }
         let request_id = record.request_id.as_deref().or(self.intake.request_id());
         let trace_id = record.trace_id.as_deref().or(self.intake.trace_id());
         let row = self.intake.row(table, time, &record.shared, Some(&record.origin))?;

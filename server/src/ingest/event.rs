@@ -72,7 +72,10 @@ impl<'a> EventSink<'a> {
     }
 
     /// Adds the row of a record without faults.
-    fn row(&mut self, mut record: EventRecord<'_>, scratch: &mut Scratch) -> Option<()> {
+    fn row<'r>(&mut self, mut record: EventRecord<'r>, scratch: &mut Scratch) -> Option<()>
+    where
+        'a: 'r,
+    {
         let faults = &mut scratch.faults;
         let table = self.intake.home(&mut record.shared, faults);
         require(record.event_type.is_some(), "/event_type", faults);
@@ -81,6 +84,9 @@ impl<'a> EventSink<'a> {
             return None;
         }
         let (event_type, table) = (record.event_type?, table?);
+        if record.shared.user_id.is_none() && record.anonymous_id.is_none() {
+            record.shared.user_id = self.intake.actor().map(Cow::Borrowed);
+        }
         let has_identity = record.shared.user_id.is_some() || record.anonymous_id.is_some();
         let tenant = self.intake.organization_of(table)?;
         // A session that the server named stands for the identity's chain. Without an identity there

@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::document::Scratch;
+use super::document::{DEPTH_MAX, Scratch};
 use super::fault::{Path, code};
 use super::raw::{Key, Raw};
 use super::record::{Record, Sink};
@@ -18,7 +18,7 @@ use super::record::{Record, Sink};
 pub const LIST_KEYS: [&str; 4] = ["events", "records", "points", "batch"];
 
 /// Deepest nesting that is searched for a number that no double holds.
-const SEARCH_DEPTH_MAX: usize = 64;
+const SEARCH_DEPTH_MAX: usize = DEPTH_MAX + 1;
 
 /// Whether a body was one record or a list of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

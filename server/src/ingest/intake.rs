@@ -31,6 +31,8 @@ pub struct Request<'a> {
     pub newest: TimestampUs,
     /// The earliest event time that is taken.
     pub oldest: TimestampUs,
+    /// Whether a record that names nobody is the writer's own act, when a person's token wrote it.
+    pub own_acts: bool,
 }
 
 /// A fault and its record.
@@ -248,6 +250,11 @@ impl<'a> Intake<'a> {
             builder.str(&IP_ADDRESS, ip_address).str(&USER_AGENT, user_agent);
         }
         Some(builder)
+    }
+
+    /// Who acted when the record names nobody: the person whose token wrote it.
+    pub fn actor(&self) -> Option<&'a str> {
+        self.request.principal.user_id().filter(|_| self.request.own_acts).map(|id| &**id)
     }
 
     /// The id of the request, if it has one.

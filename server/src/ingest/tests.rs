@@ -337,6 +337,21 @@ async fn a_user_cannot_say_where_they_are() {
 }
 
 #[tokio::test]
+async fn what_a_superusers_token_sends_is_their_own_act_unless_it_names_another() {
+    let server = Server::new();
+    let root = Principal::for_test(PrincipalKind::Superuser { user_id: Some("root".into()) });
+    for fields in [json!({}), json!({"user_id": "ada"}), json!({"anonymous_id": "v-1"})] {
+        let mut event = json!({"event_type": "a", "organization_id": "acme"});
+        event.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        server.send(&root, to(Stream::Events), event.to_string()).await.unwrap();
+        server.clock.advance(MINUTE);
+    }
+    let import = Options { import: true, ..to(Stream::Events) };
+    server.send(&root, import, r#"{"event_type":"a","organization_id":"acme"}"#).await.unwrap();
+    assert_eq!(server.column(&USER_ID).await, [Some("root".into()), Some("ada".into()), None, None]);
+}
+
+#[tokio::test]
 async fn times_lie_between_the_late_window_and_an_hour_ahead_and_import_takes_any_age() {
     let server = Server::new();
     let day = 86_400;

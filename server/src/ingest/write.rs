@@ -83,6 +83,7 @@ struct Reading {
     now: TimestampUs,
     newest: TimestampUs,
     oldest: TimestampUs,
+    own_acts: bool,
     records_max: usize,
     namer: Option<Arc<SessionNamer>>,
     kinds: Arc<MetricKinds>,
@@ -104,6 +105,7 @@ impl Reading {
             now: self.now,
             newest: self.newest,
             oldest: self.oldest,
+            own_acts: self.own_acts,
         };
         let mut scratch = Scratch::default();
         let (shape, collected, claims) = match (self.stream, &self.namer) {
@@ -214,6 +216,8 @@ async fn reading(
         now,
         newest: TimestampUs(now.0.saturating_add(future_us)),
         oldest,
+        // History from elsewhere is not the act of the person who brings it.
+        own_acts: !options.import,
         records_max: state.config.limits.batch_records_max,
         namer,
         kinds: Arc::clone(&state.ingest.kinds),

@@ -155,7 +155,11 @@ async fn when<T>(
 }
 
 /// The organization's hosts; the platform's when it never had one and may see those.
-async fn system(sources: Sources<'_>, reader: &Reader<'_>, common: &Common) -> Result<SystemPerformance, ApiError> {
+async fn system(
+    sources: Sources<'_>,
+    reader: &Reader<'_>,
+    common: &Common,
+) -> Result<SystemPerformance, ApiError> {
     let (window, exact) = (&common.window, common.exact);
     let scope = if sources.scope.organization().is_some() { HostScope::Organization } else { HostScope::All };
     let own = system_performance::system_performance(reader, window, scope, exact).await?;
@@ -184,7 +188,8 @@ async fn compare(
     let mut metrics = BTreeMap::new();
     if let Some(family) = &now.user_activity {
         let then = user_activity::summary(reader, previous, &request.selection).await?;
-        metrics.insert("user_activity".to_owned(), FamilyComparison::of(&json(&family.summary)?, json(&then)?));
+        metrics
+            .insert("user_activity".to_owned(), FamilyComparison::of(&json(&family.summary)?, json(&then)?));
     }
     if let Some(family) = &now.system_performance {
         let then = match sources.platform.filter(|_| family.scope == HostScope::Platform) {
@@ -196,7 +201,10 @@ async fn compare(
             }
             None => system_performance::summary(reader, previous, exact).await?,
         };
-        metrics.insert("system_performance".to_owned(), FamilyComparison::of(&json(&family.summary)?, json(&then)?));
+        metrics.insert(
+            "system_performance".to_owned(),
+            FamilyComparison::of(&json(&family.summary)?, json(&then)?),
+        );
     }
     if let Some(family) = &now.app_metrics {
         let then = app_metrics::summary(reader, previous, app_id, exact).await?;

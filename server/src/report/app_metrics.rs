@@ -27,8 +27,15 @@ pub(crate) const RESPONSE_TIME: &str = "response.time";
 const APPS_MAX: usize = 1_000;
 
 const SUMMARY: [Stat; 9] = [
-    Stat::Count, Stat::Sum, Stat::Avg, Stat::Min, Stat::Max, Stat::Quantile(0.5), Stat::Quantile(0.9),
-    Stat::Quantile(0.95), Stat::Quantile(0.99),
+    Stat::Count,
+    Stat::Sum,
+    Stat::Avg,
+    Stat::Min,
+    Stat::Max,
+    Stat::Quantile(0.5),
+    Stat::Quantile(0.9),
+    Stat::Quantile(0.95),
+    Stat::Quantile(0.99),
 ];
 const SERIES: [Stat; 3] = [Stat::Sum, Stat::Avg, Stat::Quantile(0.95)];
 

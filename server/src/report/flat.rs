@@ -62,7 +62,8 @@ fn flatten(name: &str, value: &Value, row: &mut Row) {
         }
         Value::Array(items) => {
             for item in items {
-                if let (Some(key), Some(count)) = (item.get("key").and_then(Value::as_str), item.get("count")) {
+                if let (Some(key), Some(count)) = (item.get("key").and_then(Value::as_str), item.get("count"))
+                {
                     row.insert(format!("{name}.{key}"), count.clone());
                 }
             }

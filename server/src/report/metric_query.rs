@@ -213,7 +213,9 @@ fn fold(
 ) -> Result<Vec<Series>, ApiError> {
     let mut found: BTreeMap<Vec<KeyValue>, Vec<(usize, Numbers<'_>)>> = BTreeMap::new();
     if question.by.is_empty() {
-        found.extend(question.names.iter().map(|name| (vec![KeyValue::Str(name.as_str().into())], Vec::new())));
+        found.extend(
+            question.names.iter().map(|name| (vec![KeyValue::Str(name.as_str().into())], Vec::new())),
+        );
     }
     for (key, numbers) in groups(answer, stats) {
         let Some((bucket, key)) = key.split_first() else { continue };
@@ -222,13 +224,15 @@ fn fold(
         }
     }
     if found.len().saturating_mul(window.buckets.len()) > CELLS_MAX {
-        let detail = format!("{} series of {} buckets; at most {CELLS_MAX} cells", found.len(), window.buckets.len());
+        let detail =
+            format!("{} series of {} buckets; at most {CELLS_MAX} cells", found.len(), window.buckets.len());
         return Err(ApiError::new(Code::TooManyCells, detail));
     }
     let series = |(key, numbers): (Vec<KeyValue>, Vec<(usize, Numbers<'_>)>)| {
         let texts = key.iter().skip(1).map(fields::key_text);
         let labels = question.by.iter().zip(texts).filter_map(|(by, text)| Some((by.name.clone(), text?)));
-        let mut points: Vec<Point> = (0..window.buckets.len()).map(|b| point(window, question, b, None)).collect();
+        let mut points: Vec<Point> =
+            (0..window.buckets.len()).map(|b| point(window, question, b, None)).collect();
         for (bucket, numbers) in numbers {
             if let Some(slot) = points.get_mut(bucket) {
                 *slot = point(window, question, bucket, Some(numbers));
@@ -252,7 +256,8 @@ fn point(window: &Window, question: &MetricQuestion, bucket: usize, numbers: Opt
             }),
         }
     };
-    let value = |n: Option<f64>| n.and_then(|n| serde_json::to_value(Quantity(n)).ok()).unwrap_or(Value::Null);
+    let value =
+        |n: Option<f64>| n.and_then(|n| serde_json::to_value(Quantity(n)).ok()).unwrap_or(Value::Null);
     Point {
         bucket: window.key(bucket),
         partial: window.is_partial(bucket),
@@ -296,11 +301,12 @@ mod tests {
     #[test]
     fn every_name_has_a_point_for_every_bucket() {
         let question = question(&[]);
-        let answer = Answer { groups: vec![group(&["a"], 0, 6.0, 3.0), group(&["a"], 2, 6.0, 1.5)], ..Answer::default() };
-        let got = fold(&window(), &question, &stats(&question), &answer).unwrap();
-        let point = |bucket: &str, partial, sum: i64, avg: Value, rate: Value| {
-            json!({"bucket": bucket, "partial": partial, "sum": sum, "avg": avg, "rate": rate})
+        let answer = Answer {
+            groups: vec![group(&["a"], 0, 6.0, 3.0), group(&["a"], 2, 6.0, 1.5)],
+            ..Answer::default()
         };
+        let got = fold(&window(), &question, &stats(&question), &answer).unwrap();
+        let point = |bucket: &str, partial, sum: i64, avg: Value, rate: Value| json!({"bucket": bucket, "partial": partial, "sum": sum, "avg": avg, "rate": rate});
         // The first bucket is inside the window for thirty seconds alone.
         let a = json!({"name": "a", "labels": {}, "points": [
             point("2024-01-01T00:00:00Z", true, 6, json!(3), json!(0.2)),
@@ -316,7 +322,8 @@ mod tests {
         let question = question(&["host", "labels.region"]);
         let mut without = group(&["a", "web-2"], 1, 1.0, 1.0);
         without.key.push(KeyValue::Absent);
-        let answer = Answer { groups: vec![group(&["a", "web-1", "eu"], 1, 1.0, 1.0), without], ..Answer::default() };
+        let answer =
+            Answer { groups: vec![group(&["a", "web-1", "eu"], 1, 1.0, 1.0), without], ..Answer::default() };
         let got = fold(&window(), &question, &stats(&question), &answer).unwrap();
         let labels: Vec<Value> = got.iter().map(|s| serde_json::to_value(&s.labels).unwrap()).collect();
         assert_eq!(labels, [json!({"host": "web-1", "labels.region": "eu"}), json!({"host": "web-2"})]);

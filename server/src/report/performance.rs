@@ -20,10 +20,18 @@ use crate::http::error::ApiError;
 use crate::store::Store;
 
 const SUMMARY: [Stat; 9] = [
-    Stat::Count, Stat::Sum, Stat::Avg, Stat::Min, Stat::Max, Stat::Quantile(0.5), Stat::Quantile(0.9),
-    Stat::Quantile(0.95), Stat::Quantile(0.99),
+    Stat::Count,
+    Stat::Sum,
+    Stat::Avg,
+    Stat::Min,
+    Stat::Max,
+    Stat::Quantile(0.5),
+    Stat::Quantile(0.9),
+    Stat::Quantile(0.95),
+    Stat::Quantile(0.99),
 ];
-const SERIES: [Stat; 5] = [Stat::Count, Stat::Avg, Stat::Quantile(0.5), Stat::Quantile(0.95), Stat::Quantile(0.99)];
+const SERIES: [Stat; 5] =
+    [Stat::Count, Stat::Avg, Stat::Quantile(0.5), Stat::Quantile(0.95), Stat::Quantile(0.99)];
 const COUNTS: [Stat; 1] = [Stat::Sum];
 
 /// `response_time` of one application, in milliseconds.
@@ -247,7 +255,8 @@ fn at_most(ms: f64) -> Aggregate {
 }
 
 fn fold_response_time(window: &Window, total: &Answer, buckets: &Answer, t_ms: f64) -> ResponseTimeReport {
-    let numbers = groups(total, &SUMMARY).next().map(|(_, numbers)| ResponseTimes::of(numbers)).unwrap_or_default();
+    let numbers =
+        groups(total, &SUMMARY).next().map(|(_, numbers)| ResponseTimes::of(numbers)).unwrap_or_default();
     let extra = |place: usize| {
         let group = total.groups.first()?;
         group.values.get(SUMMARY.len() + place)?.as_f64()
@@ -267,7 +276,9 @@ fn fold_response_time(window: &Window, total: &Answer, buckets: &Answer, t_ms: f
     };
     let mut series: Vec<ResponseTimeBucket> = (0..window.buckets.len()).map(row).collect();
     for (key, numbers) in groups(buckets, &SERIES) {
-        let Some(row) = key.first().and_then(fields::key_bucket).and_then(|b| series.get_mut(b)) else { continue };
+        let Some(row) = key.first().and_then(fields::key_bucket).and_then(|b| series.get_mut(b)) else {
+            continue;
+        };
         row.count = numbers.count();
         row.avg = numbers.get(Stat::Avg);
         row.p50 = numbers.get(Stat::Quantile(0.5));
@@ -331,7 +342,11 @@ fn fold_error_rate(window: &Window, buckets: &Answer) -> ErrorRateReport {
 /// # Errors
 ///
 /// Those of the engine on the wire.
-pub(crate) async fn uptime(reader: &Reader<'_>, window: &Window, app_id: &str) -> Result<UptimeReport, ApiError> {
+pub(crate) async fn uptime(
+    reader: &Reader<'_>,
+    window: &Window,
+    app_id: &str,
+) -> Result<UptimeReport, ApiError> {
     let timelines = probes::timelines(reader, window, of_app(Some(app_id))).await?;
     if !timelines.is_empty() {
         return Ok(fold_probes(window, &timelines));

@@ -66,7 +66,11 @@ fn uptime_of_probes_is_weighted_by_time() {
     let w = window();
     let start = w.range.start.0;
     // Probes every five minutes of the first two hours; those of 00:30, 00:35 and 00:40 fail.
-    let probe = |i: i64| Probe { at: TimestampUs(start + i * HOUR / 12), up: !(6..9).contains(&i), maintenance: false };
+    let probe = |i: i64| Probe {
+        at: TimestampUs(start + i * HOUR / 12),
+        up: !(6..9).contains(&i),
+        maintenance: false,
+    };
     let stretches = timeline((0..24).map(probe).collect(), w.complete_until());
     let got = fold_probes(&w, &[AppTimeline { app_id: None, stretches }]);
     // The last probe is of 01:55 and holds ten minutes: 125 minutes are known, 15 of them down.
@@ -88,6 +92,9 @@ fn nothing_known_is_null_and_not_zero() {
     let w = window();
     let got = serde_json::to_value(fold_requests(&w, fold_error_rate(&w, &Answer::default()))).unwrap();
     assert_eq!(got["ratio"], json!(null));
-    assert_eq!((&got["basis"], &got["coverage"], &got["incidents"]), (&json!("probe"), &json!(0.0), &json!([])));
+    assert_eq!(
+        (&got["basis"], &got["coverage"], &got["incidents"]),
+        (&json!("probe"), &json!(0.0), &json!([]))
+    );
     assert_eq!(got["series"][0], json!({"bucket": "2024-01-01T00:00:00Z", "partial": false, "ratio": null}));
 }

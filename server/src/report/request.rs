@@ -113,12 +113,15 @@ fn common(fields: &mut Fields<'_>, width: Width, now: TimestampUs) -> Result<Opt
     let exact = fields.flag("exact");
     let allow_partial = fields.flag("allow_partial");
     let window = Window::read(fields, width, now);
-    let mut echo = |names: [&'static str; 2]| fields.either(&names).map_or(Value::Null, |(_, value)| value.clone());
+    let mut echo =
+        |names: [&'static str; 2]| fields.either(&names).map_or(Value::Null, |(_, value)| value.clone());
     let (start, end) = (echo(["start_date", "start"]), echo(["end_date", "end"]));
     let group_by = fields.either(&["group_by", "step"]).and_then(|(_, value)| value.as_str());
     let group_by = group_by.unwrap_or("day").to_owned();
     match window {
-        Ok(window) => Ok(Some(Common { organization_id, window, start, end, group_by, exact, allow_partial })),
+        Ok(window) => {
+            Ok(Some(Common { organization_id, window, start, end, group_by, exact, allow_partial }))
+        }
         Err(NoWindow::Noted) => Ok(None),
         Err(NoWindow::TooMany) => Err(too_many(format!("the window has more than {CELLS_MAX} buckets"))),
     }
@@ -132,7 +135,9 @@ fn too_many(detail: String) -> ApiError {
 fn check_cells(buckets: usize, columns: usize) -> Result<(), ApiError> {
     let cells = buckets.saturating_mul(columns);
     if cells > CELLS_MAX {
-        return Err(too_many(format!("{buckets} buckets of {columns} series are {cells} cells; at most {CELLS_MAX}")));
+        return Err(too_many(format!(
+            "{buckets} buckets of {columns} series are {cells} cells; at most {CELLS_MAX}"
+        )));
     }
     Ok(())
 }
@@ -159,7 +164,11 @@ fn read_filters(fields: &mut Fields<'_>, stream: Stream) -> Filter {
 }
 
 /// One of some names, each at most once; all of them when nothing is said.
-fn read_choices<T: Copy + PartialEq>(fields: &mut Fields<'_>, name: &'static str, known: &[(&str, T)]) -> Vec<T> {
+fn read_choices<T: Copy + PartialEq>(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    known: &[(&str, T)],
+) -> Vec<T> {
     let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
     let one = |text: &str| {
         let found = known.iter().find(|(name, _)| *name == text).map(|(_, choice)| *choice);
@@ -242,8 +251,7 @@ impl PerformanceRequest {
                 APDEX_T_MS
             }),
         };
-        let request =
-            common.zip(app_id).map(|(common, app_id)| Self { common, app_id, metrics, apdex_t_ms });
+        let request = common.zip(app_id).map(|(common, app_id)| Self { common, app_id, metrics, apdex_t_ms });
         let request = finish(fields, request)?;
         check_cells(request.common.window.buckets.len(), 1)?;
         Ok(request)
@@ -268,7 +276,9 @@ impl MetricQueryRequest {
         if wanted.is_empty() {
             wanted.extend(Wanted::parse("avg"));
         }
-        let by = |name: &str| By::parse(name).ok_or_else(|| "a column or the name of a label is expected".to_owned());
+        let by = |name: &str| {
+            By::parse(name).ok_or_else(|| "a column or the name of a label is expected".to_owned())
+        };
         let by = fields.list("by", BY_MAX, by).unwrap_or_default();
         let mut filter = read_filters(&mut fields, Stream::Metrics);
         for column in [stream::APP_ID, stream::HOST, stream::USER_ID] {

@@ -40,8 +40,16 @@ fn every_problem_is_said_at_once() {
     let mut found = pointers(&error);
     found.sort_unstable();
     let expected = [
-        "/breakdown", "/compare", "/end_date", "/extra", "/filters/0/0", "/group_by", "/metrics/1", "/organization_id",
-        "/start_date", "/timezone",
+        "/breakdown",
+        "/compare",
+        "/end_date",
+        "/extra",
+        "/filters/0/0",
+        "/group_by",
+        "/metrics/1",
+        "/organization_id",
+        "/start_date",
+        "/timezone",
     ];
     assert_eq!(found, expected);
     assert_eq!(error.code(), Code::Invalid);

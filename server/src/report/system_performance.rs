@@ -20,12 +20,25 @@ use crate::http::error::ApiError;
 
 /// The metrics of hosts.
 pub(crate) const SYSTEM_METRICS: [&str; 8] = [
-    "cpu.usage", "memory.usage", "disk.usage", "network.in", "network.out", "request.latency", "server.errors",
+    "cpu.usage",
+    "memory.usage",
+    "disk.usage",
+    "network.in",
+    "network.out",
+    "request.latency",
+    "server.errors",
     "db.connections",
 ];
 
 const SUMMARY: [Stat; 9] = [
-    Stat::Count, Stat::Sum, Stat::Avg, Stat::Min, Stat::Max, Stat::Last, Stat::Quantile(0.5), Stat::Quantile(0.95),
+    Stat::Count,
+    Stat::Sum,
+    Stat::Avg,
+    Stat::Min,
+    Stat::Max,
+    Stat::Last,
+    Stat::Quantile(0.5),
+    Stat::Quantile(0.95),
     Stat::Quantile(0.99),
 ];
 const SERIES: [Stat; 4] = [Stat::Sum, Stat::Avg, Stat::Max, Stat::Quantile(0.95)];
@@ -156,7 +169,8 @@ pub(crate) async fn has_hosts(reader: &Reader<'_>) -> Result<bool, ApiError> {
 /// Points of hosts: the system's metrics, of no application.
 fn points(exact: bool) -> Points {
     let of_an_app = Filter::Compare(fields::column(&stream::APP_ID), Op::Exists);
-    let filter = fields::both(fields::is_one_of(&stream::NAME, &SYSTEM_METRICS), Filter::Not(Box::new(of_an_app)));
+    let filter =
+        fields::both(fields::is_one_of(&stream::NAME, &SYSTEM_METRICS), Filter::Not(Box::new(of_an_app)));
     Points { filter, exact }
 }
 
@@ -205,7 +219,9 @@ fn fold_series(window: &Window, buckets: &Answer) -> Vec<SystemBucket> {
     for (key, numbers) in groups(buckets, &SERIES) {
         let [bucket, name] = key else { continue };
         let Some(row) = fields::key_bucket(bucket).and_then(|b| series.get_mut(b)) else { continue };
-        if let Some((name, cell)) = key_str(name).and_then(|name| row.metrics.iter_mut().find(|(n, _)| **n == name)) {
+        if let Some((name, cell)) =
+            key_str(name).and_then(|name| row.metrics.iter_mut().find(|(n, _)| **n == name))
+        {
             *cell = point(name, Some(numbers));
         }
     }

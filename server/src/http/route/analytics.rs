@@ -88,10 +88,13 @@ async fn report(
     principal.require(Scopes::READ)?;
     let request = AnalyticsRequest::read(&body, &state.config, state.clock.now())?;
     let scope = principal.read_scope(request.common.organization_id.as_deref(), Scopes::READ)?;
-    let platform = state.config.share_system_metrics.then(|| principal.read_platform_metrics()).transpose()?;
+    let platform =
+        state.config.share_system_metrics.then(|| principal.read_platform_metrics()).transpose()?;
     let sources = Sources { store: &state.store, scope: &scope, platform: platform.as_ref() };
     let answer = analytics(sources, &request).await?;
     state.own_acts.read(&principal, &context, &scope, "analytics");
     let elapsed = state.clock.monotonic().saturating_sub(began);
-    respond(&answer, &query, &headers, elapsed, |json| json.get("metrics").map(flat::of_families).unwrap_or_default())
+    respond(&answer, &query, &headers, elapsed, |json| {
+        json.get("metrics").map(flat::of_families).unwrap_or_default()
+    })
 }

@@ -98,5 +98,7 @@ async fn query(
     let answer = metric_query(&state.store, &scope, &request).await?;
     state.own_acts.read(&principal, &context, &scope, "metrics/query");
     let elapsed = state.clock.monotonic().saturating_sub(began);
-    respond(&answer, &query, &headers, elapsed, |json| json.get("series").map(flat::of_series).unwrap_or_default())
+    respond(&answer, &query, &headers, elapsed, |json| {
+        json.get("series").map(flat::of_series).unwrap_or_default()
+    })
 }

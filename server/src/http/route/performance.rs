@@ -85,5 +85,7 @@ async fn report(
     let answer = performance(&state.store, &scope, &request).await?;
     state.own_acts.read(&principal, &context, &scope, "performance");
     let elapsed = state.clock.monotonic().saturating_sub(began);
-    respond(&answer, &query, &headers, elapsed, |json| json.get("metrics").map(flat::of_families).unwrap_or_default())
+    respond(&answer, &query, &headers, elapsed, |json| {
+        json.get("metrics").map(flat::of_families).unwrap_or_default()
+    })
 }
