@@ -1,14 +1,43 @@
 //! The OpenAPI document, put together from the routes' own types.
 
-use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 
+use crate::export::Format;
+use crate::http::error::{Code, FieldError, Problem};
+use crate::http::list::ListOrder;
 use crate::http::route;
 
 /// What the document says of the whole.
 #[derive(Debug, OpenApi)]
-#[openapi(info(title = "Insights", description = "Tracking, audit and reports of a platform."))]
+#[openapi(
+    info(
+        title = "Insights",
+        description = "Tracking, audit and reports of a platform. Errors are RFC 9457 problems; every path may be \
+                       written with or without its last slash."
+    ),
+    components(schemas(Problem, FieldError, Code, Format, ListOrder)),
+    modifiers(&Credentials),
+    security(("bearer" = []), ("api_key" = []))
+)]
 struct Base;
+
+/// How a request says who asks.
+struct Credentials;
+
+impl Modify for Credentials {
+    fn modify(&self, document: &mut Document) {
+        let components = document.components.get_or_insert_default();
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("An API key (`ins_...`), or a token of the platform (JWT)."));
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
+        let header = ApiKeyValue::with_description("X-Api-Key", "An API key (`ins_...`).");
+        components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(header)));
+    }
+}
 
 /// The document of every route.
 pub fn document() -> Document {
@@ -28,5 +57,62 @@ pub fn document() -> Document {
         route::health::Api::openapi(),
         route::own_metrics::Api::openapi(),
     ];
-    parts.into_iter().fold(Base::openapi(), Document::merge_from)
+    let mut document = parts.into_iter().fold(Base::openapi(), Document::merge_from);
+    name_operations(&mut document);
+    document
+}
+
+/// Names each operation after its method and path, so that no two have one name, whatever their
+/// handlers are called.
+fn name_operations(document: &mut Document) {
+    for (path, item) in &mut document.paths.paths {
+        // What lies beside the API may have the name of one of its routes: `/metrics`.
+        let (side, below) = path.strip_prefix("/api/insights/").map_or(("server_", &**path), |below| ("", below));
+        let words: Vec<_> = below
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .filter(|word| !word.is_empty())
+            .collect();
+        let name = |operation: &mut Option<Operation>, method: &str| {
+            if let Some(operation) = operation {
+                operation.operation_id = Some(format!("{method}_{side}{}", words.join("_")));
+            }
+        };
+        name(&mut item.get, "get");
+        name(&mut item.put, "put");
+        name(&mut item.post, "post");
+        name(&mut item.delete, "delete");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_document_is_3_1_and_every_reference_leads_somewhere() {
+        let document = serde_json::to_value(document()).unwrap();
+        assert_eq!(document["openapi"], "3.1.0");
+        assert_eq!(document["security"].as_array().map(Vec::len), Some(2));
+        let text = document.to_string();
+        let references: BTreeSet<_> =
+            text.split("\"#/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        for reference in references {
+            assert!(document.pointer(&format!("/{reference}")).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn every_operation_has_a_name_of_its_own_a_summary_and_a_tag() {
+        let document = serde_json::to_value(document()).unwrap();
+        let mut names = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let name = operation["operationId"].as_str().unwrap().to_owned();
+                assert!(names.insert(name), "{method} {path}");
+                assert!(operation["summary"].is_string() && operation["tags"].is_array(), "{method} {path}");
+            }
+        }
+    }
 }

@@ -160,6 +160,32 @@ impl Code {
         }
     }
 
+    /// What a client does about it.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::MalformedJson => "Send one JSON value, or one a line as NDJSON; detail says where it breaks off.",
+            Self::Unauthenticated => "Send a valid API key or token as Authorization: Bearer, or a key as X-Api-Key.",
+            Self::Forbidden => "Use a credential with the scope, or of the organization, that the request needs.",
+            Self::NotFound => "Check the path and the id. What belongs to others is answered as if it did not exist.",
+            Self::MethodNotAllowed => "Use one of the methods that the Allow header names.",
+            Self::Conflict => "Read what is stored, and send what agrees with it.",
+            Self::PayloadTooLarge => "Send fewer or smaller records; the limit counts decompressed bytes.",
+            Self::UnsupportedMediaType => "Send JSON or NDJSON, plain or encoded as gzip, deflate, zstd or br.",
+            Self::Invalid => "Correct the places that errors points at; each has a pointer, a code and a detail.",
+            Self::InvalidCursor => "Start again from the first page, with the same filters for all pages.",
+            Self::IdempotencyMismatch => "Use a new Idempotency-Key for a new body.",
+            Self::TooManyCells => "Ask for a shorter window, wider buckets or a smaller breakdown.",
+            Self::RowsExpired => "Ask without filters and exactness that need rows, or for a later window.",
+            Self::RateLimited => "Wait as long as Retry-After says.",
+            Self::QuotaExceeded => "Wait as long as Retry-After says, or have the quota raised.",
+            Self::Internal => "Try again; if it stays, report the request_id, which finds the cause in the log.",
+            Self::Damaged => "Ask with allow_partial: true for what is whole, and have the store repaired.",
+            Self::Overloaded => "Try again as Retry-After says, with fewer requests at once or larger batches.",
+            Self::ReadOnly => "Try again later: the disk is full or failed. Reads go on.",
+            Self::NotReady => "Try again in a moment: the server is starting or stopping.",
+        }
+    }
+
     /// Seconds after which a client may try again, for the codes that are about time.
     const fn retry_after_s(self) -> Option<u32> {
         match self {

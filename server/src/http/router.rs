@@ -35,6 +35,7 @@ fn other_routes() -> Router<AppState> {
         .merge(route::organizations::routes())
         .merge(route::keys::routes())
         .merge(route::openapi::routes())
+        .merge(route::docs::routes())
         .merge(route::own_metrics::routes())
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
 }

@@ -25,7 +25,7 @@ use crate::http::middleware::context::RequestContext;
 
 /// The part of the OpenAPI document that is about these routes.
 #[derive(Debug, OpenApi)]
-#[openapi(paths(list, actions, one), components(schemas(rows::AuditRecord)))]
+#[openapi(paths(list, actions, one), components(schemas(rows::AuditRecord, Include)))]
 pub struct Api;
 
 /// The routes.

@@ -22,7 +22,7 @@ use crate::ingest::{Options, idempotency, write};
 
 /// The part of the OpenAPI document that is about these routes.
 #[derive(Debug, OpenApi)]
-#[openapi(paths(import))]
+#[openapi(paths(import), components(schemas(StreamName)))]
 pub struct Api;
 
 /// The routes.

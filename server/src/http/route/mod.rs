@@ -3,6 +3,7 @@
 pub mod analytics;
 pub mod audit;
 pub mod audit_records;
+pub mod docs;
 pub mod events;
 pub mod health;
 pub mod import;
