@@ -70,6 +70,11 @@ impl TestApp {
         Self { app: app(state.clone()), state, clock, engine, _dir: dir }
     }
 
+    /// Moves everything that is in memory into segments.
+    pub(crate) fn flush(&self) {
+        self.engine.flush().unwrap();
+    }
+
     /// Sends a request as it is.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let (parts, body) = self.app.clone().oneshot(request).await.unwrap().into_parts();

@@ -19,3 +19,6 @@ pub(crate) mod system_performance;
 mod uptime;
 pub(crate) mod user_activity;
 mod window;
+
+#[cfg(test)]
+mod tests;
