@@ -6,31 +6,16 @@ use super::distinct::Distinct;
 use super::field::{Fields, Source};
 use super::filter::Predicate;
 use super::granule::Granule;
-use super::group::NO_GROUP;
 use super::mask::{Mask, Rows};
 use super::number::{self, Sum};
 use super::plan::Slice;
 use super::request::{Aggregate, Field, Number};
+use super::row_groups::RowGroups;
 use crate::error::{Error, Result};
 use crate::rollup::Histogram;
-use crate::rollup::histogram::{interpolate, rank_of};
+use crate::rollup::histogram::{Tally, interpolate, rank_of};
 use crate::schema::Schema;
 use crate::schema::stream::{LSN, SEQ, TIME};
-
-/// Rows that follow each other and are of one group: (group, first place, place after the last).
-pub(crate) type GroupRun = (u32, usize, usize);
-
-/// Cuts the groups of rows into runs of equal ones; rows of no group are left out.
-pub(crate) fn group_runs(groups: &[u32], out: &mut Vec<GroupRun>) {
-    out.clear();
-    let mut from = 0;
-    for run in groups.chunk_by(|a, b| a == b) {
-        if let Some(group) = run.first().filter(|g| **g != NO_GROUP) {
-            out.push((*group, from, from + run.len()));
-        }
-        from += run.len();
-    }
-}
 
 /// One aggregate: which input it reads, and its state by group.
 #[derive(Debug)]
@@ -109,6 +94,8 @@ pub(crate) struct Accumulators {
     counts: Vec<u64>,
     /// Bytes of histograms and lists.
     variable_bytes: usize,
+    /// Where values are counted before they join a histogram.
+    tally: Tally,
 }
 
 impl Accumulators {
@@ -128,6 +115,7 @@ impl Accumulators {
             order: None,
             counts: Vec::new(),
             variable_bytes: 0,
+            tally: Tally::default(),
         };
         for aggregate in aggregates {
             let state = out.state(aggregate, fields)?;
@@ -224,63 +212,56 @@ impl Accumulators {
         Ok(())
     }
 
-    /// Adds the rows that were read to their groups, of which there are at least `groups`.
-    pub(crate) fn fold(&mut self, slice: &Slice, runs: &[GroupRun]) {
-        let groups = runs.iter().map(|r| r.0 as usize + 1).max().unwrap_or(0).max(self.counts.len());
-        self.grow(groups);
-        for (group, from, to) in runs {
-            if let Some(count) = self.counts.get_mut(*group as usize) {
+    /// Adds the rows that were read to their groups.
+    pub(crate) fn fold(&mut self, slice: &Slice, groups: &RowGroups) {
+        self.grow(groups.groups());
+        groups.each(|group, from, to| {
+            if let Some(count) = self.counts.get_mut(group as usize) {
                 *count += (to - from) as u64;
             }
-        }
+        });
         let inputs = &self.inputs;
         let of = |input: &usize| inputs.get(*input).map_or(&[][..], |i| i.values.as_slice());
         for state in &mut self.states {
             match state {
                 State::Count | State::Quantile(..) | State::QuantileExact(..) | State::Distinct(_) => {}
-                State::Sum(input, sums) => each_run(runs, of(input), sums, |sum, values| {
-                    present(values).for_each(|v| sum.add(v));
-                }),
-                State::Avg(input, sums) => each_run(runs, of(input), sums, |(sum, count), values| {
-                    present(values).for_each(|v| {
-                        sum.add(v);
-                        *count += 1;
-                    });
+                State::Sum(input, sums) => groups.each_state(of(input), sums, |sum, values| sum.add_all(values)),
+                State::Avg(input, sums) => groups.each_state(of(input), sums, |(sum, count), values| {
+                    sum.add_all(values);
+                    *count += present(values).count() as u64;
                 }),
                 // `min` and `max` of a NaN and a number are the number: the start, and absent values.
-                State::Min(input, least) => each_run(runs, of(input), least, |least, values| {
+                State::Min(input, least) => groups.each_state(of(input), least, |least, values| {
                     *least = values.iter().fold(*least, |a, b| a.min(*b));
                 }),
-                State::Max(input, most) => each_run(runs, of(input), most, |most, values| {
+                State::Max(input, most) => groups.each_state(of(input), most, |most, values| {
                     *most = values.iter().fold(*most, |a, b| a.max(*b));
                 }),
-                State::Last(input, latest) => fold_last(runs, of(input), self.order.as_ref(), latest),
+                State::Last(input, latest) => fold_last(groups, of(input), self.order.as_ref(), latest),
                 State::CountIf(condition, counts) => {
                     let passed = self.conditions.get(*condition).map_or(&[][..], |c| c.passed.as_slice());
-                    each_run(runs, passed, counts, |count, passed| {
+                    groups.each_state(passed, counts, |count, passed| {
                         *count += passed.iter().filter(|p| **p).count() as u64;
                     });
                 }
             }
         }
         for (input, histograms) in &mut self.histograms {
-            each_run(runs, of(input), histograms, |histogram, values| {
+            groups.each_state(of(input), histograms, |histogram, values| {
                 let before = histogram.memory_bytes();
-                for value in values {
-                    histogram.record(*value);
-                }
-                self.variable_bytes += histogram.memory_bytes() - before;
+                histogram.record_all(values, &mut self.tally);
+                self.variable_bytes += histogram.memory_bytes().saturating_sub(before);
             });
         }
         for (input, lists) in &mut self.lists {
-            each_run(runs, of(input), lists, |list, values| {
+            groups.each_state(of(input), lists, |list, values| {
                 let before = list.len();
                 list.extend(present(values));
-                self.variable_bytes += (list.len() - before) * 8;
+                self.variable_bytes += (list.len() - before) * size_of::<f64>();
             });
         }
         for distinct in &mut self.distincts {
-            distinct.fold(slice.tenant, runs);
+            distinct.fold(slice.tenant, groups);
         }
     }
 
@@ -376,22 +357,13 @@ fn present(values: &[f64]) -> impl Iterator<Item = f64> + '_ {
     values.iter().copied().filter(|v| !v.is_nan())
 }
 
-/// Calls with the state of each run's group and the run's values.
-fn each_run<S, T>(runs: &[GroupRun], values: &[T], states: &mut [S], mut call: impl FnMut(&mut S, &[T])) {
-    for (group, from, to) in runs {
-        if let (Some(state), Some(values)) = (states.get_mut(*group as usize), values.get(*from..*to)) {
-            call(state, values);
-        }
-    }
-}
-
-fn fold_last(runs: &[GroupRun], values: &[f64], order: Option<&Order>, latest: &mut [Option<Latest>]) {
+fn fold_last(groups: &RowGroups, values: &[f64], order: Option<&Order>, latest: &mut [Option<Latest>]) {
     let order = order.map_or(&[][..], |o| o.rows.as_slice());
-    for (group, from, to) in runs {
+    groups.each(|group, from, to| {
         let (Some(slot), Some(values), Some(order)) =
-            (latest.get_mut(*group as usize), values.get(*from..*to), order.get(*from..*to))
+            (latest.get_mut(group as usize), values.get(from..to), order.get(from..to))
         else {
-            continue;
+            return;
         };
         for (value, (time, lsn, seq)) in values.iter().zip(order).filter(|(v, _)| !v.is_nan()) {
             let new = Latest { time: *time, lsn: *lsn, seq: *seq, value: *value };
@@ -399,7 +371,7 @@ fn fold_last(runs: &[GroupRun], values: &[f64], order: Option<&Order>, latest: &
                 *slot = Some(new);
             }
         }
-    }
+    });
 }
 
 /// The quantile of sorted values by linear interpolation (Hyndman and Fan's type 7).

@@ -1,12 +1,13 @@
 //! Numbers of groups of rows.
 
-use super::accumulate::{Accumulators, group_runs};
+use super::accumulate::Accumulators;
 use super::field::Fields;
 use super::filter::{self, Predicate};
 use super::granule::Granule;
 use super::group::Grouping;
 use super::plan::{self, Slice};
 use super::request::{Answer, Budget, Group, Query};
+use super::row_groups::RowGroups;
 use super::snapshot::Snapshot;
 use super::walk::{self, Tally};
 use crate::error::{Error, Result};
@@ -22,8 +23,7 @@ struct Run {
     grouping: Grouping,
     accumulators: Accumulators,
     rows: Vec<u32>,
-    groups: Vec<u32>,
-    runs: Vec<(u32, usize, usize)>,
+    groups: RowGroups,
 }
 
 /// Answers a question for numbers. Without `group_by` there is one group, also when it has no rows.
@@ -41,8 +41,7 @@ pub fn aggregate(snapshot: &Snapshot, query: &Query) -> Result<Answer> {
         grouping: Grouping::compile(&query.group_by, &mut fields)?,
         accumulators: Accumulators::compile(&query.aggregates, &mut fields)?,
         rows: Vec::new(),
-        groups: Vec::new(),
-        runs: Vec::new(),
+        groups: RowGroups::default(),
     };
     if query.group_by.is_empty() {
         run.accumulators.grow_to_one();
@@ -55,7 +54,7 @@ pub fn aggregate(snapshot: &Snapshot, query: &Query) -> Result<Answer> {
             tally.looked_at(slice);
             let read = run.read(&mut granule, slice);
             if tally.or_skip(read, slice)?.is_some() {
-                run.accumulators.fold(slice, &run.runs);
+                run.accumulators.fold(slice, &run.groups);
             }
         }
         run.check(query.budget)?;
@@ -67,16 +66,14 @@ pub fn aggregate(snapshot: &Snapshot, query: &Query) -> Result<Answer> {
 impl Run {
     /// Reads everything that a slice adds to the answer, and changes no group.
     fn read(&mut self, granule: &mut Granule<'_>, slice: &Slice) -> Result<()> {
-        self.runs.clear();
+        self.groups.clear();
         let mask = filter::select(&mut self.predicate, self.time, self.window, granule, slice)?;
         if mask.is_empty() {
             return Ok(());
         }
         let rows = walk::selected(&mask, slice, &mut self.rows);
-        self.grouping.groups(granule, slice.tenant, rows, &mut self.groups)?;
-        self.accumulators.read(granule, slice, &mask, rows)?;
-        group_runs(&self.groups, &mut self.runs);
-        Ok(())
+        self.grouping.groups(granule, slice, rows, &mut self.groups)?;
+        self.accumulators.read(granule, slice, &mask, rows)
     }
 
     fn check(&self, budget: Budget) -> Result<()> {

@@ -1,13 +1,13 @@
-//! Distinct values by group: bitmaps of ids, one for each tenant and space, exact.
+//! Distinct values by group: sets of ids, one for each tenant and space, exact.
 
 use hashbrown::HashMap;
-use roaring::RoaringBitmap;
 
-use super::accumulate::GroupRun;
 use super::field::Source;
 use super::granule::Granule;
-use super::ids::{self, ABSENT, DistinctIds, Space};
+use super::ids::{self, DistinctIds, Space};
+use super::id_set::IdSet;
 use super::mask::Rows;
+use super::row_groups::RowGroups;
 use crate::error::Result;
 use crate::id::TenantNo;
 
@@ -17,8 +17,8 @@ const NO_SET: u32 = u32::MAX;
 /// Bytes that an empty set and its place cost, by estimate.
 const SET_BYTES: usize = 96;
 
-/// Bytes that one more value costs: two in a sparse container, less in a dense one.
-const VALUE_BYTES: usize = 4;
+/// Most bytes of dense sets of one field; further sets stay sparse.
+const DENSE_BYTES_MAX: usize = 32 << 20;
 
 /// The distinct values of one field.
 #[derive(Debug)]
@@ -27,11 +27,15 @@ pub(crate) struct Distinct {
     ids: DistinctIds,
     /// The ids of the rows at hand, for each space.
     read: Vec<(Space, Vec<u32>)>,
-    sets: Vec<(u32, RoaringBitmap)>,
+    sets: Vec<(u32, IdSet)>,
     places: HashMap<(u32, TenantNo, Space), u32>,
     /// By group the set of the tenant and space at hand; [`NO_SET`] between calls.
     at_hand: Vec<u32>,
-    values: usize,
+    /// The groups whose place is in `at_hand`.
+    touched: Vec<u32>,
+    /// Bytes of all sets, and of the dense ones.
+    bytes: usize,
+    dense_bytes: usize,
 }
 
 impl Distinct {
@@ -44,7 +48,9 @@ impl Distinct {
             sets: Vec::new(),
             places: HashMap::new(),
             at_hand: Vec::new(),
-            values: 0,
+            touched: Vec::new(),
+            bytes: 0,
+            dense_bytes: 0,
         }
     }
 
@@ -64,41 +70,40 @@ impl Distinct {
     }
 
     /// Adds the rows that were read to their groups.
-    pub(crate) fn fold(&mut self, tenant: TenantNo, runs: &[GroupRun]) {
-        let groups = runs.iter().map(|r| r.0 as usize + 1).max().unwrap_or(0);
-        if self.at_hand.len() < groups {
-            self.at_hand.resize(groups, NO_SET);
+    pub(crate) fn fold(&mut self, tenant: TenantNo, groups: &RowGroups) {
+        if self.at_hand.len() < groups.groups() {
+            self.at_hand.resize(groups.groups(), NO_SET);
         }
         for (space, ids) in std::mem::take(&mut self.read) {
-            for (group, from, to) in runs {
-                let Some(ids) = ids.get(*from..*to) else { continue };
-                let mut last = ABSENT;
-                for id in ids {
-                    // Equal neighbours are frequent: one event after the other of the same user.
-                    if *id != ABSENT && *id != last {
-                        last = *id;
-                        self.add(*group, tenant, space, *id);
-                    }
+            groups.each(|group, from, to| {
+                if let Some(ids) = ids.get(from..to) {
+                    self.add(group, tenant, space, ids);
                 }
-            }
-            for (group, _, _) in runs {
-                if let Some(place) = self.at_hand.get_mut(*group as usize) {
+            });
+            // The next space, or tenant, has other sets.
+            for group in self.touched.drain(..) {
+                if let Some(place) = self.at_hand.get_mut(group as usize) {
                     *place = NO_SET;
                 }
             }
         }
     }
 
-    fn add(&mut self, group: u32, tenant: TenantNo, space: Space, id: u32) {
+    fn add(&mut self, group: u32, tenant: TenantNo, space: Space, ids: &[u32]) {
         let Some(at_hand) = self.at_hand.get_mut(group as usize) else { return };
         if *at_hand == NO_SET {
             *at_hand = *self.places.entry((group, tenant, space)).or_insert_with(|| {
-                self.sets.push((group, RoaringBitmap::new()));
+                self.sets.push((group, IdSet::default()));
                 u32::try_from(self.sets.len() - 1).unwrap_or(NO_SET)
             });
+            self.touched.push(group);
         }
         if let Some((_, set)) = self.sets.get_mut(*at_hand as usize) {
-            self.values += usize::from(set.insert(id));
+            let dense_bytes = |set: &IdSet| if set.is_dense() { set.memory_bytes() } else { 0 };
+            let before = (set.memory_bytes(), dense_bytes(set));
+            set.add_all(ids, self.dense_bytes < DENSE_BYTES_MAX);
+            self.bytes = (self.bytes + set.memory_bytes()).saturating_sub(before.0);
+            self.dense_bytes = (self.dense_bytes + dense_bytes(set)).saturating_sub(before.1);
         }
     }
 
@@ -115,6 +120,6 @@ impl Distinct {
 
     /// Bytes of memory this takes.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.ids.memory_bytes() + self.sets.len() * SET_BYTES + self.values * VALUE_BYTES
+        self.ids.memory_bytes() + self.sets.len() * SET_BYTES + self.bytes
     }
 }

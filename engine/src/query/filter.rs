@@ -313,8 +313,8 @@ impl Compare {
         match self.codes.get_mut(&(slice.tenant, leaf)) {
             Some(CodeTest::These(these)) => match these.as_slice() {
                 [] => mask.clear(),
-                [one] => mask.retain(|row| at(row) == *one),
-                many if many.len() <= 8 => mask.retain(|row| many.contains(&at(row))),
+                [one] => mask.retain_values(codes, |c| c == *one),
+                many if many.len() <= 8 => mask.retain_values(codes, |c| many.contains(&c)),
                 many => mask.try_retain(|row| Ok(many.binary_search(&at(row)).is_ok()))?,
             },
             Some(CodeTest::Seen(seen)) => {
@@ -397,13 +397,11 @@ fn narrow_numbers<T: Copy + PartialOrd>(
     mask: &mut Mask,
     intervals: &[(T, T)],
 ) {
-    let values = values.get(base..).unwrap_or(&[]);
+    let values = values.get(base..base + mask.len()).unwrap_or(&[]);
     match intervals {
         [] => return mask.clear(),
-        [(from, to)] => mask.retain(|row| values.get(row).is_some_and(|v| *from <= *v && *v <= *to)),
-        many => mask.retain(|row| {
-            values.get(row).is_some_and(|v| many.iter().any(|(from, to)| *from <= *v && *v <= *to))
-        }),
+        [(from, to)] => mask.retain_values(values, |v| *from <= v && v <= *to),
+        many => mask.retain_values(values, |v| many.iter().any(|(from, to)| *from <= v && v <= *to)),
     }
     if let Some(present) = present {
         mask.retain(|row| present.get(base + row));
@@ -429,8 +427,7 @@ fn keep_present(source: &Source, granule: &mut Granule<'_>, slice: &Slice, mask:
             }
         }
         ColumnVector::Codes(codes) | ColumnVector::Dict { codes, .. } => {
-            let codes = codes.get(base..).unwrap_or(&[]);
-            mask.retain(|row| codes.get(row).is_some_and(|c| *c != NULL_CODE));
+            mask.retain_values(codes.get(base..base + mask.len()).unwrap_or(&[]), |c| c != NULL_CODE);
         }
         ColumnVector::Bytes(bytes) => mask.retain(|row| bytes.present().get(base + row)),
         ColumnVector::Scalars(leaves) => {

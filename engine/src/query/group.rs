@@ -6,9 +6,10 @@ use super::field::{Fields, Source};
 use super::granule::Granule;
 use super::ids::{self, KeyIds};
 use super::mask::Rows;
+use super::plan::Slice;
 use super::request::{GroupBy, GroupKey, KeyValue};
+use super::row_groups::RowGroups;
 use crate::error::{Error, Result};
-use crate::id::TenantNo;
 use crate::schema::ColumnVector;
 use crate::schema::stream::TIME;
 use crate::time::Buckets;
@@ -38,7 +39,14 @@ struct BucketIndex {
 struct Pairs {
     ids: HashMap<(u32, u32), u32>,
     pairs: Vec<(u32, u32)>,
+    /// The ids again, in rows of `width` places; [`NO_GROUP`] where there is none. It spares a hash for
+    /// each row while few pairs exist.
+    table: Vec<u32>,
+    width: usize,
 }
+
+/// Most cells of the table of [`Pairs`]: 4 MiB.
+const TABLE_MAX: usize = 1 << 20;
 
 /// All of `group_by`.
 #[derive(Debug)]
@@ -71,7 +79,7 @@ impl Grouping {
         Ok(Self { dimensions, joins, scratch: Vec::new() })
     }
 
-    /// The group of each row, [`NO_GROUP`] for one outside of all buckets.
+    /// The group of each row; none for one outside of all buckets.
     ///
     /// # Errors
     ///
@@ -79,29 +87,34 @@ impl Grouping {
     pub(crate) fn groups(
         &mut self,
         granule: &mut Granule<'_>,
-        tenant: TenantNo,
+        slice: &Slice,
         rows: Rows<'_>,
-        out: &mut Vec<u32>,
+        out: &mut RowGroups,
     ) -> Result<()> {
-        let Some((first, rest)) = self.dimensions.split_first_mut() else {
-            out.clear();
-            out.resize(rows.len(), 0);
-            return Ok(());
-        };
-        first.places(granule, tenant, rows, out)?;
-        for (dimension, join) in rest.iter_mut().zip(&mut self.joins) {
-            dimension.places(granule, tenant, rows, &mut self.scratch)?;
-            let mut last = (NO_GROUP, NO_GROUP, NO_GROUP);
-            for (group, place) in out.iter_mut().zip(&self.scratch) {
-                if *group == NO_GROUP || *place == NO_GROUP {
-                    *group = NO_GROUP;
-                } else if (last.0, last.1) == (*group, *place) {
-                    *group = last.2;
-                } else {
-                    last = (*group, *place, join.id(*group, *place));
-                    *group = last.2;
+        let ids = out.ids_mut();
+        // While all rows are of one group it is a number, else the numbers are in `ids`.
+        let mut one = Some(0);
+        for (at, dimension) in self.dimensions.iter_mut().enumerate() {
+            let place = dimension.places(granule, slice, rows, &mut self.scratch)?;
+            let Some(join) = at.checked_sub(1).and_then(|before| self.joins.get_mut(before)) else {
+                one = place;
+                std::mem::swap(ids, &mut self.scratch);
+                continue;
+            };
+            one = match (one, place) {
+                (Some(group), Some(place)) => Some(join.id(group, place)),
+                (group, place) => {
+                    // Spread out whichever is one number for all rows.
+                    spread(group, rows.len(), ids);
+                    spread(place, rows.len(), &mut self.scratch);
+                    join.join(ids, &self.scratch);
+                    None
                 }
-            }
+            };
+        }
+        match one {
+            Some(group) => out.set_one(group, rows.len()),
+            None => out.cut(),
         }
         Ok(())
     }
@@ -124,44 +137,107 @@ impl Grouping {
     /// Bytes of memory this takes.
     pub(crate) fn memory_bytes(&self) -> usize {
         let keys: usize = self.dimensions.iter().map(Dimension::memory_bytes).sum();
-        keys + self.joins.iter().map(|j| j.pairs.len() * 28).sum::<usize>()
+        keys + self.joins.iter().map(|j| j.pairs.len() * 28 + j.table.len() * 4).sum::<usize>()
+    }
+}
+
+/// Writes a number that stands for all rows down for each of them.
+fn spread(one: Option<u32>, rows: usize, ids: &mut Vec<u32>) {
+    if let Some(one) = one {
+        ids.clear();
+        ids.resize(rows, one);
     }
 }
 
 impl Pairs {
     fn id(&mut self, group: u32, place: u32) -> u32 {
+        if group == NO_GROUP || place == NO_GROUP {
+            return NO_GROUP;
+        }
+        match self.cell(group, place) {
+            Some(id) if *id != NO_GROUP => *id,
+            _ => self.new_id(group, place),
+        }
+    }
+
+    /// Joins each group with the place of its row.
+    fn join(&mut self, groups: &mut [u32], places: &[u32]) {
+        for (group, place) in groups.iter_mut().zip(places) {
+            *group = self.id(*group, *place);
+        }
+    }
+
+    /// The id of a pair in the table, if the table has its place.
+    fn cell(&self, group: u32, place: u32) -> Option<&u32> {
+        if place as usize >= self.width {
+            return None;
+        }
+        self.table.get(group as usize * self.width + place as usize)
+    }
+
+    #[cold]
+    fn new_id(&mut self, group: u32, place: u32) -> u32 {
         let next = u32::try_from(self.pairs.len()).unwrap_or(NO_GROUP);
-        *self.ids.entry((group, place)).or_insert_with(|| {
+        let id = *self.ids.entry((group, place)).or_insert(next);
+        if id == next {
             self.pairs.push((group, place));
-            next
-        })
+        }
+        self.remember(group, place, id);
+        id
+    }
+
+    /// Puts an id into the table, which grows to hold it while it stays small.
+    fn remember(&mut self, group: u32, place: u32, id: u32) {
+        let width = if place as usize >= self.width { (place as usize + 1).next_power_of_two() } else { self.width };
+        let height = (group as usize + 1).max(self.table.len() / self.width.max(1));
+        if width * height > TABLE_MAX {
+            return;
+        }
+        if width != self.width {
+            let mut table = vec![NO_GROUP; width * height];
+            for ((group, place), id) in &self.ids {
+                if let Some(cell) = table.get_mut(*group as usize * width + *place as usize) {
+                    *cell = *id;
+                }
+            }
+            (self.table, self.width) = (table, width);
+        } else if self.table.len() < width * height {
+            self.table.resize(width * height, NO_GROUP);
+        }
+        if let Some(cell) = self.table.get_mut(group as usize * width + place as usize) {
+            *cell = id;
+        }
     }
 }
 
 impl Dimension {
-    /// The place of each row in this dimension: a bucket, or 0 for absent and an id of `keys` + 1.
+    /// The place of each row in this dimension: a bucket, or 0 for absent and an id of `keys` + 1. When
+    /// all rows have the same place it is returned, and `out` is left alone.
     fn places(
         &mut self,
         granule: &mut Granule<'_>,
-        tenant: TenantNo,
+        slice: &Slice,
         rows: Rows<'_>,
         out: &mut Vec<u32>,
-    ) -> Result<()> {
+    ) -> Result<Option<u32>> {
         match self {
-            Self::Bucket { buckets, time } => match &*granule.load(*time)? {
-                ColumnVector::I64(times, _) => {
-                    buckets.places(times, rows, out);
-                    Ok(())
+            Self::Bucket { buckets, time } => {
+                if let Some(place) = buckets.one_place(slice) {
+                    return Ok(Some(place));
                 }
-                _ => Err(Error::invalid("a part whose event times are no instants")),
-            },
+                match &*granule.load(*time)? {
+                    ColumnVector::I64(times, _) => buckets.places(times, rows, out),
+                    _ => return Err(Error::invalid("a part whose event times are no instants")),
+                }
+                Ok(None)
+            }
             Self::Key { source, keys } => {
-                ids::key_ids(keys, source, granule, tenant, rows, out)?;
+                ids::key_ids(keys, source, granule, slice.tenant, rows, out)?;
                 // Absent is u32::MAX and becomes 0.
                 for id in out {
                     *id = id.wrapping_add(1);
                 }
-                Ok(())
+                Ok(None)
             }
         }
     }
@@ -194,6 +270,12 @@ impl BucketIndex {
         };
         let uniform = width.filter(|w| *w > 0 && edges.is_sorted_by(|a, b| b.checked_sub(*a) == Some(*w)));
         Self { uniform: uniform.zip(edges.first().copied()).map(|(w, start)| (start, w)), edges }
+    }
+
+    /// The bucket of all rows of a slice, when its range lies in one: their times are not read.
+    fn one_place(&self, slice: &Slice) -> Option<u32> {
+        let (from, to, place) = self.bucket_of(slice.min_time.0);
+        (from <= slice.max_time.0 && slice.max_time.0 < to).then_some(place)
     }
 
     fn places(&self, times: &[i64], rows: Rows<'_>, out: &mut Vec<u32>) {

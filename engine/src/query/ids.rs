@@ -75,6 +75,7 @@ impl NumberKey {
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
     codes: HashMap<(TenantNo, IdentityKind), Vec<u32>>,
+    code_bytes: usize,
     dictionaries: HashMap<usize, Dictionary>,
 }
 
@@ -99,7 +100,7 @@ impl Dictionary {
 
 impl Tables {
     fn memory_bytes(&self) -> usize {
-        self.codes.values().map(|t| t.len() * 4).sum()
+        self.code_bytes + self.codes.len() * 64
     }
 }
 
@@ -457,40 +458,64 @@ fn code_ids<I: Ids>(
     out: &mut [u32],
 ) -> Result<()> {
     if I::CODES_ARE_IDS {
-        rows.each(|at, row| {
-            if let (Some(slot), Some(code)) = (out.get_mut(at), codes.get(row)) {
-                *slot = *code;
+        match rows {
+            Rows::Range(from, to) => {
+                for (slot, code) in out.iter_mut().zip(codes.get(from..to).unwrap_or(&[])) {
+                    *slot = *code;
+                }
             }
-        });
+            Rows::List(list) => {
+                for (slot, row) in out.iter_mut().zip(list) {
+                    *slot = codes.get(*row as usize).copied().unwrap_or(ABSENT);
+                }
+            }
+        }
         return Ok(());
     }
     let mut table = ids.tables().codes.remove(&(tenant, kind)).unwrap_or_default();
-    let done = rows.try_each(|at, row| {
-        let code = codes.get(row).copied().unwrap_or(NULL_CODE);
-        if code == NULL_CODE {
-            return Ok(());
-        }
-        let known = table.get(code as usize).copied().unwrap_or(UNSEEN);
-        let id = if known == UNSEEN {
-            // Asked first: a damaged code must not make the table grow to its size.
-            let id = ids.of_code(snapshot, tenant, kind, code)?;
-            if table.len() <= code as usize {
-                table.resize(code as usize + 1, UNSEEN);
-            }
-            if let Some(slot) = table.get_mut(code as usize) {
-                *slot = id;
-            }
-            id
-        } else {
-            known
+    let before = table.len();
+    let mut put = |slot: &mut u32, code: u32| -> Result<()> {
+        *slot = match table.get(code as usize) {
+            Some(id) if *id != UNSEEN => *id,
+            _ => new_code_id(ids, snapshot, (tenant, kind), code, &mut table)?,
         };
-        if let Some(slot) = out.get_mut(at) {
-            *slot = id;
-        }
         Ok(())
-    });
+    };
+    let done = match rows {
+        Rows::Range(from, to) => {
+            let codes = codes.get(from..to).unwrap_or(&[]);
+            out.iter_mut().zip(codes).try_for_each(|(slot, code)| put(slot, *code))
+        }
+        Rows::List(list) => out.iter_mut().zip(list).try_for_each(|(slot, row)| {
+            put(slot, codes.get(*row as usize).copied().unwrap_or(NULL_CODE))
+        }),
+    };
+    ids.tables().code_bytes += (table.len() - before) * size_of::<u32>();
     ids.tables().codes.insert((tenant, kind), table);
     done
+}
+
+/// The id of a code that is not in the table, where it is put; [`ABSENT`] for the code of an absent value.
+#[cold]
+fn new_code_id<I: Ids>(
+    ids: &mut I,
+    snapshot: &Snapshot,
+    (tenant, kind): (TenantNo, IdentityKind),
+    code: u32,
+    table: &mut Vec<u32>,
+) -> Result<u32> {
+    if code == NULL_CODE {
+        return Ok(ABSENT);
+    }
+    // Asked first: a code that was never given must not make the table grow to its size.
+    let id = ids.of_code(snapshot, tenant, kind, code)?;
+    if table.len() <= code as usize {
+        table.resize(code as usize + 1, UNSEEN);
+    }
+    if let Some(slot) = table.get_mut(code as usize) {
+        *slot = id;
+    }
+    Ok(id)
 }
 
 fn number_ids<I: Ids, T>(

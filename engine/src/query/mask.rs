@@ -74,6 +74,23 @@ impl Mask {
         }
     }
 
+    /// Keeps the rows whose value passes a cheap test; `values` has one for each row, in the set or not.
+    /// A loop without bounds to check, which compilers turn into vector instructions.
+    pub(crate) fn retain_values<T: Copy>(&mut self, values: &[T], test: impl Fn(T) -> bool) {
+        if values.len() != self.len {
+            return self.clear();
+        }
+        for (word, values) in self.words.iter_mut().zip(values.chunks(64)) {
+            if *word != 0 {
+                let mut bits = 0_u64;
+                for (row, value) in values.iter().enumerate() {
+                    bits |= u64::from(test(*value)) << row;
+                }
+                *word &= bits;
+            }
+        }
+    }
+
     /// Keeps the rows where a costly test holds; it is asked about rows of the set alone.
     pub(crate) fn try_retain(&mut self, mut test: impl FnMut(usize) -> Result<bool>) -> Result<()> {
         for (index, word) in self.words.iter_mut().enumerate() {

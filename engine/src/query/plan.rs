@@ -30,7 +30,7 @@ pub(crate) struct Task {
     pub(crate) part: usize,
     /// The granule.
     pub(crate) granule: usize,
-    /// The slices, by row.
+    /// The slices.
     pub(crate) slices: Vec<Slice>,
 }
 
@@ -106,14 +106,21 @@ fn add_run(
         if window.overlaps(min_time, max_time) {
             let rows = index(row - base)..index(end - base);
             let slice = Slice { tenant: run.tenant, rows, min_time, max_time };
-            tasks.push(Task { part: part_index, granule: index(granule), slices: vec![slice] });
+            match tasks.last_mut() {
+                Some(last) if last.part == part_index && last.granule == index(granule) => last.slices.push(slice),
+                _ => tasks.push(Task { part: part_index, granule: index(granule), slices: vec![slice] }),
+            }
         }
         row = end;
     }
 }
 
-/// Joins the tasks of one part from `from` on that are of the same granule.
+/// Joins the tasks of one part from `from` on that are of the same granule. Runs lie in the order of
+/// their rows, so that there is nothing to do but for parts that keep another order.
 fn join(tasks: &mut Vec<Task>, from: usize) {
+    if tasks.get(from..).is_none_or(|added| added.is_sorted_by(|a, b| a.granule < b.granule)) {
+        return;
+    }
     let mut added = tasks.split_off(from);
     added.sort_by_key(|t| t.granule);
     for task in added {
@@ -123,9 +130,6 @@ fn join(tasks: &mut Vec<Task>, from: usize) {
             }
             _ => tasks.push(task),
         }
-    }
-    for task in tasks.get_mut(from..).unwrap_or_default() {
-        task.slices.sort_by_key(|s| s.rows.start);
     }
 }
 

@@ -526,6 +526,46 @@ fn check_series(store: &TestStore, scope: &Scope, window: TimeRange, filter: &Fi
     }
 }
 
+#[test]
+fn thousands_of_rows_take_the_fast_paths_to_the_same_numbers() {
+    let shape = |coded| Shape { granule_rows: 700, coded, zone_maps: true, dictionaries: true };
+    let mut parts = vec![(Vec::new(), shape(true)), (Vec::new(), shape(false))];
+    for n in 0..6000_usize {
+        let spread = n.wrapping_mul(2_654_435_761) >> 7;
+        let minutes = i64::try_from(n * 4000 / 6000).unwrap();
+        let picks = [1 + spread % 1500, spread % 4, n % 3, spread % 4, n % 2, spread % 10];
+        let mut row = row(Stream::Metrics, 1 + u32::try_from(n / 4000).unwrap(), minutes, picks);
+        row.values.insert("lsn", Value::I64(i64::try_from(n).unwrap()));
+        parts[usize::from(n % 5 == 0)].0.push(row);
+    }
+    let store = TestStore { stream: Stream::Metrics, parts, damaged: Vec::new() };
+    let span = TimeRange { start: TimestampUs(BASE_US), end: TimestampUs(BASE_US + 60 * HOUR_US) };
+    let days = || GroupBy::Bucket(Buckets::cover(span, BucketUnit::Day, &TimeZone::UTC, 1000).unwrap());
+    let by = |def| GroupBy::Field(column(def));
+    let value = || column(&VALUE);
+    for group_by in [vec![], vec![days()], vec![by(&NAME)], vec![by(&HOST), days(), by(&NAME)], vec![by(&USER_ID)]] {
+        for scope in [Scope::All, Scope::One(tenant_name(1))] {
+            let query = Query {
+                stream: Stream::Metrics,
+                group_by: group_by.clone(),
+                aggregates: vec![
+                    Aggregate::Count,
+                    Aggregate::Sum(column(&KIND)),
+                    Aggregate::Avg(column(&RECEIVED)),
+                    Aggregate::Min(value()),
+                    Aggregate::Max(value()),
+                    Aggregate::Last(value()),
+                    Aggregate::Quantile(value(), 0.9),
+                    Aggregate::QuantileExact(value(), 0.5),
+                    Aggregate::Distinct(column(&USER_ID)),
+                ],
+                ..count(scope)
+            };
+            check_aggregate(&store, &query);
+        }
+    }
+}
+
 fn two_tenants_in_one_granule() -> TestStore {
     let shape = Shape { granule_rows: 8192, coded: true, zone_maps: true, dictionaries: true };
     let mut rows = Vec::new();

@@ -126,6 +126,43 @@ fn middle_of(index: i32) -> f64 {
     ((f64::from(index) + 0.5) / f64::from(BUCKETS_A_DOUBLING)).exp2()
 }
 
+/// As many values are worth a [`Tally`].
+const TALLY_VALUES_MIN: usize = 64;
+
+/// A counter for every bucket there may be, to count many values before they join a histogram.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// By index from [`INDEX_MIN`] on; empty until it is first used, then all 0 between uses.
+    counts: Vec<u32>,
+    /// The indexes that are not 0.
+    touched: Vec<i32>,
+}
+
+impl Tally {
+    fn count(&mut self, index: i32) {
+        if self.counts.is_empty() {
+            self.counts.resize(usize::try_from(INDEX_MAX - INDEX_MIN).unwrap_or(0), 0);
+        }
+        if let Some(count) = usize::try_from(index - INDEX_MIN).ok().and_then(|at| self.counts.get_mut(at)) {
+            if *count == 0 {
+                self.touched.push(index);
+            }
+            *count += 1;
+        }
+    }
+
+    /// What was counted, as buckets; the counters are 0 again.
+    fn take(&mut self) -> Side {
+        self.touched.sort_unstable();
+        let counts = &mut self.counts;
+        let bucket = |index: i32| {
+            let count = usize::try_from(index - INDEX_MIN).ok().and_then(|at| counts.get_mut(at)).map(std::mem::take);
+            (index, u64::from(count.unwrap_or(0)))
+        };
+        Side { buckets: self.touched.drain(..).map(bucket).collect() }
+    }
+}
+
 /// How many values some buckets hold.
 fn sum<'a>(buckets: impl Iterator<Item = &'a (i32, u64)>) -> u64 {
     buckets.fold(0, |sum, bucket| sum.saturating_add(bucket.1))
@@ -199,6 +236,32 @@ impl Histogram {
         }
         self.count = self.count.saturating_add(1);
         self.sum += value;
+    }
+
+    /// Counts many values: the same as [`Self::record`] for each of them, several times faster.
+    pub(crate) fn record_all(&mut self, values: &[f64], tally: &mut Tally) {
+        if values.len() < TALLY_VALUES_MIN {
+            for value in values {
+                self.record(*value);
+            }
+            return;
+        }
+        for value in values.iter().filter(|v| v.is_finite()) {
+            if *value > 0.0 {
+                tally.count(index_of(*value));
+            } else if *value < 0.0 {
+                self.negative.add(index_of(-value), 1);
+            } else {
+                self.zero = self.zero.saturating_add(1);
+            }
+            if self.count == 0 {
+                (self.min, self.max) = (*value, *value);
+            }
+            (self.min, self.max) = (self.min.min(*value), self.max.max(*value));
+            self.count = self.count.saturating_add(1);
+            self.sum += value;
+        }
+        self.positive.merge(&tally.take());
     }
 
     /// Adds the values of another one: the same as if each had been recorded here.

@@ -144,6 +144,15 @@ proptest! {
     }
 
     #[test]
+    fn many_values_at_once_are_the_same_as_one_by_one(parts in prop::collection::vec(prop::collection::vec(value(), 0..200), 1..4)) {
+        let (mut at_once, mut tally) = (Histogram::new(), Tally::default());
+        for part in &parts {
+            at_once.record_all(part, &mut tally);
+        }
+        prop_assert_eq!(at_once, of(&parts.concat()));
+    }
+
+    #[test]
     fn bytes_come_back_as_the_histogram(values in prop::collection::vec(value(), 0..100)) {
         let histogram = of(&values);
         let bytes = encoded(&histogram);

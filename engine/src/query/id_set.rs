@@ -1,0 +1,181 @@
+//! A set of ids that starts sparse and becomes one bit an id where it is dense.
+
+use roaring::RoaringBitmap;
+
+use super::ids::ABSENT;
+
+/// Values of a sparse set before it is looked at whether it is dense.
+const DENSE_VALUES_MIN: usize = 512;
+
+/// Bytes of bits that one value may cost in a dense set.
+const DENSE_BYTES_A_VALUE: usize = 16;
+
+/// Bytes that one value costs in a sparse set, by estimate.
+const SPARSE_BYTES_A_VALUE: usize = 4;
+
+/// Distinct ids.
+#[derive(Debug)]
+pub(crate) enum IdSet {
+    /// By Roaring containers.
+    Sparse {
+        /// The ids.
+        bitmap: RoaringBitmap,
+        /// How many there are.
+        values: usize,
+        /// How many there will be when the set is next looked at.
+        look_at: usize,
+    },
+    /// One bit an id.
+    Dense {
+        /// The bits.
+        words: Vec<u64>,
+        /// How many are set.
+        values: usize,
+    },
+}
+
+impl Default for IdSet {
+    fn default() -> Self {
+        Self::Sparse { bitmap: RoaringBitmap::new(), values: 0, look_at: DENSE_VALUES_MIN }
+    }
+}
+
+impl IdSet {
+    /// Adds ids; [`ABSENT`] is none. The set becomes dense when it may and that is not larger.
+    pub(crate) fn add_all(&mut self, ids: &[u32], may_be_dense: bool) {
+        let mut ids = ids;
+        loop {
+            match self {
+                Self::Dense { words, values } => {
+                    let Some(rest) = add_bits(words, values, ids) else { return };
+                    // An id far beyond the others: what is left goes into a sparse set.
+                    ids = rest;
+                    *self = self.sparse();
+                }
+                Self::Sparse { bitmap, values, look_at } => {
+                    let mut last = ABSENT;
+                    for id in ids {
+                        // Equal neighbours are frequent: one event after the other of the same user.
+                        if *id != ABSENT && *id != last {
+                            last = *id;
+                            *values += usize::from(bitmap.insert(*id));
+                        }
+                    }
+                    if *values >= *look_at {
+                        *look_at = *values * 2;
+                        if may_be_dense {
+                            self.make_dense();
+                        }
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// How many ids there are.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Sparse { values, .. } | Self::Dense { values, .. } => *values as u64,
+        }
+    }
+
+    /// Whether it is one bit an id.
+    pub(crate) fn is_dense(&self) -> bool {
+        matches!(self, Self::Dense { .. })
+    }
+
+    /// Bytes of memory this takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Sparse { values, .. } => *values * SPARSE_BYTES_A_VALUE,
+            Self::Dense { words, .. } => words.len() * size_of::<u64>(),
+        }
+    }
+
+    fn make_dense(&mut self) {
+        let Self::Sparse { bitmap, values, .. } = self else { return };
+        let words = bitmap.max().map_or(0, |max| max as usize / 64 + 1);
+        if words * size_of::<u64>() > *values * DENSE_BYTES_A_VALUE {
+            return;
+        }
+        let mut bits = vec![0_u64; words];
+        for id in bitmap.iter() {
+            if let Some(word) = bits.get_mut(id as usize / 64) {
+                *word |= 1 << (id % 64);
+            }
+        }
+        *self = Self::Dense { words: bits, values: *values };
+    }
+
+    /// The same ids, sparse and to stay so until there are twice as many.
+    fn sparse(&self) -> Self {
+        let Self::Dense { words, values } = self else { return Self::default() };
+        let ids = (0_u32..).zip(words).flat_map(|(at, word)| {
+            let bits = *word;
+            (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| at * 64 + bit)
+        });
+        Self::Sparse { bitmap: ids.collect(), values: *values, look_at: *values * 2 }
+    }
+}
+
+/// Sets bits; gives back the ids from one on that would make the bits too long.
+fn add_bits<'a>(words: &mut Vec<u64>, values: &mut usize, ids: &'a [u32]) -> Option<&'a [u32]> {
+    for (at, id) in ids.iter().enumerate() {
+        let bit = 1 << (id % 64);
+        let place = *id as usize / 64;
+        match words.get_mut(place) {
+            Some(word) => {
+                *values += usize::from(*word & bit == 0);
+                *word |= bit;
+            }
+            None if *id == ABSENT => {}
+            None if (place + 1) * size_of::<u64>() > (*values + 1) * DENSE_BYTES_A_VALUE => return ids.get(at..),
+            None => {
+                // Some room beyond, so that ids that ascend do not grow it one by one.
+                words.resize((place + 1).next_multiple_of(64), 0);
+                *values += 1;
+                if let Some(word) = words.get_mut(place) {
+                    *word |= bit;
+                }
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_set_counts_as_a_plain_set_does(
+            parts in prop::collection::vec((0_u32..4, prop::collection::vec(any::<u32>(), 0..2000), any::<bool>()), 1..6),
+        ) {
+            let mut set = IdSet::default();
+            let mut plain = BTreeSet::new();
+            for (shape, ids, may_be_dense) in parts {
+                let bound = [1000, 5000, 1_000_000, u32::MAX][shape as usize];
+                let ids: Vec<u32> = ids.into_iter().map(|id| if id % 50 == 0 { ABSENT } else { id % bound }).collect();
+                set.add_all(&ids, may_be_dense);
+                plain.extend(ids.iter().copied().filter(|id| *id != ABSENT));
+                prop_assert_eq!(set.len(), plain.len() as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn a_set_becomes_dense_and_sparse_again() {
+        let mut set = IdSet::default();
+        set.add_all(&(0..2000).collect::<Vec<u32>>(), true);
+        assert!(set.is_dense());
+        set.add_all(&[5, u32::MAX - 5, 7], true);
+        assert!(!set.is_dense());
+        assert_eq!(set.len(), 2001);
+    }
+}
