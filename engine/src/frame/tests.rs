@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::append::{CatalogKind, Rejection};
 use crate::schema::BatchBuilder;
 
 fn batch(rows: usize) -> Batch {
@@ -46,6 +47,41 @@ fn a_frame_comes_back_with_what_the_engine_fills() {
     }
 }
 
+/// A frame with every kind of column, a catalog record and a named request.
+fn golden() -> Vec<u8> {
+    let mut header = header(3);
+    header.puts.push(CatalogPut { kind: CatalogKind::Setting, key: b"k".to_vec(), value: Some(b"v".to_vec()) });
+    let key = IdempotencyKey {
+        tenant: "acme".to_owned(),
+        principal: "key:1".to_owned(),
+        route: "track".to_owned(),
+        key: "once".to_owned(),
+    };
+    let rejection = Rejection {
+        index: 3,
+        code: "invalid".to_owned(),
+        pointer: "/event_type".to_owned(),
+        detail: "is required".to_owned(),
+    };
+    let request = Idempotency { key, body_hash: [5; 32], rejected: vec![rejection] };
+    let batches = vec![AppendedBatch {
+        tenant: "acme".to_owned(),
+        first_seq: 41,
+        rows: 4,
+        duplicates: vec![(1, 7)],
+        leaves: Vec::new(),
+    }];
+    header.idempotency = Some(StoredRequest { request, batches });
+    encode(&header, &[&encode_columns(&batch(3))]).unwrap()
+}
+
+#[test]
+fn the_bytes_of_a_frame_are_pinned() {
+    let pinned = include_bytes!("../../../tests/fixtures/v0/frame.bin");
+    assert_eq!(golden(), pinned);
+    assert_eq!(decode(pinned, Lsn(1)).unwrap().header.batches[0].first_seq, 41);
+}
+
 #[test]
 fn the_engine_fills_seq_lsn_and_receipt() {
     let header = header(2);
@@ -72,3 +108,4 @@ proptest! {
         let _ = decode(&bytes, Lsn(1));
     }
 }
+

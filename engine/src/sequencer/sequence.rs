@@ -131,6 +131,20 @@ mod tests {
         assert_eq!(record.tree.root(), root_of(&expected));
     }
 
+    fn golden() -> SequenceRecord {
+        let mut record = SequenceRecord { next_seq: 6, ..SequenceRecord::default() };
+        record.grow(TenantNo(1), 6, &leaves(5));
+        record
+    }
+
+    #[test]
+    fn the_bytes_of_a_record_are_pinned() {
+        let pinned = include_bytes!("../../../tests/fixtures/v0/sequence.bin");
+        assert_eq!(golden().encode(), pinned);
+        assert_eq!(SequenceRecord::decode(pinned).unwrap(), golden());
+    }
+
+
     #[test]
     fn a_record_comes_back_from_the_catalog() {
         let mut record = SequenceRecord::default();
