@@ -19,6 +19,8 @@ mod rhythm;
 mod rows;
 mod step;
 mod story;
+#[cfg(test)]
+mod tests;
 
 pub use directory::claim;
 pub use examples::examples;

@@ -10,3 +10,6 @@ pub mod window;
 pub use answer::List;
 pub use parameters::{Limit, ListOrder, Paging};
 pub use window::window;
+
+#[cfg(test)]
+mod tests;

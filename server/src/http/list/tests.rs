@@ -1,0 +1,247 @@
+//! Stories of lists over the whole application: pages, cursors, formats, who may see what, and what it leaves behind.
+
+use axum::http::{Method, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::testing::{Answer, NOW, ROOT, TestApp};
+
+const AUDIT: &str = "/api/insights/audit/";
+const EVENTS: &str = "/api/insights/events/";
+/// 2023-11-14T22:00:00Z, a while before the tests begin.
+const START: i64 = 1_699_999_200;
+
+async fn get(app: &TestApp, key: &str, path: &str) -> Answer {
+    app.call(Method::GET, path, key, &Value::Null).await
+}
+
+async fn post(app: &TestApp, key: &str, path: &str, body: Value) {
+    let answer = app.call(Method::POST, path, key, &body).await;
+    assert!(answer.status.is_success(), "{answer:?}");
+}
+
+/// `count` audit records named by their number, one a second; every third one failed.
+async fn write_audit(app: &TestApp, key: &str, numbers: std::ops::Range<i64>) {
+    let records: Vec<Value> = numbers
+        .map(|n| {
+            json!({"id": format!("a{n:03}"), "action_type": if n % 2 == 0 { "project.created" } else { "user.login" },
+                   "user_id": format!("u{}", n % 5), "description": format!("=number {n}"), "timestamp": START + n,
+                   "outcome": if n % 3 == 0 { "failure" } else { "success" }, "severity": "warning",
+                   "content_object": {"type": "project", "id": format!("p{n}")}, "metadata": {"n": n}})
+        })
+        .collect();
+    post(app, key, AUDIT, Value::Array(records)).await;
+}
+
+fn ids(answer: &Answer) -> Vec<String> {
+    let json = answer.json();
+    let results = json["results"].as_array().unwrap_or_else(|| panic!("{answer:?}"));
+    results.iter().map(|r| r["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// All ids of a list, page by page; `between` runs after every page.
+async fn walk(app: &TestApp, key: &str, path: &str, mut between: impl AsyncFnMut()) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut next = path.to_owned();
+    loop {
+        let answer = get(app, key, &next).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        all.extend(ids(&answer));
+        let link = answer.headers.get(header::LINK).map(|link| link.to_str().unwrap().to_owned());
+        assert_eq!(link.is_some(), answer.json()["next_cursor"].is_string());
+        let Some(link) = link else { return all };
+        next = link.strip_prefix('<').unwrap().split('>').next().unwrap().to_owned();
+        between().await;
+    }
+}
+
+#[tokio::test]
+async fn pages_miss_and_repeat_nothing_while_records_are_written() {
+    let app = TestApp::new();
+    let key = app.key("acme", &["audit:write", "audit:read"]).await;
+    write_audit(&app, &key, 0..40).await;
+    app.flush();
+    write_audit(&app, &key, 40..60).await;
+    for order in ["desc", "asc"] {
+        let first = get(&app, &key, &format!("{AUDIT}?limit=1000&order={order}")).await;
+        let mut new = 100;
+        let path = format!("{AUDIT}?limit=7&order={order}");
+        let walked = walk(&app, &key, &path, async || {
+            write_audit(&app, &key, new..new + 3).await;
+            new += 3;
+            app.flush();
+        });
+        assert_eq!(walked.await, ids(&first), "{order}");
+    }
+}
+
+#[tokio::test]
+async fn filters_select_and_are_bound_to_their_cursor() {
+    let app = TestApp::new();
+    let key = app.key("acme", &["audit:write", "audit:read"]).await;
+    let other = app.key("other", &["audit:write", "audit:read"]).await;
+    write_audit(&app, &key, 0..30).await;
+    write_audit(&app, &other, 0..30).await;
+    for (filter, expected) in [
+        ("user_id=u1", 6),
+        ("action_type=user.login", 15),
+        ("action_prefix=project.", 15),
+        ("outcome=failure", 10),
+        ("severity=error", 0),
+        ("object_id=p7&object_type=project", 1),
+        ("q=number%2012", 1),
+        (&format!("start={}&end={}", START + 5, START + 10), 5),
+        ("start=2023-11-14&end=2023-11-14", 30),
+        ("start=2023-11-15", 0),
+    ] {
+        let answer = get(&app, &key, &format!("{AUDIT}?limit=1000&{filter}")).await;
+        assert_eq!(ids(&answer).len(), expected, "{filter}");
+    }
+    let answer = get(&app, &key, &format!("{AUDIT}?limit=2&outcome=failure")).await;
+    let cursor = answer.json()["next_cursor"].as_str().unwrap().to_owned();
+    let follow =
+        async |key: &str, rest: &str| get(&app, key, &format!("{AUDIT}?{rest}&cursor={cursor}")).await;
+    assert_eq!(ids(&follow(&key, "outcome=failure&limit=3&fields=id").await).len(), 3);
+    for (key, rest) in [(&key, "outcome=success"), (&key, "limit=2"), (&other, "outcome=failure")] {
+        let answer = follow(key, rest).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(answer.json()["code"], "invalid_cursor", "{rest}");
+    }
+}
+
+#[tokio::test]
+async fn every_format_has_the_same_records() {
+    let app = TestApp::new();
+    let key = app.key("acme", &["track", "read"]).await;
+    let events: Vec<Value> = (0..1200)
+        .map(|n| {
+            json!({"id": format!("e{n}"), "event_type": "page_view", "timestamp": START + n, "user_id": "u",
+                   "event_data": {"page": format!("/p{}", n % 3), "n": n, "text": "=1+1, \"x\""}})
+        })
+        .collect();
+    post(&app, &key, "/api/insights/track/", Value::Array(events)).await;
+    let page = "event_data.page=/p1&limit=5&fields=id,event_data,user_id";
+    let json = get(&app, &key, &format!("{EVENTS}?{page}")).await;
+    let ndjson = get(&app, &key, &format!("{EVENTS}?{page}&format=ndjson")).await;
+    let lines: Vec<Value> =
+        ndjson.bytes.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    assert_eq!(json.json()["results"], Value::Array(lines));
+    assert_eq!(json.headers.get(header::LINK).is_some(), ndjson.headers.get(header::LINK).is_some());
+    let csv = get(&app, &key, &format!("{EVENTS}?{page}&format=csv")).await;
+    let text = String::from_utf8(csv.bytes).unwrap();
+    assert!(text.starts_with("id,event_data,user_id\r\ne1198,\"{"), "{text}");
+    assert_eq!(text.matches("\r\n").count(), 6);
+
+    let all = get(&app, &key, &format!("{EVENTS}?limit=all&format=csv&fields=id")).await;
+    let text = String::from_utf8(all.bytes).unwrap();
+    let expected: String = (0..1200).rev().map(|n| format!("e{n}\r\n")).collect();
+    assert_eq!(text, format!("id\r\n{expected}"));
+    let refused = get(&app, &key, &format!("{EVENTS}?limit=all")).await;
+    assert_eq!(refused.json()["errors"][0]["pointer"], "/limit");
+    let refused = get(&app, &key, &format!("{EVENTS}?fields=nope")).await;
+    assert_eq!(refused.json()["errors"][0]["code"], "unknown_field");
+}
+
+#[tokio::test]
+async fn one_record_and_the_actions_are_seen_by_their_own_organization_alone() {
+    let app = TestApp::new();
+    let key = app.key("acme", &["audit:write", "audit:read"]).await;
+    let other = app.key("other", &["audit:read", "read"]).await;
+    write_audit(&app, &key, 0..3).await;
+    let record = get(&app, &key, "/api/insights/audit/a001/").await;
+    assert_eq!(record.json()["action_type"], "user.login");
+    assert_eq!(record.json()["metadata"], json!({"n": 1}));
+    assert_eq!(record.json()["leaf_hash"].as_str().map(str::len), Some(64));
+    for (key, path) in [(&other, "a001"), (&key, "a009"), (&other, "nothing")] {
+        let answer = get(&app, key, &format!("/api/insights/audit/{path}/")).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    let actions = get(&app, &key, "/api/insights/audit/actions/").await.json();
+    let expected = json!({"action_type": "project.created", "count": 2, "first_seen": "2023-11-14T22:00:00Z",
+                          "last_seen": "2023-11-14T22:00:02Z"});
+    assert_eq!(actions["results"][0], expected);
+    assert_eq!(get(&app, &other, "/api/insights/audit/actions/").await.json()["results"], json!([]));
+    assert_eq!(
+        get(&app, &other, &format!("{AUDIT}?organization_id=acme")).await.status,
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(get(&app, &other, EVENTS).await.status, StatusCode::OK);
+    let writer = app.key("acme", &["audit:write"]).await;
+    assert_eq!(get(&app, &writer, AUDIT).await.status, StatusCode::FORBIDDEN);
+}
+
+/// The actions of the records of our own acts in an organization's log, once there are `count` of them.
+async fn own_acts(app: &TestApp, organization: &str, count: usize) -> Vec<String> {
+    let path = format!("{AUDIT}?organization_id={organization}&action_prefix=insights.&order=asc");
+    loop {
+        // They are written beside the answer: asking again is waiting for them.
+        let json = get(app, ROOT, &path).await.json();
+        let results = json["results"].as_array().unwrap();
+        if results.len() >= count {
+            return results.iter().map(|r| r["action_type"].as_str().unwrap().to_owned()).collect();
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn reads_exports_and_key_changes_leave_one_record_a_minute() {
+    let app = TestApp::new();
+    let key = app.key("acme", &["audit:write", "audit:read"]).await;
+    write_audit(&app, &key, 0..3).await;
+    for path in ["", "?limit=2", "?user_id=u1", "?format=csv", "?format=ndjson"] {
+        assert_eq!(get(&app, &key, &format!("{AUDIT}{path}")).await.status, StatusCode::OK);
+    }
+    assert_eq!(ids(&get(&app, &key, AUDIT).await).len(), 3, "our own acts are not listed");
+    // The key that was made, the read, the export, and the superuser's own look.
+    let mut acts = own_acts(&app, "acme", 4).await;
+    acts.sort();
+    let expected =
+        ["insights.audit.exported", "insights.audit.read", "insights.audit.read", "insights.key.created"];
+    assert_eq!(acts, expected);
+    let listed = get(&app, &key, &format!("{AUDIT}?include=insights")).await;
+    assert_eq!(ids(&listed).len(), 7);
+
+    get(&app, ROOT, EVENTS).await;
+    get(&app, ROOT, EVENTS).await;
+    let platform = own_acts(&app, "_platform", 2).await;
+    assert_eq!(platform.iter().filter(|a| *a == "insights.organizations.read").count(), 1);
+}
+
+#[tokio::test]
+async fn metrics_and_usage_tell_what_is_kept() {
+    let app = TestApp::new();
+    let key = app.key("acme", &["metrics:write", "read"]).await;
+    let points = json!([
+        {"name": "cpu.usage", "value": 1, "host": "a", "timestamp": START},
+        {"name": "cpu_usage", "value": 2.5, "host": "b", "timestamp": START + 1},
+        {"name": "jobs.done", "value": 7, "type": "counter", "unit": "jobs", "timestamp": START},
+    ]);
+    post(&app, &key, "/api/insights/metrics/", points).await;
+    let answer = get(&app, &key, "/api/insights/metrics/").await.json();
+    let metric = |name: &str| {
+        answer["results"].as_array().unwrap().iter().find(|m| m["name"] == name).cloned().unwrap()
+    };
+    assert_eq!(metric("cpu.usage")["last_value"], 2.5);
+    assert_eq!(metric("cpu.usage")["points"], 2);
+    assert_eq!(metric("uptime")["points"], 0);
+    let jobs = metric("jobs.done");
+    assert_eq!((jobs["type"].as_str(), jobs["unit"].as_str()), (Some("counter"), Some("jobs")));
+    let csv = get(&app, &key, "/api/insights/metrics/?format=csv").await;
+    assert!(
+        String::from_utf8(csv.bytes).unwrap().contains("jobs.done,counter,jobs,,1,7,2023-11-14T22:00:00Z")
+    );
+
+    let usage = get(&app, &key, "/api/insights/organizations/acme/usage/").await.json();
+    assert_eq!(usage["streams"]["metrics"]["rows"], 3);
+    assert_eq!(usage["streams"]["metrics"]["series"], 3);
+    for (who, path, expected) in [
+        (&key[..], "other", StatusCode::FORBIDDEN),
+        (&key[..], "a%20b", StatusCode::UNPROCESSABLE_ENTITY),
+        (ROOT, "nobody", StatusCode::NOT_FOUND),
+        (ROOT, "acme", StatusCode::OK),
+    ] {
+        let answer = get(&app, who, &format!("/api/insights/organizations/{path}/usage/")).await;
+        assert_eq!(answer.status, expected, "{path}");
+    }
+    assert_eq!(NOW.0 / 1_000_000, START + 800);
+}
