@@ -20,11 +20,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::{Error, Result};
+use crate::codec::{Cursor, Decoded, Malformed, put_varint};
 use crate::file_header::FileType;
 use crate::id::TenantNo;
-use crate::schema::document::put_varint;
-use crate::sorted_file::{BlockPlace, ByteReader, KEY_BYTES_MAX};
+use crate::sorted_file::{BlockPlace, KEY_BYTES_MAX, varint_u32};
 
 /// The newest format of a dictionary file that is read, and the one that is written.
 pub const DICTIONARY_VERSION: u32 = 0;
@@ -75,8 +74,7 @@ pub(super) fn encode_runs(runs: &Runs) -> Vec<u8> {
         put_varint(u64::from(run.entries), &mut out);
         out.push(u8::from(!run.ranks.is_empty()));
         for place in &run.ranks {
-            put_varint(place.offset, &mut out);
-            put_varint(u64::from(place.len), &mut out);
+            place.encode(&mut out);
         }
     }
     out
@@ -86,27 +84,24 @@ pub(super) fn encode_runs(runs: &Runs) -> Vec<u8> {
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] when the bytes are not runs.
-pub(super) fn decode_runs(bytes: &[u8]) -> Result<Runs> {
-    let mut reader = ByteReader::new(bytes);
+/// [`Malformed`] when the bytes are not runs.
+pub(super) fn decode_runs(bytes: &[u8]) -> Decoded<Runs> {
+    let mut reader = Cursor::new(bytes);
     let mut runs = Runs::new();
     for _ in 0..reader.len(bytes.len())? {
-        let key = (TenantNo(reader.varint_u32()?), reader.byte()?);
-        let (first_code, span) = (reader.varint_u32()?, reader.varint_u32()?);
-        let entries = reader.varint_u32()?;
-        let blobs = if reader.byte()? == 0 { 0 } else { rank_blobs(span) };
+        let key = (TenantNo(varint_u32(&mut reader)?), reader.u8()?);
+        let (first_code, span) = (varint_u32(&mut reader)?, varint_u32(&mut reader)?);
+        let entries = varint_u32(&mut reader)?;
+        let blobs = if reader.u8()? == 0 { 0 } else { rank_blobs(span) };
         if entries == 0 || entries > span || first_code.checked_add(span).is_none() || blobs > bytes.len() {
-            return Err(Error::invalid("a run of a dictionary that cannot be"));
+            return Err(Malformed("a run of a dictionary that cannot be"));
         }
-        let place = |_| Ok(BlockPlace { offset: reader.varint()?, len: reader.varint_u32()? });
-        let ranks = (0..blobs).map(place).collect::<Result<Box<[BlockPlace]>>>()?;
+        let ranks =
+            (0..blobs).map(|_| BlockPlace::decode(&mut reader)).collect::<Decoded<Box<[BlockPlace]>>>()?;
         if runs.insert(key, RunInfo { first_code, span, entries, ranks }).is_some() {
-            return Err(Error::invalid("a run of a dictionary that is there twice"));
+            return Err(Malformed("a run of a dictionary that is there twice"));
         }
     }
-    if reader.rest().is_empty() {
-        Ok(runs)
-    } else {
-        Err(Error::invalid("bytes after the runs of a dictionary"))
-    }
+    reader.end()?;
+    Ok(runs)
 }

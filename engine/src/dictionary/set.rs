@@ -78,7 +78,7 @@ impl DictionarySet {
 
     fn open_file(&self, meta: &FileMeta) -> Result<Arc<File>> {
         let reader = SortedReader::open(&*self.shared.disk, meta, TYPE)?;
-        let runs = decode_runs(reader.owner()).map_err(|e| reader.as_damage(meta.bytes, e))?;
+        let runs = decode_runs(reader.owner()).map_err(|e| reader.corrupt(meta.bytes, e.0))?;
         Ok(Arc::new(File { reader, runs, bytes: meta.bytes }))
     }
 

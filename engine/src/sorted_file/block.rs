@@ -16,11 +16,9 @@
 //! * Groups ascend by (tenant, tag), none is empty; keys ascend within a group, each once.
 //! * A rank is the place of an entry among all entries of its (tenant, tag) in the file, from 0.
 
-use super::bytes::{ByteReader, put_zigzag};
 use super::cache::MemoryBytes;
-use crate::error::{Error, Result};
+use crate::codec::{Cursor, Decoded, Malformed, put_varint};
 use crate::id::TenantNo;
-use crate::schema::document::put_varint;
 
 /// Most bytes of a key.
 pub(crate) const KEY_BYTES_MAX: usize = 512 << 10;
@@ -190,41 +188,32 @@ impl SortedBlock {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the bytes are not a block, or its entries are out of order.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
-        let mut reader = ByteReader::new(bytes);
+    /// [`Malformed`] when the bytes are not a block, or its entries are out of order.
+    pub(super) fn decode(bytes: &[u8]) -> Decoded<Self> {
+        let mut reader = Cursor::new(bytes);
         let groups = decode_groups(&mut reader)?;
         let len = groups.last().map_or(0, |g| g.end);
-        let mut lens = |max| (0..len).map(|_| reader.len(max)).collect::<Result<Vec<usize>>>();
+        let mut lens = |max| (0..len).map(|_| reader.len(max)).collect::<Decoded<Vec<usize>>>();
         let shared = lens(KEY_BYTES_MAX)?;
         let further = lens(KEY_BYTES_MAX)?;
         let mut value = 0u64;
         let values = (0..len).map(|_| {
-            value = value.wrapping_add(reader.zigzag()?.cast_unsigned());
+            value = value.wrapping_add(zigzag(&mut reader)?.cast_unsigned());
             Ok(value)
         });
-        let values = values.collect::<Result<Vec<u64>>>()?;
+        let values = values.collect::<Decoded<Vec<u64>>>()?;
         let mut extra = 0i64;
         let extras = (0..len).map(|_| {
-            extra = extra.wrapping_add(reader.zigzag()?);
+            extra = extra.wrapping_add(zigzag(&mut reader)?);
             Ok(extra)
         });
-        let extras = extras.collect::<Result<Vec<i64>>>()?;
+        let extras = extras.collect::<Decoded<Vec<i64>>>()?;
         let mut block = Self { groups, values, extras, ..Self::default() };
         block.decode_keys(&mut reader, &shared, &further)?;
-        if reader.rest().is_empty() {
-            Ok(block)
-        } else {
-            Err(Error::invalid("a block with bytes after its end"))
-        }
+        if reader.rest().is_empty() { Ok(block) } else { Err(Malformed("a block with bytes after its end")) }
     }
 
-    fn decode_keys(
-        &mut self,
-        reader: &mut ByteReader<'_>,
-        shared: &[usize],
-        further: &[usize],
-    ) -> Result<()> {
+    fn decode_keys(&mut self, reader: &mut Cursor<'_>, shared: &[usize], further: &[usize]) -> Decoded<()> {
         let lens: Vec<(usize, usize)> = shared.iter().copied().zip(further.iter().copied()).collect();
         for group in &self.groups {
             let mut before = 0..0;
@@ -233,13 +222,13 @@ impl SortedBlock {
                 let start = self.text.len();
                 let fits = *shared <= before.len() && start + shared + further <= TEXT_BYTES_MAX;
                 if !fits {
-                    return Err(Error::invalid("a key longer than its block allows"));
+                    return Err(Malformed("a key longer than its block allows"));
                 }
                 self.text.extend_from_within(before.start..before.start + shared);
                 self.text.extend_from_slice(reader.take(*further)?);
                 let key = start..self.text.len();
                 if !first && self.text.get(before) >= self.text.get(key.clone()) {
-                    return Err(Error::invalid("keys of a block out of order"));
+                    return Err(Malformed("keys of a block out of order"));
                 }
                 self.ends.push(key.end);
                 before = key;
@@ -255,18 +244,33 @@ impl MemoryBytes for SortedBlock {
     }
 }
 
-fn decode_groups(reader: &mut ByteReader<'_>) -> Result<Vec<Group>> {
+/// Writes a signed number; small ones of either sign are short.
+fn put_zigzag(n: i64, out: &mut Vec<u8>) {
+    put_varint((n.wrapping_shl(1) ^ (n >> 63)).cast_unsigned(), out);
+}
+
+fn zigzag(reader: &mut Cursor<'_>) -> Decoded<i64> {
+    let n = reader.varint()?;
+    Ok((n >> 1).cast_signed() ^ -(n & 1).cast_signed())
+}
+
+/// A varint of at most 32 bits.
+pub(crate) fn varint_u32(reader: &mut Cursor<'_>) -> Decoded<u32> {
+    u32::try_from(reader.varint()?).map_err(|_| Malformed("a number that is too large"))
+}
+
+fn decode_groups(reader: &mut Cursor<'_>) -> Decoded<Vec<Group>> {
     let count = reader.len(BLOCK_ENTRIES_MAX)?;
     let mut groups: Vec<Group> = Vec::with_capacity(count);
     for _ in 0..count {
-        let tenant = TenantNo(reader.varint_u32()?);
-        let tag = reader.byte()?;
-        let first_rank = reader.varint_u32()?;
+        let tenant = TenantNo(varint_u32(reader)?);
+        let tag = reader.u8()?;
+        let first_rank = varint_u32(reader)?;
         let start = groups.last().map_or(0, |g| g.end);
         let len = reader.len(BLOCK_ENTRIES_MAX)?;
         let ascends = groups.last().is_none_or(|g| (g.tenant, g.tag) < (tenant, tag));
         if len == 0 || start + len > BLOCK_ENTRIES_MAX || !ascends {
-            return Err(Error::invalid("groups of a block out of order"));
+            return Err(Malformed("groups of a block out of order"));
         }
         groups.push(Group { tenant, tag, first_rank, start, end: start + len });
     }

@@ -1,15 +1,13 @@
 //! Immutable files of sorted keys with two numbers each: what dictionary, id and idempotency files are.
 
 mod block;
-mod bytes;
 mod cache;
 mod filter;
 mod merge;
 mod reader;
 mod writer;
 
-pub(crate) use block::{Entry, KEY_BYTES_MAX, SortedBlock};
-pub(crate) use bytes::ByteReader;
+pub(crate) use block::{Entry, KEY_BYTES_MAX, SortedBlock, varint_u32};
 pub(crate) use cache::{BlockCache, MemoryBytes};
 pub(crate) use filter::key_hash;
 pub(crate) use merge::Merge;

@@ -3,19 +3,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::block::{Entry, KEY_BYTES_MAX, SortedBlock};
-use super::bytes::ByteReader;
+use super::block::{Entry, KEY_BYTES_MAX, SortedBlock, varint_u32};
 use super::cache::BlockCache;
 use super::filter::Filter;
 use super::writer::{BlockTag, FOOTER_BYTES, block_crc, content_hash};
+use crate::codec::{Cursor as Bytes, Decoded, Malformed, put_varint};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
 use crate::file_header::{self, FileType, HEADER_BYTES};
 use crate::id::{FileId, TenantNo};
 use crate::manifest::FileMeta;
-
-/// Most bytes of one block after decompression; the index of a file is the largest.
-const RAW_BYTES_MAX: usize = 256 << 20;
 
 /// Where a framed block is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +21,19 @@ pub(crate) struct BlockPlace {
     pub(crate) offset: u64,
     /// Its bytes, with the frame.
     pub(crate) len: u32,
+}
+
+impl BlockPlace {
+    /// Writes the place as two varints.
+    pub(crate) fn encode(self, out: &mut Vec<u8>) {
+        put_varint(self.offset, out);
+        put_varint(u64::from(self.len), out);
+    }
+
+    /// Reads what [`Self::encode`] wrote.
+    pub(crate) fn decode(reader: &mut Bytes<'_>) -> Decoded<Self> {
+        Ok(Self { offset: reader.varint()?, len: varint_u32(reader)? })
+    }
 }
 
 /// A block of entries in the index.
@@ -90,26 +100,26 @@ impl SortedReader {
         if content_hash(&index, &footer) != meta.hash {
             return Err(corrupt(footer_at, "a file that is not the one the manifest names"));
         }
-        reader.decode_index(&index).map_err(|e| reader.as_damage(place.offset, e))?;
+        reader.decode_index(&index).map_err(|e| reader.corrupt(place.offset, e.0))?;
         Ok(reader)
     }
 
-    fn decode_index(&mut self, bytes: &[u8]) -> Result<()> {
-        let mut reader = ByteReader::new(bytes);
+    fn decode_index(&mut self, bytes: &[u8]) -> Decoded<()> {
+        let mut reader = Bytes::new(bytes);
         for _ in 0..reader.len(bytes.len())? {
-            let place = BlockPlace { offset: reader.varint()?, len: reader.varint_u32()? };
-            let tenant = TenantNo(reader.varint_u32()?);
-            let tag = reader.byte()?;
-            let first_rank = reader.varint_u32()?;
+            let place = BlockPlace::decode(&mut reader)?;
+            let tenant = TenantNo(varint_u32(&mut reader)?);
+            let tag = reader.u8()?;
+            let first_rank = varint_u32(&mut reader)?;
             let key_len = reader.len(KEY_BYTES_MAX)?;
             let first_key: Box<[u8]> = reader.take(key_len)?.into();
             let entry = IndexEntry { place, tenant, tag, first_rank, first_key };
             if self.index.last().is_some_and(|last| last.order() >= entry.order()) {
-                return Err(Error::invalid("blocks of an index out of order"));
+                return Err(Malformed("blocks of an index out of order"));
             }
             self.index.push(entry);
         }
-        let place = BlockPlace { offset: reader.varint()?, len: reader.varint_u32()? };
+        let place = BlockPlace::decode(&mut reader)?;
         self.filter_place = if place.len == 0 { None } else { Some(place) };
         self.owner = reader.rest().to_vec();
         Ok(())
@@ -191,7 +201,7 @@ impl SortedReader {
 
     fn read_entries(&self, entry: &IndexEntry) -> Result<SortedBlock> {
         let bytes = self.read_framed(entry.place, BlockTag::Entries)?;
-        let block = SortedBlock::decode(&bytes).map_err(|e| self.as_damage(entry.place.offset, e))?;
+        let block = SortedBlock::decode(&bytes).map_err(|e| self.corrupt(entry.place.offset, e.0))?;
         let first = block.groups().first().and_then(|g| block.entry(g, g.start));
         if first.is_none_or(|e| e.order() != entry.order()) {
             return Err(self.corrupt(entry.place.offset, "a block that is not the one the index names"));
@@ -208,27 +218,20 @@ impl SortedReader {
         let corrupt = |reason: &str| self.corrupt(place.offset, reason);
         let end = place.offset.checked_add(u64::from(place.len));
         let inside = place.offset >= HEADER_BYTES && end.is_some_and(|end| end <= self.bytes);
-        if place.len < 8 || !inside {
+        if !inside {
             return Err(corrupt("a block outside of the file"));
         }
         let mut framed = vec![0; place.len as usize];
         self.file.read_at(place.offset, &mut framed)?;
-        let (head, bytes) =
-            framed.split_first_chunk::<8>().ok_or_else(|| corrupt("a block without a frame"))?;
-        let [l0, l1, l2, l3, c0, c1, c2, c3] = *head;
-        let raw_len = u32::from_le_bytes([l0, l1, l2, l3]);
-        if block_crc(self.id, place.offset, tag, raw_len, bytes) != u32::from_le_bytes([c0, c1, c2, c3]) {
+        let (crc, section) =
+            framed.split_first_chunk::<4>().ok_or_else(|| corrupt("a block without a frame"))?;
+        if block_crc(self.id, place.offset, tag, section) != u32::from_le_bytes(*crc) {
             return Err(corrupt("a block whose checksum is wrong"));
         }
-        let raw_len = raw_len as usize;
-        if raw_len == bytes.len() {
-            return Ok(bytes.to_vec());
-        }
-        if raw_len > RAW_BYTES_MAX {
-            return Err(corrupt("a block that is too long"));
-        }
-        let raw = zstd::bulk::decompress(bytes, raw_len).map_err(|_| corrupt("a block that is not zstd"))?;
-        if raw.len() == raw_len { Ok(raw) } else { Err(corrupt("a block of another length than it says")) }
+        let mut reader = Bytes::new(section);
+        let raw = reader.section().map_err(|e| corrupt(e.0))?;
+        reader.end().map_err(|e| corrupt(e.0))?;
+        Ok(raw.into_owned())
     }
 
     /// Damage at an offset of this file.

@@ -13,9 +13,8 @@
 //!
 //! | offset | size | type | field     | meaning                                                        |
 //! |-------:|-----:|------|-----------|----------------------------------------------------------------|
-//! |      0 |    4 | u32  | `raw_len` | bytes after decompression                                      |
-//! |      4 |    4 | u32  | `crc`     | CRC-32 of file id, offset, tag byte, `raw_len` and what follows |
-//! |      8 |      | u8   | `bytes`   | zstd when shorter than `raw_len`, else as they are             |
+//! |      0 |    4 | u32  | `crc`     | CRC-32 of file id, offset, tag byte and what follows           |
+//! |      4 |      | u8   | `section` | the bytes as a `crate::codec` section: compressed when it pays |
 //!
 //! # Layout of the index (varints unless said otherwise)
 //!
@@ -43,20 +42,19 @@ use sha2::{Digest, Sha256};
 use super::block::{BLOCK_ENTRIES_MAX, Entry, KEY_BYTES_MAX, SortedBlock};
 use super::filter::{Filter, key_hash};
 use super::reader::BlockPlace;
+use crate::codec::{SECTION_BYTES_MAX, put_section, put_varint};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
 use crate::file_header::{self, FileType, HEADER_BYTES};
 use crate::id::{FileId, TenantNo};
 use crate::manifest::{FileKind, FileMeta};
-use crate::schema::document::put_varint;
 
 /// Bytes of the footer.
 pub(super) const FOOTER_BYTES: u64 = 48;
 /// Bytes of keys that end a block.
-const BLOCK_TEXT_BYTES: usize = 32 << 10;
+const BLOCK_TEXT_BYTES: usize = 8 << 10;
 /// Bytes that are gathered before they are written.
 const WRITE_BYTES: usize = 1 << 20;
-const ZSTD_LEVEL: i32 = 3;
 
 /// What a framed block holds; part of its checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,8 +180,7 @@ impl SortedWriter {
         let mut index = Vec::with_capacity(self.index.len() + owner.len() + 16);
         put_varint(self.blocks, &mut index);
         index.append(&mut self.index);
-        put_varint(filter_place.offset, &mut index);
-        put_varint(u64::from(filter_place.len), &mut index);
+        filter_place.encode(&mut index);
         index.extend_from_slice(owner);
         let place = self.put_framed(BlockTag::Index, &index)?;
         let footer = encode_footer(self.ty, self.id, place, self.entries);
@@ -202,8 +199,7 @@ impl SortedWriter {
         };
         let place = self.put_framed(BlockTag::Entries, &block.encode())?;
         let key = block.entry(first, first.start).map_or(&[][..], |e| e.key);
-        put_varint(place.offset, &mut self.index);
-        put_varint(u64::from(place.len), &mut self.index);
+        place.encode(&mut self.index);
         put_varint(u64::from(first.tenant.0), &mut self.index);
         self.index.push(first.tag);
         put_varint(u64::from(first.first_rank), &mut self.index);
@@ -214,20 +210,16 @@ impl SortedWriter {
     }
 
     fn put_framed(&mut self, tag: BlockTag, raw: &[u8]) -> Result<BlockPlace> {
-        let raw_len = u32::try_from(raw.len());
-        let raw_len = raw_len.map_err(|_| Error::invalid("a block of a sorted file is too long"))?;
-        let packed = zstd::bulk::compress(raw, ZSTD_LEVEL).map_err(|source| Error::Io {
-            action: "compress",
-            path: self.path.clone(),
-            source,
-        })?;
-        let bytes = if packed.len() < raw.len() { packed.as_slice() } else { raw };
+        if raw.len() > SECTION_BYTES_MAX {
+            return Err(Error::invalid("a block of a sorted file is too long"));
+        }
+        let mut section = Vec::with_capacity(raw.len() / 2);
+        put_section(raw, &mut section);
         let offset = self.written + self.buffer.len() as u64;
-        self.buffer.extend_from_slice(&raw_len.to_le_bytes());
-        self.buffer.extend_from_slice(&block_crc(self.id, offset, tag, raw_len, bytes).to_le_bytes());
-        self.buffer.extend_from_slice(bytes);
-        let len = u32::try_from(bytes.len() + 8);
-        let len = len.map_err(|_| Error::invalid("a block of a sorted file is too long"))?;
+        self.buffer.extend_from_slice(&block_crc(self.id, offset, tag, &section).to_le_bytes());
+        self.buffer.append(&mut section);
+        let len = self.written + self.buffer.len() as u64 - offset;
+        let len = u32::try_from(len).map_err(|_| Error::invalid("a block of a sorted file is too long"))?;
         if self.buffer.len() >= WRITE_BYTES {
             self.write_buffer()?;
         }
@@ -245,12 +237,11 @@ impl SortedWriter {
 const _: () = assert!(HEADER_BYTES == 32 && 8 + 4 + 4 + 8 + 8 + 8 + 4 + 4 == FOOTER_BYTES);
 
 /// CRC-32 of a framed block and of its place.
-pub(super) fn block_crc(id: FileId, offset: u64, tag: BlockTag, raw_len: u32, bytes: &[u8]) -> u32 {
+pub(super) fn block_crc(id: FileId, offset: u64, tag: BlockTag, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&id.0.to_le_bytes());
     hasher.update(&offset.to_le_bytes());
     hasher.update(&[tag as u8]);
-    hasher.update(&raw_len.to_le_bytes());
     hasher.update(bytes);
     hasher.finalize()
 }
