@@ -1,3 +1,5 @@
+//! Answers against plain loops over random rows.
+
 use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;

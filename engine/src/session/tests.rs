@@ -1,3 +1,5 @@
+//! Chains that are joined in any order are those of all events walked once.
+
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Buckets in time zones with days of 23 and 25 hours.
+
 use proptest::prelude::*;
 use proptest::sample::select;
 

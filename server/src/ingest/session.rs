@@ -1,6 +1,6 @@
 //! Names of sessions that the server gives: authenticated, never stored, the same within one chain.
 //!
-//! # Layout of a name
+//! # Parts of a name
 //!
 //! `s_`, then base64url of 24 bytes:
 //!

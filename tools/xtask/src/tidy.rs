@@ -17,6 +17,11 @@ const SKIPPED: [&str; 4] = [".git", "target", "fixtures", "node_modules"];
 /// Files that no `mod` names: cargo does.
 const CRATE_ROOTS: [&str; 3] = ["lib.rs", "main.rs", "build.rs"];
 
+/// Formats that are only ever part of another one, whose golden file holds them: of columns and documents the segment's,
+/// of headers that of every file.
+const EMBEDDED: [&str; 3] =
+    ["engine/src/codec/", "engine/src/schema/document.rs", "engine/src/file_header.rs"];
+
 /// Every finding in the sources under `root`, as `path:line: what`, sorted by path.
 ///
 /// # Errors
@@ -155,16 +160,38 @@ impl File<'_> {
         })
     }
 
-    /// Whether it describes bytes on disk that no test pins.
+    /// Whether it describes bytes on disk that no golden file holds: neither one of its room nor, for the formats
+    /// inside other formats, one of [`EMBEDDED`].
     fn lacks_golden_file(&self, sources: &BTreeMap<PathBuf, String>) -> bool {
         if !self.text.lines().any(|line| line.starts_with("//! # Layout")) {
             return false;
         }
-        let pinned = |text: &str| text.contains("fixtures/v");
-        let tests_of = self.path.with_extension("").join("tests.rs");
-        let beside = self.path.with_file_name("tests.rs");
-        !pinned(self.text) && ![tests_of, beside].iter().filter_map(|p| sources.get(p)).any(|t| pinned(t))
+        let shown = self.path.to_string_lossy();
+        if EMBEDDED.iter().any(|place| shown.contains(place)) {
+            return false;
+        }
+        let own = room(self.path);
+        !sources.iter().any(|(path, text)| room(path) == own && mentions_golden_file(text))
     }
+}
+
+/// The part of a crate that a file belongs to: the crate's `src` and the first name below it, without extension.
+fn room(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    let mut parts = path.components();
+    for part in parts.by_ref() {
+        out.push(part);
+        if part.as_os_str() == "src" {
+            break;
+        }
+    }
+    out.extend(parts.next().map(|part| Path::new(part.as_os_str()).with_extension("")));
+    out
+}
+
+/// Whether a test compares with a golden file.
+fn mentions_golden_file(text: &str) -> bool {
+    text.contains("golden::check(") || text.contains("fixtures/v")
 }
 
 #[cfg(test)]
@@ -209,6 +236,16 @@ mod tests {
         assert_eq!(findings("a/b.rs", text, &[("a.rs", "mod b;")]), [""; 0]);
         assert_eq!(findings("a/b/mod.rs", text, &[("a/lib.rs", "pub mod b;")]), [""; 0]);
         assert_eq!(findings("a/b.rs", text, &[("a/c.rs", "#[path = \"b.rs\"]\nmod tests;")]), [""; 0]);
+    }
+
+    #[test]
+    fn a_golden_file_of_the_room_pins_its_formats() {
+        let text = "//! Header.\n//!\n//! # Layout\n";
+        let named = ("x/src/wal/mod.rs", "mod record;");
+        let pinned = ("x/src/wal/tests/format.rs", "golden::check(\"wal\");");
+        let elsewhere = ("x/src/segment/tests.rs", "golden::check(\"segment\");");
+        assert_eq!(findings("x/src/wal/record.rs", text, &[named, pinned]), [""; 0]);
+        assert_eq!(findings("x/src/wal/record.rs", text, &[named, elsewhere]).len(), 1);
     }
 
     #[test]
