@@ -142,6 +142,13 @@ impl Buckets {
         Self { edges: vec![window.start, window.end] }
     }
 
+    /// The same buckets, the first and the last cut to the window that they cover.
+    #[must_use]
+    pub fn cut_to(&self, window: TimeRange) -> Self {
+        let edges = self.edges.iter().map(|edge| (*edge).max(window.start).min(window.end));
+        Self { edges: edges.collect() }
+    }
+
     /// How many buckets there are.
     pub fn len(&self) -> usize {
         self.edges.len().saturating_sub(1)

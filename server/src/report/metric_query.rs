@@ -251,8 +251,8 @@ fn point(window: &Window, question: &MetricQuestion, bucket: usize, numbers: Opt
             WantedNumber::Stat(Stat::Count | Stat::Sum) => Some(found.unwrap_or(0.0)),
             WantedNumber::Stat(_) => found,
             WantedNumber::Rate => found.and_then(|sum| {
-                let clip = window.clip(bucket);
-                super::answer::ratio(sum, seconds(clip.end.0 - clip.start.0))
+                let inside = window.cut_buckets().get(bucket)?;
+                super::answer::ratio(sum, seconds(inside.end.0 - inside.start.0))
             }),
         }
     };

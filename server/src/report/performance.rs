@@ -2,6 +2,7 @@
 
 use insights_engine::query::{Aggregate, Answer, Field, Filter, Literal, Op};
 use insights_engine::schema::stream;
+use insights_engine::time::TimeRange;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -264,7 +265,8 @@ fn fold_response_time(window: &Window, total: &Answer, buckets: &Answer, t_ms: f
     let count = groups(total, &SUMMARY).next().and_then(|(_, n)| n.get(Stat::Count)).unwrap_or(0.0);
     let (satisfied, at_most_4t) = (extra(0).unwrap_or(0.0), extra(1).unwrap_or(0.0));
     // Satisfied and half of tolerating, the latter being what is between T and 4T.
-    let score = ratio((satisfied + at_most_4t) / 2.0, count).map(|score| (score * 100.0).round() / 100.0);
+    let score =
+        ratio(f64::midpoint(satisfied, at_most_4t), count).map(|score| (score * 100.0).round() / 100.0);
     let row = |bucket| ResponseTimeBucket {
         bucket: window.key(bucket),
         partial: window.is_partial(bucket),
@@ -351,11 +353,11 @@ pub(crate) async fn uptime(
     if !timelines.is_empty() {
         return Ok(fold_probes(window, &timelines));
     }
-    Ok(fold_requests(window, error_rate(reader, window, app_id).await?))
+    Ok(fold_requests(window, &error_rate(reader, window, app_id).await?))
 }
 
 fn fold_probes(window: &Window, timelines: &[AppTimeline]) -> UptimeReport {
-    let clips = window.clips();
+    let clips: Vec<TimeRange> = window.cut_buckets().iter().collect();
     let mut by_bucket = vec![Account::default(); clips.len()];
     let mut down = Vec::new();
     for timeline in timelines {
@@ -369,7 +371,7 @@ fn fold_probes(window: &Window, timelines: &[AppTimeline]) -> UptimeReport {
         total += *account;
     }
     down.sort_by_key(|range| range.start);
-    let incident = |range: &insights_engine::time::TimeRange| Incident {
+    let incident = |range: &TimeRange| Incident {
         start: window.text(range.start),
         end: window.text(range.end),
         duration_s: Quantity(seconds(range.end.0 - range.start.0)),
@@ -395,14 +397,14 @@ fn fold_probes(window: &Window, timelines: &[AppTimeline]) -> UptimeReport {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "there are at most 100,000 buckets")]
-fn fold_requests(window: &Window, requests: ErrorRateReport) -> UptimeReport {
+fn fold_requests(window: &Window, requests: &ErrorRateReport) -> UptimeReport {
     let row = |row: &ErrorRateBucket| UptimeBucket {
         bucket: row.bucket.clone(),
         partial: row.partial,
         ratio: uptime_of_requests(row.requests.0, row.errors.0),
     };
     let series: Vec<UptimeBucket> = requests.series.iter().map(row).collect();
-    let elapsed = window.clips().iter().filter(|clip| clip.start < window.complete_until()).count();
+    let elapsed = window.buckets.iter().filter(|bucket| bucket.start < window.complete_until()).count();
     let known = series.iter().filter(|row| row.ratio.is_some()).count();
     let uptime = uptime_of_requests(requests.requests.0, requests.errors.0);
     // Nothing at all is what no probes look like.

@@ -38,10 +38,13 @@ enum Maintenance {
     Code(u32),
 }
 
-/// Probes as they come from a scan: (tenant, application's code) -> probes.
+/// A probe as it comes from a scan: when, whether it is up, whether in maintenance.
+type ScannedProbe = (i64, bool, Maintenance);
+
+/// Probes by tenant and the application's code.
 #[derive(Debug, Default)]
 struct Probes {
-    apps: HashMap<(u32, Option<u32>), Vec<(i64, bool, Maintenance)>>,
+    apps: HashMap<(u32, Option<u32>), Vec<ScannedProbe>>,
     count: usize,
 }
 
@@ -98,7 +101,7 @@ impl Probes {
         let is_true = |code| name(3, code).is_some_and(|text| &*text == "true");
         let mut out: Vec<AppTimeline> = Vec::with_capacity(self.apps.len());
         for ((_, app), probes) in self.apps {
-            let probe = |(at, up, maintenance)| Probe {
+            let probe = |(at, up, maintenance): ScannedProbe| Probe {
                 at: TimestampUs(at),
                 up,
                 maintenance: match maintenance {

@@ -8,12 +8,11 @@
 //! chain begins and ends, events around the window are read too: [`Chains::unsettled`] says whether
 //! further ones could change a number, see [`Margin`].
 
-use std::collections::HashMap;
-
+use insights_engine::id::TenantNo;
 use insights_engine::query::{Field, ScanColumn, ScanVector};
 use insights_engine::schema::{Scalar, stream};
-use insights_engine::session::{DURATION_US_MAX, GAP_US};
-use insights_engine::time::{TimeRange, TimestampUs};
+use insights_engine::session::{self, Chain, DURATION_US_MAX, GAP_US, NO_USER, SessionEvent, SessionTotals};
+use insights_engine::time::{Buckets, TimeRange, TimestampUs};
 use insights_engine::{Error, Result};
 
 use super::fields::{code, column, instants, interactive, leaf, person};
@@ -22,34 +21,8 @@ use super::window::Window;
 /// Most chains that one question may hold in memory.
 const CHAINS_MAX: usize = 8_000_000;
 
-/// Whose chain: (tenant, whether the client named it, code of the session or the person).
-type Key = (u32, bool, u32);
-
-/// One chain so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Chain {
-    first: i64,
-    last: i64,
-    /// Interactive events, at most 2: a bounce has exactly one.
-    interactive: u8,
-    /// The first and the last event inside the window; `first_inside > last_inside` when there is none.
-    first_inside: i64,
-    last_inside: i64,
-}
-
-impl Chain {
-    fn join(&mut self, other: &Self) {
-        self.first = self.first.min(other.first);
-        self.last = self.last.max(other.last);
-        self.interactive = (self.interactive + other.interactive).min(2);
-        self.first_inside = self.first_inside.min(other.first_inside);
-        self.last_inside = self.last_inside.max(other.last_inside);
-    }
-
-    fn duration_us(&self) -> i64 {
-        (self.last - self.first).min(DURATION_US_MAX)
-    }
-}
+/// Fewest events that are gathered before they are made into chains.
+const EVENTS_MIN: usize = 1 << 16;
 
 /// How far around the window events are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,10 +68,35 @@ pub(crate) struct Unsettled {
 #[derive(Debug)]
 pub(crate) struct Chains {
     window: TimeRange,
-    chains: HashMap<Key, Vec<Chain>>,
-    count: usize,
+    all: Joined,
+    /// Those of the events inside the window alone: a window cuts a chain into at most three pieces.
+    inside: Joined,
     /// Events that are not interactive unless their type, a code, turns out to be a page view.
-    passive: Vec<(Key, i64, u32)>,
+    passive: Vec<(SessionEvent, u32)>,
+}
+
+/// Events that become chains from time to time, so that memory is that of the chains.
+#[derive(Debug, Default)]
+struct Joined {
+    chains: Vec<Chain>,
+    events: Vec<SessionEvent>,
+}
+
+impl Joined {
+    fn push(&mut self, event: SessionEvent) {
+        self.events.push(event);
+        // As many new events as there are chains: joining costs the same for each event, however many.
+        if self.events.len() >= self.chains.len().max(EVENTS_MIN) {
+            self.join();
+        }
+    }
+
+    fn join(&mut self) {
+        if !self.events.is_empty() {
+            self.chains = session::join(&self.chains, &session::chains(&mut self.events));
+            self.events.clear();
+        }
+    }
 }
 
 impl Chains {
@@ -118,7 +116,7 @@ impl Chains {
 
     /// No event yet.
     pub(crate) fn new(window: TimeRange) -> Self {
-        Self { window, chains: HashMap::new(), count: 0, passive: Vec::new() }
+        Self { window, all: Joined::default(), inside: Joined::default(), passive: Vec::new() }
     }
 
     /// Adds the events of a vector of [`Self::scan_fields`].
@@ -131,105 +129,105 @@ impl Chains {
             return Err(Error::invalid("a scan of other fields"));
         };
         for (row, time) in instants(times)?.iter().enumerate() {
-            let tenant = vector.tenant.0;
-            let key = match (code(sessions, row), code(persons, row)) {
-                (Some(session), _) => (tenant, true, session),
-                (None, Some(person)) => (tenant, false, person),
-                (None, None) => continue,
+            let Some(key) = key(vector.tenant, code(sessions, row), code(persons, row)) else { continue };
+            let event = SessionEvent {
+                key,
+                time: TimestampUs(*time),
+                user: NO_USER,
+                page: false,
+                action: false,
+                interactive: true,
             };
             if is_passive(interactive, row) {
-                self.passive.push((key, *time, code(types, row).unwrap_or(u32::MAX)));
+                self.passive.push((event, code(types, row).unwrap_or(u32::MAX)));
             } else {
-                self.event(key, *time, true);
+                self.push(event);
             }
         }
-        if self.count > CHAINS_MAX {
+        if self.all.chains.len() + self.passive.len() > CHAINS_MAX {
             return Err(Error::QueryLimit { what: "sessions", limit: CHAINS_MAX as u64 });
         }
         Ok(())
     }
 
-    /// Adds what waited for the names of the event types.
+    /// Adds what waited for the names of the event types; nothing is added after it.
     pub(crate) fn finish(&mut self, is_page_view: impl Fn(u32) -> bool) {
-        for (key, time, event_type) in std::mem::take(&mut self.passive) {
-            self.event(key, time, is_page_view(event_type));
+        for (event, event_type) in std::mem::take(&mut self.passive) {
+            self.push(SessionEvent { interactive: is_page_view(event_type), ..event });
         }
+        self.all.join();
+        self.inside.join();
     }
 
-    fn event(&mut self, key: Key, time: i64, interactive: bool) {
-        let inside = self.window.contains(TimestampUs(time));
-        let event = Chain {
-            first: time,
-            last: time,
-            interactive: u8::from(interactive),
-            first_inside: if inside { time } else { i64::MAX },
-            last_inside: if inside { time } else { i64::MIN },
-        };
-        let chains = self.chains.entry(key).or_default();
-        let before = chains.len();
-        insert(chains, event);
-        self.count = (self.count + chains.len()) - before;
+    fn push(&mut self, event: SessionEvent) {
+        self.all.push(event);
+        if self.window.contains(event.time) {
+            self.inside.push(event);
+        }
     }
 
     /// Whether events outside of `read` could change a number.
     pub(crate) fn unsettled(&self, read: TimeRange) -> Unsettled {
         let mut out = Unsettled { before: false, after: false };
-        for chain in self.chains.values().flatten() {
-            let begins_before = chain.first < self.window.start.0;
-            let touches_window = chain.last >= self.window.start.0 && begins_before;
-            out.before |= touches_window && chain.first.saturating_sub(GAP_US) < read.start.0;
-            let counts = self.window.contains(TimestampUs(chain.first));
-            let open = chain.last - chain.first < DURATION_US_MAX || chain.interactive < 2;
-            out.after |= counts && open && chain.last.saturating_add(GAP_US) > read.end.0;
+        for chain in &self.all.chains {
+            let enters = chain.first < self.window.start && chain.last >= self.window.start;
+            out.before |= enters && chain.first.0.saturating_sub(GAP_US) < read.start.0;
+            let open = chain.duration_us() < DURATION_US_MAX || chain.interactive < 2;
+            let ends = chain.last.0.saturating_add(GAP_US);
+            out.after |= self.window.contains(chain.first) && open && ends > read.end.0;
         }
         out
+    }
+
+    /// (bucket, begin, duration) of every session that counts in the window.
+    pub(crate) fn started<'a>(
+        &'a self,
+        window: &'a Window,
+    ) -> impl Iterator<Item = (usize, TimestampUs, i64)> + 'a {
+        let cut = window.cut_buckets();
+        self.all.chains.iter().filter_map(|c| Some((c.started_in(cut)?, c.first, c.duration_us())))
     }
 
     /// The numbers of the window and of its buckets.
     pub(crate) fn fold(&self, window: &Window) -> Sessions {
-        let mut out =
-            Sessions { series: vec![SessionBucket::default(); window.buckets.len()], ..Sessions::default() };
-        let clips = window.clips();
-        let mut durations = Vec::new();
-        for chain in self.chains.values().flatten() {
-            if let Some(bucket) = window.bucket_of(TimestampUs(chain.first)) {
-                let duration = chain.duration_us();
-                durations.push(duration);
-                out.bounces += u64::from(chain.interactive == 1);
-                if let Some(row) = out.series.get_mut(bucket) {
-                    row.sessions += 1;
-                    row.duration_us += duration;
-                }
-            }
-            out.count_active(chain, window);
-            out.allocate(chain, window, &clips);
+        let cut = window.cut_buckets();
+        let totals = session::totals(&self.all.chains, cut);
+        Sessions {
+            started: totals.iter().map(|t| t.started).sum(),
+            bounces: totals.iter().map(|t| t.bounces).sum(),
+            duration_us: totals.iter().map(|t| t.duration_us).sum(),
+            allocated_us: totals.iter().map(|t| t.allocated_us).sum(),
+            median_us: median(self.started(window).map(|(_, _, duration)| duration).collect()),
+            active: self.active(cut),
+            series: totals,
         }
-        out.sessions = durations.len() as u64;
-        out.duration_us = durations.iter().sum();
-        out.allocated_us = out.series.iter().map(|row| row.allocated_us).sum();
-        out.median_us = median(durations);
+    }
+
+    /// In how many sessions each bucket has an event.
+    fn active(&self, cut: &Buckets) -> Vec<u64> {
+        let mut out = vec![0; cut.len()];
+        for chain in &self.inside.chains {
+            // Buckets are not shorter than gaps, so a chain has an event in each bucket between its ends.
+            if let (Some(first), Some(last)) = (cut.index_of(chain.first), cut.index_of(chain.last)) {
+                out.get_mut(first..=last).into_iter().flatten().for_each(|count| *count += 1);
+            }
+        }
         out
     }
 }
 
-/// Sessions of one bucket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct SessionBucket {
-    /// Sessions that began in it.
-    pub(crate) sessions: u64,
-    /// Sessions that have an event in it.
-    pub(crate) active: u64,
-    /// Durations of those that began in it, added up.
-    pub(crate) duration_us: i64,
-    /// Time of sessions that falls into it.
-    pub(crate) allocated_us: i64,
+/// The number of a chain's key: tenant, whether the client named the session, code of session or person.
+fn key(tenant: TenantNo, session: Option<u32>, person: Option<u32>) -> Option<u64> {
+    let (named, code) = session.map(|code| (1, code)).or_else(|| person.map(|code| (0, code)))?;
+    // A store has far fewer than 2^31 tenants.
+    Some(u64::from(tenant.0) << 33 | named << 32 | u64::from(code))
 }
 
 /// Sessions of a window.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Sessions {
     /// Sessions that began in it.
-    pub(crate) sessions: u64,
+    pub(crate) started: u64,
     /// Those with exactly one interactive event.
     pub(crate) bounces: u64,
     /// Their durations, added up.
@@ -238,69 +236,15 @@ pub(crate) struct Sessions {
     pub(crate) median_us: Option<f64>,
     /// Time of sessions that falls into the window.
     pub(crate) allocated_us: i64,
-    /// By bucket.
-    pub(crate) series: Vec<SessionBucket>,
-}
-
-impl Sessions {
-    fn count_active(&mut self, chain: &Chain, window: &Window) {
-        // Gaps are shorter than any bucket, so a chain has an event in each bucket between its first
-        // and its last event inside the window.
-        let first = window.bucket_of(TimestampUs(chain.first_inside));
-        let last = window.bucket_of(TimestampUs(chain.last_inside));
-        if let (Some(first), Some(last)) = (first, last) {
-            for row in self.series.get_mut(first..=last).into_iter().flatten() {
-                row.active += 1;
-            }
-        }
-    }
-
-    fn allocate(&mut self, chain: &Chain, window: &Window, clips: &[TimeRange]) {
-        let end = chain.first + chain.duration_us();
-        let from = chain.first.max(window.range.start.0);
-        let Some(first) = window.bucket_of(TimestampUs(from)).filter(|_| from < end) else { return };
-        for (row, clip) in self.series.iter_mut().zip(clips).skip(first) {
-            let us = end.min(clip.end.0) - from.max(clip.start.0);
-            if us <= 0 {
-                break;
-            }
-            row.allocated_us += us;
-        }
-    }
+    /// Of each bucket the sessions that have an event in it.
+    pub(crate) active: Vec<u64>,
+    /// Of each bucket everything else.
+    pub(crate) series: Vec<SessionTotals>,
 }
 
 /// Whether `event_data.interactive` is `false`.
 fn is_passive(column: &ScanColumn, row: usize) -> bool {
     matches!(leaf(column, row), Some(Scalar::Bool(false)))
-}
-
-/// Puts a chain among the chains of one key, sorted and apart by a gap; joins what it touches.
-fn insert(chains: &mut Vec<Chain>, new: Chain) {
-    // Most events are the newest of their key.
-    let at = match chains.last() {
-        Some(last) if last.first > new.first => chains.partition_point(|c| c.first <= new.first),
-        _ => chains.len(),
-    };
-    let near = |a: &Chain, b: &Chain| b.first.saturating_sub(a.last) < GAP_US;
-    let joined = match at.checked_sub(1).and_then(|i| chains.get_mut(i)) {
-        Some(before) if near(before, &new) => {
-            before.join(&new);
-            at - 1
-        }
-        _ => {
-            chains.insert(at, new);
-            at
-        }
-    };
-    let (Some(this), Some(next)) = (chains.get(joined).copied(), chains.get(joined + 1).copied()) else {
-        return;
-    };
-    if near(&this, &next) {
-        if let Some(this) = chains.get_mut(joined) {
-            this.join(&next);
-        }
-        chains.remove(joined + 1);
-    }
 }
 
 /// The middle value, or the mean of the two middle ones.

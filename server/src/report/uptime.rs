@@ -48,6 +48,7 @@ pub(crate) struct Stretch {
 }
 
 /// Time by state.
+#[expect(clippy::struct_field_names, reason = "units stand last in names")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Account {
     /// Microseconds up.
@@ -108,8 +109,8 @@ pub(crate) fn timeline(probes: Vec<Probe>, until: TimestampUs) -> Vec<Stretch> {
             (false, true) => State::Down,
             (false, false) => State::Up,
         };
-        let held = TimestampUs(probe.at.0.saturating_add(hold));
-        let end = next.map_or(held, |n| n.at.min(held)).min(until);
+        let limit = TimestampUs(probe.at.0.saturating_add(hold));
+        let end = next.map_or(limit, |n| n.at.min(limit)).min(until);
         if probe.at >= end {
             continue;
         }

@@ -120,6 +120,8 @@ fn judge(all: &[(i64, char)], minute: i64) -> Option<State> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn the_account_agrees_with_one_made_minute_by_minute(
         steps in proptest::collection::vec((1_i64..40, prop_oneof![4 => Just('u'), 4 => Just('d'), 1 => Just('m')]), 0..40),

@@ -160,7 +160,7 @@ pub(crate) async fn user_activity(
     breakdown: Option<&Breakdown>,
 ) -> Result<UserActivity, ApiError> {
     let views = fields::page_views(&selection.page_view_types);
-    let featured = fields::with_feature(&selection.page_view_types);
+    let named = fields::with_feature(&selection.page_view_types);
     let by = |field: Field, filter: Filter| list_query(reader, window, selection, field, filter);
     let breakdown = async {
         match breakdown {
@@ -173,7 +173,7 @@ pub(crate) async fn user_activity(
         reader.aggregate(numbers_query(reader, window, selection, false)),
         reader.aggregate(by(fields::column(&stream::EVENT_TYPE), Filter::all())),
         reader.aggregate(by(fields::page(), views)),
-        reader.aggregate(by(fields::feature(), featured)),
+        reader.aggregate(by(fields::feature(), named)),
         sessions(reader, window, selection),
         breakdown,
     )?;
@@ -190,10 +190,10 @@ pub(crate) async fn summary(
     window: &Window,
     selection: &Selection,
 ) -> Result<ActivitySummary, ApiError> {
-    let featured = fields::with_feature(&selection.page_view_types);
+    let named = fields::with_feature(&selection.page_view_types);
     let (total, features, sessions) = tokio::try_join!(
         reader.aggregate(numbers_query(reader, window, selection, false)),
-        reader.aggregate(list_query(reader, window, selection, fields::feature(), featured)),
+        reader.aggregate(list_query(reader, window, selection, fields::feature(), named)),
         sessions(reader, window, selection),
     )?;
     Ok(fold_summary(&total, &features, &sessions))
@@ -236,11 +236,20 @@ fn list_query(
 /// # Errors
 ///
 /// Those of the engine on the wire.
-pub(crate) async fn sessions(
+async fn sessions(reader: &Reader<'_>, window: &Window, selection: &Selection) -> Result<Sessions, ApiError> {
+    Ok(chains(reader, window, selection).await?.fold(window))
+}
+
+/// The chains that the sessions of the window are made of.
+///
+/// # Errors
+///
+/// Those of the engine on the wire.
+pub(crate) async fn chains(
     reader: &Reader<'_>,
     window: &Window,
     selection: &Selection,
-) -> Result<Sessions, ApiError> {
+) -> Result<Chains, ApiError> {
     let mut margin = Margin::FIRST;
     loop {
         let read = margin.around(window.range);
@@ -255,7 +264,7 @@ pub(crate) async fn sessions(
         });
         match margin.wider(chains.unsettled(read)) {
             Some(wider) => margin = wider,
-            None => return Ok(chains.fold(window)),
+            None => return Ok(chains),
         }
     }
 }
@@ -277,11 +286,13 @@ fn fold(window: &Window, parts: Parts) -> UserActivity {
         row.pages_visited = number(group, 2);
         row.actions_performed = number(group, 3);
     }
-    for (row, sessions) in series.iter_mut().zip(&parts.sessions.series) {
-        row.sessions = sessions.sessions;
-        row.active_sessions = sessions.active;
-        row.avg_session_duration_s = mean_s(sessions.duration_us, sessions.sessions);
-        row.time_on_platform_s = Quantity(seconds(sessions.allocated_us));
+    for (row, totals) in series.iter_mut().zip(&parts.sessions.series) {
+        row.sessions = totals.started;
+        row.avg_session_duration_s = mean_s(totals.duration_us, totals.started);
+        row.time_on_platform_s = Quantity(seconds(totals.allocated_us));
+    }
+    for (row, active) in series.iter_mut().zip(&parts.sessions.active) {
+        row.active_sessions = *active;
     }
     if let Some(breakdown) = parts.breakdown {
         for (row, counts) in series.iter_mut().zip(breakdown) {
@@ -306,12 +317,12 @@ fn fold_summary(total: &Answer, features: &Answer, sessions: &Sessions) -> Activ
     ActivitySummary {
         events: total(0),
         active_users: total(1),
-        sessions: sessions.sessions,
+        sessions: sessions.started,
         session_duration: SessionDuration {
-            avg_s: mean_s(sessions.duration_us, sessions.sessions),
+            avg_s: mean_s(sessions.duration_us, sessions.started),
             median_s: sessions.median_us.map(|us| us / 1e6),
         },
-        bounce_rate: ratio(count(sessions.bounces), count(sessions.sessions)),
+        bounce_rate: ratio(count(sessions.bounces), count(sessions.started)),
         pages_visited: total(2),
         actions_performed: total(3),
         features_used: features.count() as u64,

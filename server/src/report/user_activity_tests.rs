@@ -1,12 +1,12 @@
 //! Tests of the family's folds on answers made by hand.
 
 use insights_engine::query::{KeyValue, Number};
+use insights_engine::session::SessionTotals;
 use insights_engine::time::TimestampUs;
 use serde_json::json;
 
 use super::*;
 use crate::report::body::Fields;
-use crate::report::sessions::SessionBucket;
 use crate::report::window::Width;
 
 fn window() -> Window {
@@ -28,7 +28,8 @@ fn str(text: &str) -> KeyValue {
 
 #[test]
 fn every_bucket_has_a_row_and_averages_of_nothing_are_null() {
-    let second = SessionBucket { sessions: 2, active: 3, duration_us: 90_000_000, allocated_us: 1_500_000 };
+    let none = SessionTotals::default();
+    let second = SessionTotals { started: 2, duration_us: 90_000_000, allocated_us: 1_500_000, ..none };
     let parts = Parts {
         buckets: answer(&[(KeyValue::Bucket(1), &[7, 3, 2, 4])]),
         total: answer(&[(KeyValue::Absent, &[7, 3, 2, 4])]),
@@ -36,12 +37,13 @@ fn every_bucket_has_a_row_and_averages_of_nothing_are_null() {
         pages: answer(&[(KeyValue::Absent, &[1, 1]), (str("/"), &[1, 1])]),
         features: answer(&[(str("x"), &[2, 1]), (str("y"), &[2, 2]), (KeyValue::Absent, &[1, 1])]),
         sessions: Sessions {
-            sessions: 2,
+            started: 2,
             bounces: 1,
             duration_us: 90_000_000,
             median_us: Some(45_000_000.0),
             allocated_us: 1_500_000,
-            series: vec![SessionBucket::default(), second, SessionBucket::default()],
+            active: vec![0, 3, 0],
+            series: vec![none, second, none],
         },
         breakdown: None,
     };

@@ -32,6 +32,8 @@ pub(crate) struct Window {
     pub(crate) range: TimeRange,
     /// The buckets that overlap it; the first and the last keep their natural edges.
     pub(crate) buckets: Buckets,
+    /// The same buckets, cut to the window.
+    cut: Buckets,
     /// The width of a bucket.
     unit: BucketUnit,
     /// The time zone of days and of the answer's instants.
@@ -108,7 +110,8 @@ impl Window {
             insights_engine::Error::QueryLimit { .. } => NoWindow::TooMany,
             _ => NoWindow::Noted,
         })?;
-        Ok(Self { range, buckets, unit, zone, now, days })
+        let cut = buckets.cut_to(range);
+        Ok(Self { range, buckets, cut, unit, zone, now, days })
     }
 
     /// The moment until which the answer is complete: now, or the end when that has passed.
@@ -145,21 +148,9 @@ impl Window {
         self.buckets.get(bucket).is_some_and(|b| b.start < self.range.start || b.end > self.range.end)
     }
 
-    /// A bucket's instants inside the window.
-    pub(crate) fn clip(&self, bucket: usize) -> TimeRange {
-        let natural =
-            self.buckets.get(bucket).unwrap_or(TimeRange { start: self.range.start, end: self.range.start });
-        TimeRange { start: natural.start.max(self.range.start), end: natural.end.min(self.range.end) }
-    }
-
-    /// The instants of every bucket inside the window.
-    pub(crate) fn clips(&self) -> Vec<TimeRange> {
-        (0..self.buckets.len()).map(|bucket| self.clip(bucket)).collect()
-    }
-
-    /// The bucket of an instant, if it is in the window.
-    pub(crate) fn bucket_of(&self, at: TimestampUs) -> Option<usize> {
-        self.range.contains(at).then(|| self.buckets.index_of(at)).flatten()
+    /// The buckets, the first and the last cut to the window.
+    pub(crate) fn cut_buckets(&self) -> &Buckets {
+        &self.cut
     }
 
     /// The period of the same length right before; of a period that is not over the same elapsed part.
@@ -208,9 +199,8 @@ fn read_unit(fields: &mut Fields<'_>, width: Width) -> Option<BucketUnit> {
     let week = match week {
         Some(1) => WeekStart::Sunday,
         Some(2) => WeekStart::Saturday,
-        Some(_) => WeekStart::Monday,
         None if week_given => return None,
-        None => WeekStart::Monday,
+        Some(_) | None => WeekStart::Monday,
     };
     if width == Width::GroupByOrStep && fields.get("step").is_some() {
         if fields.get("group_by").is_some() {

@@ -1,5 +1,7 @@
 //! `user_activity` over HTTP against loops over plain events, in time zones with changing clocks.
 
+#![expect(clippy::cast_precision_loss, reason = "counts and microseconds of tests are small")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::{Method, StatusCode};
@@ -17,6 +19,7 @@ const PAGE_VIEWS: [&str; 4] = ["page_view", "page.viewed", "pageview", "$pagevie
 
 /// An event as a client would describe it.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_field_names, reason = "the names of the wire")]
 struct Event {
     at: i64,
     event_type: &'static str,
@@ -264,7 +267,7 @@ fn user_activity_agrees_with_loops_over_plain_events() {
                 let case = cases.get() + 1;
                 cases.set(case);
                 runtime.block_on(check(&app, &format!("org-{case}"), question, &events));
-                if case % 3 == 0 {
+                if case.is_multiple_of(3) {
                     app.flush();
                 }
                 Ok(())

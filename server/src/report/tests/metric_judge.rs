@@ -1,5 +1,13 @@
 //! `app_metrics` and `metrics/query/` over HTTP against loops over plain points.
 
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "counts and minutes of tests are small"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::{Method, StatusCode};
@@ -83,7 +91,7 @@ fn holds(found: &Value, expected: &Value, place: &str) {
     }
 }
 
-fn in_hour(point: &&Point, hour: usize) -> bool {
+fn in_hour(point: &Point, hour: usize) -> bool {
     point.minute.div_euclid(60) == i64::try_from(hour).unwrap()
 }
 
@@ -162,7 +170,7 @@ fn metrics_agree_with_loops_over_plain_points() {
             let case = cases.get() + 1;
             cases.set(case);
             runtime.block_on(check(&app, &format!("org-{case}"), &points));
-            if case % 3 == 0 {
+            if case.is_multiple_of(3) {
                 app.flush();
             }
             Ok(())

@@ -1,5 +1,7 @@
 //! Small platforms whose every number was computed by hand.
 
+#![expect(clippy::needless_pass_by_value, reason = "bodies are written where they are sent")]
+
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
