@@ -34,7 +34,7 @@
 //! |     40 |    4 | u32  | zero           |                                      |
 //! |     44 |    4 | u32  | `crc`          | CRC-32 of bytes 0..44                |
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -74,7 +74,6 @@ pub(super) enum BlockTag {
 #[derive(Debug)]
 pub(crate) struct SortedWriter {
     file: Arc<dyn DiskFile>,
-    path: PathBuf,
     ty: FileType,
     kind: FileKind,
     id: FileId,
@@ -104,11 +103,9 @@ impl SortedWriter {
         ty: FileType,
         filter_keys: Option<u64>,
     ) -> Result<Self> {
-        let path = kind.path(id);
-        let file = disk.create(&path)?;
+        let file = disk.create(&kind.path(id))?;
         Ok(Self {
             file,
-            path,
             ty,
             kind,
             id,
