@@ -225,7 +225,7 @@ impl Accumulators {
         for state in &mut self.states {
             match state {
                 State::Count | State::Quantile(..) | State::QuantileExact(..) | State::Distinct(_) => {}
-                State::Sum(input, sums) => groups.each_state(of(input), sums, |sum, values| sum.add_all(values)),
+                State::Sum(input, sums) => groups.each_state(of(input), sums, Sum::add_all),
                 State::Avg(input, sums) => groups.each_state(of(input), sums, |(sum, count), values| {
                     sum.add_all(values);
                     *count += present(values).count() as u64;

@@ -23,7 +23,7 @@ enum Dimension {
     /// Buckets of the event time; the leaf is the time.
     Bucket { buckets: BucketIndex, time: usize },
     /// A field. `keys` numbers its values; the id of an absent one is `absent`.
-    Key { source: Source, keys: KeyIds },
+    Key { source: Source, keys: Box<KeyIds> },
 }
 
 /// Buckets, ready to be looked up for many instants that are near each other.
@@ -38,7 +38,8 @@ struct BucketIndex {
 #[derive(Debug, Default)]
 struct Pairs {
     ids: HashMap<(u32, u32), u32>,
-    pairs: Vec<(u32, u32)>,
+    /// The pairs, by id.
+    joined: Vec<(u32, u32)>,
     /// The ids again, in rows of `width` places; [`NO_GROUP`] where there is none. It spares a hash for
     /// each row while few pairs exist.
     table: Vec<u32>,
@@ -71,7 +72,7 @@ impl Grouping {
                     Dimension::Bucket { buckets: BucketIndex::new(buckets), time: fields.column(&TIME)? }
                 }
                 GroupBy::Field(field) => {
-                    Dimension::Key { source: fields.source(field)?, keys: KeyIds::default() }
+                    Dimension::Key { source: fields.source(field)?, keys: Box::default() }
                 }
             });
         }
@@ -124,7 +125,7 @@ impl Grouping {
         let mut places = Vec::with_capacity(self.dimensions.len());
         let mut left = group;
         for join in self.joins.iter().rev() {
-            let (before, place) = join.pairs.get(left as usize).copied().unwrap_or_default();
+            let (before, place) = join.joined.get(left as usize).copied().unwrap_or_default();
             places.push(place);
             left = before;
         }
@@ -137,7 +138,7 @@ impl Grouping {
     /// Bytes of memory this takes.
     pub(crate) fn memory_bytes(&self) -> usize {
         let keys: usize = self.dimensions.iter().map(Dimension::memory_bytes).sum();
-        keys + self.joins.iter().map(|j| j.pairs.len() * 28 + j.table.len() * 4).sum::<usize>()
+        keys + self.joins.iter().map(|j| j.joined.len() * 28 + j.table.len() * 4).sum::<usize>()
     }
 }
 
@@ -177,10 +178,10 @@ impl Pairs {
 
     #[cold]
     fn new_id(&mut self, group: u32, place: u32) -> u32 {
-        let next = u32::try_from(self.pairs.len()).unwrap_or(NO_GROUP);
+        let next = u32::try_from(self.joined.len()).unwrap_or(NO_GROUP);
         let id = *self.ids.entry((group, place)).or_insert(next);
         if id == next {
-            self.pairs.push((group, place));
+            self.joined.push((group, place));
         }
         self.remember(group, place, id);
         id
