@@ -10,8 +10,9 @@ use utoipa::ToSchema;
 
 use super::analytics::Envelope;
 use super::answer::{CostBlock, Exactness, Quantity, seconds};
+use super::derived_metrics;
 use super::fields;
-use super::metric_numbers::{Numbers, Points, Stat, by_name, groups};
+use super::metric_numbers::{Points, Stat, by_name, groups, key_str};
 use super::reader::Reader;
 use super::request::MetricQueryRequest;
 use super::window::{CELLS_MAX, Window};
@@ -111,6 +112,8 @@ pub(crate) struct MetricQuestion {
     pub(crate) filter: Filter,
     /// Whether quantiles are exact.
     pub(crate) exact: bool,
+    /// Event types that are page views, for metrics that are derived from events.
+    pub(crate) page_view_types: Vec<String>,
 }
 
 /// The points of one metric and one combination of labels, one for every bucket of the window.
@@ -154,7 +157,7 @@ pub(crate) struct MetricAnswer {
 ///
 /// # Errors
 ///
-/// As [`series`].
+/// `too_many_cells` when the series times buckets are too many, and those of the engine on the wire.
 pub(crate) async fn metric_query(
     store: &Store,
     scope: &ReadScope,
@@ -172,15 +175,19 @@ pub(crate) async fn metric_query(
     })
 }
 
+/// What was found: (name, then what was asked by) -> bucket -> a number for each stat.
+pub(crate) type Found = BTreeMap<Vec<KeyValue>, BTreeMap<usize, Vec<Option<f64>>>>;
+
 /// Reads and folds the series.
 ///
 /// Without `by` there is one series for each name, also where there are no points; with it one for
-/// each combination that has a point in the window.
+/// each combination that has a point in the window. Names that are derived from events are, as long
+/// as the window has no points of their own.
 ///
 /// # Errors
 ///
 /// `too_many_cells` when the series times buckets are too many, and those of the engine on the wire.
-pub(crate) async fn series(
+async fn series(
     reader: &Reader<'_>,
     window: &Window,
     question: &MetricQuestion,
@@ -192,7 +199,14 @@ pub(crate) async fn series(
     let mut query = points.query(reader, window, true, std::iter::once(by_name()).chain(by), &stats);
     query.budget.groups_max = CELLS_MAX;
     let answer = reader.aggregate(query).await?;
-    fold(window, question, &stats, &answer)
+    let mut found = stored(&stats, &answer);
+    for name in &question.names {
+        let own = found.keys().any(|key| key.first().and_then(key_str) == Some(name));
+        if !own {
+            derived_metrics::add(reader, window, question, name, &stats, &mut found).await?;
+        }
+    }
+    fold(window, question, &stats, found)
 }
 
 fn stats(question: &MetricQuestion) -> Vec<Stat> {
@@ -205,22 +219,28 @@ fn stats(question: &MetricQuestion) -> Vec<Stat> {
     stats
 }
 
+/// The numbers of stored points.
+fn stored(stats: &[Stat], answer: &Answer) -> Found {
+    let mut found = Found::new();
+    for (key, numbers) in groups(answer, stats) {
+        let Some((bucket, key)) = key.split_first() else { continue };
+        if let Some(bucket) = fields::key_bucket(bucket) {
+            let numbers = stats.iter().map(|stat| numbers.get(*stat)).collect();
+            found.entry(key.to_vec()).or_default().insert(bucket, numbers);
+        }
+    }
+    found
+}
+
 fn fold(
     window: &Window,
     question: &MetricQuestion,
     stats: &[Stat],
-    answer: &Answer,
+    mut found: Found,
 ) -> Result<Vec<Series>, ApiError> {
-    let mut found: BTreeMap<Vec<KeyValue>, Vec<(usize, Numbers<'_>)>> = BTreeMap::new();
     if question.by.is_empty() {
-        found.extend(
-            question.names.iter().map(|name| (vec![KeyValue::Str(name.as_str().into())], Vec::new())),
-        );
-    }
-    for (key, numbers) in groups(answer, stats) {
-        let Some((bucket, key)) = key.split_first() else { continue };
-        if let Some(bucket) = fields::key_bucket(bucket) {
-            found.entry(key.to_vec()).or_default().push((bucket, numbers));
+        for name in &question.names {
+            found.entry(vec![KeyValue::Str(name.as_str().into())]).or_default();
         }
     }
     if found.len().saturating_mul(window.buckets.len()) > CELLS_MAX {
@@ -228,25 +248,28 @@ fn fold(
             format!("{} series of {} buckets; at most {CELLS_MAX} cells", found.len(), window.buckets.len());
         return Err(ApiError::new(Code::TooManyCells, detail));
     }
-    let series = |(key, numbers): (Vec<KeyValue>, Vec<(usize, Numbers<'_>)>)| {
+    let series = |(key, buckets): (Vec<KeyValue>, BTreeMap<usize, Vec<Option<f64>>>)| {
         let texts = key.iter().skip(1).map(fields::key_text);
         let labels = question.by.iter().zip(texts).filter_map(|(by, text)| Some((by.name.clone(), text?)));
-        let mut points: Vec<Point> =
-            (0..window.buckets.len()).map(|b| point(window, question, b, None)).collect();
-        for (bucket, numbers) in numbers {
-            if let Some(slot) = points.get_mut(bucket) {
-                *slot = point(window, question, bucket, Some(numbers));
-            }
-        }
+        let numbers = |bucket| buckets.get(&bucket).map_or(&[][..], Vec::as_slice);
+        let points = (0..window.buckets.len()).map(|b| point(window, question, stats, b, numbers(b)));
         let name = key.first().and_then(fields::key_text).unwrap_or_default();
-        Series { name, labels: labels.collect(), points }
+        Series { name, labels: labels.collect(), points: points.collect() }
     };
     Ok(found.into_iter().map(series).collect())
 }
 
-fn point(window: &Window, question: &MetricQuestion, bucket: usize, numbers: Option<Numbers<'_>>) -> Point {
+/// One point; `numbers` has one for each of `stats`, or none at all for an empty bucket.
+fn point(
+    window: &Window,
+    question: &MetricQuestion,
+    stats: &[Stat],
+    bucket: usize,
+    numbers: &[Option<f64>],
+) -> Point {
     let number = |wanted: &Wanted| {
-        let found = numbers.and_then(|n| n.get(wanted.stat()));
+        let place = stats.iter().position(|stat| *stat == wanted.stat());
+        let found = place.and_then(|place| numbers.get(place).copied().flatten());
         match wanted.number {
             WantedNumber::Stat(Stat::Count | Stat::Sum) => Some(found.unwrap_or(0.0)),
             WantedNumber::Stat(_) => found,
@@ -287,6 +310,7 @@ mod tests {
             by: by.iter().filter_map(|name| By::parse(name)).collect(),
             filter: Filter::all(),
             exact: false,
+            page_view_types: Vec::new(),
         }
     }
 
@@ -305,7 +329,7 @@ mod tests {
             groups: vec![group(&["a"], 0, 6.0, 3.0), group(&["a"], 2, 6.0, 1.5)],
             ..Answer::default()
         };
-        let got = fold(&window(), &question, &stats(&question), &answer).unwrap();
+        let got = fold(&window(), &question, &stats(&question), stored(&stats(&question), &answer)).unwrap();
         let point = |bucket: &str, partial, sum: i64, avg: Value, rate: Value| json!({"bucket": bucket, "partial": partial, "sum": sum, "avg": avg, "rate": rate});
         // The first bucket is inside the window for thirty seconds alone.
         let a = json!({"name": "a", "labels": {}, "points": [
@@ -324,7 +348,7 @@ mod tests {
         without.key.push(KeyValue::Absent);
         let answer =
             Answer { groups: vec![group(&["a", "web-1", "eu"], 1, 1.0, 1.0), without], ..Answer::default() };
-        let got = fold(&window(), &question, &stats(&question), &answer).unwrap();
+        let got = fold(&window(), &question, &stats(&question), stored(&stats(&question), &answer)).unwrap();
         let labels: Vec<Value> = got.iter().map(|s| serde_json::to_value(&s.labels).unwrap()).collect();
         assert_eq!(labels, [json!({"host": "web-1", "labels.region": "eu"}), json!({"host": "web-2"})]);
     }

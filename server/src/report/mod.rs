@@ -5,6 +5,7 @@ pub(crate) mod answer;
 pub(crate) mod app_metrics;
 mod body;
 pub(crate) mod breakdown;
+mod derived_metrics;
 mod fields;
 mod filters;
 pub(crate) mod flat;

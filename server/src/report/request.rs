@@ -264,7 +264,7 @@ impl MetricQueryRequest {
     /// # Errors
     ///
     /// `invalid` with every problem, `too_many_cells`.
-    pub(crate) fn read(body: &Value, now: TimestampUs) -> Result<Self, ApiError> {
+    pub(crate) fn read(body: &Value, config: &Config, now: TimestampUs) -> Result<Self, ApiError> {
         let mut fields = begin(body)?;
         let common = common(&mut fields, Width::GroupByOrStep, now)?;
         let names = read_names(&mut fields);
@@ -293,7 +293,8 @@ impl MetricQueryRequest {
         }
         let request = common.map(|common| {
             let exact = common.exact;
-            Self { common, question: MetricQuestion { names, wanted, by, filter, exact } }
+            let page_view_types = config.page_view_event_types.clone();
+            Self { common, question: MetricQuestion { names, wanted, by, filter, exact, page_view_types } }
         });
         let request = finish(fields, request)?;
         check_cells(request.common.window.buckets.len(), request.question.names.len())?;

@@ -79,7 +79,7 @@ fn an_answer_of_too_many_cells_is_refused() {
 
 #[test]
 fn a_metric_question_is_read() {
-    let read = |body: &Value| MetricQueryRequest::read(body, NOW);
+    let read = |body: &Value| MetricQueryRequest::read(body, &Config::default(), NOW);
     let body = json!({
         "names": ["response_time", "response.time", "queue_depth"], "start": 1_718_440_000, "end": 1_718_443_600,
         "step": "1m", "aggregates": ["p95", "rate"], "by": ["host", "region"], "app_id": 7,

@@ -80,6 +80,7 @@ pub(crate) struct MetricQueryBody {
 /// Metrics over time
 ///
 /// One series for each name, or for each combination of `by` that has points; one point for every bucket.
+/// `session.duration`, `pages.visited` and `actions.performed` are derived from events where no points were sent.
 #[utoipa::path(post, path = "/api/insights/metrics/query/", tag = "metrics", params(ReportQuery),
     request_body = MetricQueryBody,
     responses((status = 200, description = "The series", body = MetricAnswer)))]
@@ -93,7 +94,7 @@ async fn query(
 ) -> Result<Response, ApiError> {
     let began = state.clock.monotonic();
     principal.require(Scopes::READ)?;
-    let request = MetricQueryRequest::read(&body, state.clock.now())?;
+    let request = MetricQueryRequest::read(&body, &state.config, state.clock.now())?;
     let scope = principal.read_scope(request.common.organization_id.as_deref(), Scopes::READ)?;
     let answer = metric_query(&state.store, &scope, &request).await?;
     state.own_acts.read(&principal, &context, &scope, "metrics/query");

@@ -397,3 +397,49 @@ async fn nobody_reads_what_is_not_theirs() {
         (&Value::Null, &json!(7))
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_of_users_are_derived_from_their_events() {
+    let app = TestApp::new();
+    let key = app.key("acme", &ALL).await;
+    three_people(&app, &key).await;
+    let query = async |extra: Value| {
+        let answer = post(&app, "/api/insights/metrics/query/", &key, window(extra)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.json());
+        answer.json()["series"].clone()
+    };
+    let names = json!(["session.duration", "pages_visited", "actions.performed"]);
+    let got = query(json!({"names": names, "aggregates": ["count", "sum", "avg"]})).await;
+    let numbers = |series: usize| {
+        let point = |p: &Value| json!([p["count"], p["sum"], p["avg"]]);
+        Value::Array(got[series]["points"].as_array().unwrap().iter().map(point).collect())
+    };
+    assert_eq!(got[2]["name"], "session.duration");
+    assert_eq!([numbers(0), numbers(1)], [json!([[2, 2, 1], [1, 1, 1]]), json!([[2, 2, 1], [1, 1, 1]])]);
+    assert_eq!(numbers(2), json!([[2, 1800, 900], [1, 60, 60]]));
+    let by_app =
+        query(json!({"name": "pages.visited", "by": ["app_id"], "aggregates": ["sum"], "user_id": "u1"}))
+            .await;
+    assert_eq!(by_app[0]["labels"], json!({"app_id": "a"}));
+    assert_eq!((&by_app[1]["points"][0]["sum"], by_app.as_array().unwrap().len()), (&json!(1), 2));
+    // Events have no hosts, and a client's own points stand for themselves.
+    assert_eq!(query(json!({"name": "pages.visited", "by": ["host"]})).await, json!([]));
+    let own = json!([{"name": "pages.visited", "value": 40, "timestamp": "2023-11-14T10:00:00Z"}]);
+    measure(&app, &key, own).await;
+    let own = query(json!({"name": "pages.visited", "aggregates": ["sum"]})).await;
+    assert_eq!((&own[0]["points"][0]["sum"], &own[0]["points"][1]["sum"]), (&json!(0), &json!(40)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_window_has_no_buckets_and_no_numbers() {
+    let app = TestApp::new();
+    let key = app.key("acme", &ALL).await;
+    three_people(&app, &key).await;
+    let at = "2023-11-14T00:10:00Z";
+    let answer = analytics(&app, &key, json!({"start_date": at, "end_date": at, "breakdown": "page"})).await;
+    let activity = &answer["metrics"]["user_activity"];
+    assert_eq!((&activity["summary"]["events"], &activity["series"]), (&json!(0), &json!([])));
+    let body = json!({"app_id": "a", "start_date": at, "end_date": at});
+    let answer = post(&app, "/api/insights/performance/", &key, body).await.json();
+    assert_eq!(answer["metrics"]["uptime"]["series"], json!([]));
+}
