@@ -131,6 +131,12 @@ fn the_example_is_the_default_when_uncommented() {
 }
 
 #[test]
+fn the_example_file_of_the_repository_is_the_one_that_is_printed() {
+    let file = include_str!("../../../insights.example.toml");
+    assert_eq!(file, show::example().trim_end().to_owned() + "\n", "write `config show --example` into it");
+}
+
+#[test]
 fn a_variable_that_is_no_setting_is_a_warning() {
     let raw = raw("", &[("INSIGHTS_LISTN", "x"), ("INSIGHTS_LOG", "")], &[]).unwrap();
     assert_eq!(raw.unknown_variables, ["INSIGHTS_LISTN"]);
