@@ -6,8 +6,13 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use insights_engine::Error as EngineError;
+use insights_engine::id::Stream;
+use insights_engine::query::Damage;
+use insights_engine::time::TimeRange;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::domain::instant::{self, Rfc3339};
 
 /// The media type of an error.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -163,24 +168,40 @@ impl Code {
     /// What a client does about it.
     pub const fn advice(self) -> &'static str {
         match self {
-            Self::MalformedJson => "Send one JSON value, or one a line as NDJSON; detail says where it breaks off.",
-            Self::Unauthenticated => "Send a valid API key or token as Authorization: Bearer, or a key as X-Api-Key.",
-            Self::Forbidden => "Use a credential with the scope, or of the organization, that the request needs.",
-            Self::NotFound => "Check the path and the id. What belongs to others is answered as if it did not exist.",
+            Self::MalformedJson => {
+                "Send one JSON value, or one a line as NDJSON; detail says where it breaks off."
+            }
+            Self::Unauthenticated => {
+                "Send a valid API key or token as Authorization: Bearer, or a key as X-Api-Key."
+            }
+            Self::Forbidden => {
+                "Use a credential with the scope, or of the organization, that the request needs."
+            }
+            Self::NotFound => {
+                "Check the path and the id. What belongs to others is answered as if it did not exist."
+            }
             Self::MethodNotAllowed => "Use one of the methods that the Allow header names.",
             Self::Conflict => "Read what is stored, and send what agrees with it.",
             Self::PayloadTooLarge => "Send fewer or smaller records; the limit counts decompressed bytes.",
-            Self::UnsupportedMediaType => "Send JSON or NDJSON, plain or encoded as gzip, deflate, zstd or br.",
-            Self::Invalid => "Correct the places that errors points at; each has a pointer, a code and a detail.",
+            Self::UnsupportedMediaType => {
+                "Send JSON or NDJSON, plain or encoded as gzip, deflate, zstd or br."
+            }
+            Self::Invalid => {
+                "Correct the places that errors points at; each has a pointer, a code and a detail."
+            }
             Self::InvalidCursor => "Start again from the first page, with the same filters for all pages.",
             Self::IdempotencyMismatch => "Use a new Idempotency-Key for a new body.",
             Self::TooManyCells => "Ask for a shorter window, wider buckets or a smaller breakdown.",
             Self::RowsExpired => "Ask without filters and exactness that need rows, or for a later window.",
             Self::RateLimited => "Wait as long as Retry-After says.",
             Self::QuotaExceeded => "Wait as long as Retry-After says, or have the quota raised.",
-            Self::Internal => "Try again; if it stays, report the request_id, which finds the cause in the log.",
+            Self::Internal => {
+                "Try again; if it stays, report the request_id, which finds the cause in the log."
+            }
             Self::Damaged => "Ask with allow_partial: true for what is whole, and have the store repaired.",
-            Self::Overloaded => "Try again as Retry-After says, with fewer requests at once or larger batches.",
+            Self::Overloaded => {
+                "Try again as Retry-After says, with fewer requests at once or larger batches."
+            }
             Self::ReadOnly => "Try again later: the disk is full or failed. Reads go on.",
             Self::NotReady => "Try again in a moment: the server is starting or stopping.",
         }
@@ -304,6 +325,28 @@ impl ApiError {
     /// The server is starting or stopping.
     pub fn not_ready() -> Self {
         Self::new(Code::NotReady, "the server is starting or stopping")
+    }
+
+    /// The error of a read of `stream` over `window`. Damage names both, the window cut to what is
+    /// `known` to be damaged; everything else is judged as it is.
+    pub fn of_read(error: EngineError, stream: Stream, window: TimeRange, known: &[Damage]) -> Self {
+        let is_damage = error.is_damage();
+        let judged = Self::from(error);
+        if !is_damage {
+            return judged;
+        }
+        let hit = known.iter().filter(|damage| damage.stream == stream).map(|damage| damage.range);
+        let hit = hit.filter(|range| range.start < window.end && window.start < range.end);
+        let around = hit.reduce(|a, b| TimeRange { start: a.start.min(b.start), end: a.end.max(b.end) });
+        let around = around.unwrap_or(window);
+        let start = Rfc3339(around.start.max(window.start).clamp(instant::MIN, instant::MAX));
+        let end = Rfc3339(around.end.min(window.end).clamp(instant::MIN, instant::MAX));
+        Self::new(
+            Code::Damaged,
+            format!(
+                "stored {stream} between {start} and {end} are damaged; allow_partial answers without them"
+            ),
+        )
     }
 
     /// The same error with places in the input.

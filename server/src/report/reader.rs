@@ -2,11 +2,11 @@
 
 use insights_engine::id::Stream;
 use insights_engine::query::{Answer, Cost, Damage, Query, ScanEnd, ScanRequest, ScanVector};
-use insights_engine::time::{TimeRange, TimestampUs};
+use insights_engine::time::TimeRange;
 use parking_lot::Mutex;
 
 use crate::auth::ReadScope;
-use crate::http::error::{ApiError, Code};
+use crate::http::error::ApiError;
 use crate::store::Store;
 
 /// What the questions of one report cost, and what they could not read.
@@ -50,8 +50,23 @@ impl<'a> Reader<'a> {
     /// Those of the engine on the wire; damage names the stream and the window.
     pub(crate) async fn aggregate(&self, query: Query) -> Result<Answer, ApiError> {
         let (stream, window) = (query.stream, query.window);
-        let answer = self.store.aggregate(self.scope, query).await.map_err(|e| refused(e, stream, window))?;
+        let answer = self.store.aggregate(self.scope, query).await;
+        let answer = answer.map_err(|e| self.refused(e, stream, window))?;
         self.count(answer.cost, &answer.damaged);
+        Ok(answer)
+    }
+
+    /// Answers from what can be read, and keeps silent about the rest: for what only decides how to ask.
+    ///
+    /// # Errors
+    ///
+    /// Those of the engine on the wire, but none of damage.
+    pub(crate) async fn glance(&self, query: Query) -> Result<Answer, ApiError> {
+        let (stream, window) = (query.stream, query.window);
+        let query = Query { allow_partial: true, ..query };
+        let answer = self.store.aggregate(self.scope, query).await;
+        let answer = answer.map_err(|e| self.refused(e, stream, window))?;
+        self.count(answer.cost, &[]);
         Ok(answer)
     }
 
@@ -68,7 +83,7 @@ impl<'a> Reader<'a> {
     ) -> Result<(T, ScanEnd), ApiError> {
         let (stream, window) = (request.stream, request.window);
         let scanned = self.store.scan(self.scope, request, state, each).await;
-        let (state, end) = scanned.map_err(|e| refused(e, stream, window))?;
+        let (state, end) = scanned.map_err(|e| self.refused(e, stream, window))?;
         self.count(end.cost, &end.damaged);
         Ok((state, end))
     }
@@ -84,23 +99,13 @@ impl<'a> Reader<'a> {
         self.totals.into_inner()
     }
 
+    fn refused(&self, error: insights_engine::Error, stream: Stream, window: TimeRange) -> ApiError {
+        ApiError::of_read(error, stream, window, &self.store.health().damaged)
+    }
+
     fn count(&self, cost: Cost, damaged: &[Damage]) {
         let mut totals = self.totals.lock();
         totals.cost += cost;
         totals.damaged.extend_from_slice(damaged);
     }
-}
-
-fn refused(error: insights_engine::Error, stream: Stream, window: TimeRange) -> ApiError {
-    let damage = error.is_damage();
-    let judged = ApiError::from(error);
-    if !damage {
-        return judged;
-    }
-    let text = |at: TimestampUs| at.to_jiff().map_or_else(|_| at.0.to_string(), |at| at.to_string());
-    let (start, end) = (text(window.start), text(window.end));
-    ApiError::new(
-        Code::Damaged,
-        format!("stored {stream} between {start} and {end} are damaged; allow_partial answers without them"),
-    )
 }

@@ -99,7 +99,7 @@ pub async fn respond(state: &AppState, list: List, uri: &Uri) -> Result<Response
     match (list.paging.limit, list.paging.format) {
         (Limit::Page(limit), _) => {
             request.limit = limit;
-            let page = state.store.rows(&list.scope, request).await?;
+            let page = read(state, &list, request).await?;
             let next = page.next.map(|next| cursor::encode(next, &question, &secret));
             page_response(state, &list, &page, next.as_deref(), uri)
         }
@@ -113,6 +113,12 @@ pub async fn respond(state: &AppState, list: List, uri: &Uri) -> Result<Response
             Ok(with_type(Body::new(body), format))
         }
     }
+}
+
+/// One page; an error of damage names what is damaged.
+async fn read(state: &AppState, list: &List, request: RowRequest) -> Result<RowPage, ApiError> {
+    let page = state.store.rows(&list.scope, request).await;
+    page.map_err(|error| ApiError::of_read(error, list.stream, list.window, &state.store.health().damaged))
 }
 
 /// What a cursor of this list is bound to.
@@ -229,7 +235,7 @@ async fn piece(
     request: &RowRequest,
     first: bool,
 ) -> Result<(Bytes, Option<insights_engine::query::Cursor>), ApiError> {
-    let page = state.store.rows(&list.scope, request.clone()).await?;
+    let page = read(state, list, request.clone()).await?;
     let records = records(state, list, &page)?;
     let mut body = Vec::new();
     match list.paging.format {

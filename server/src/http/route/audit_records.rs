@@ -283,7 +283,10 @@ async fn actions(
     let time = Field::Column(stream::TIME.id);
     question.group_by = vec![GroupBy::Field(Field::Column(stream::ACTION_TYPE.id))];
     question.aggregates = vec![Aggregate::Count, Aggregate::Min(time.clone()), Aggregate::Max(time)];
-    let answer = state.store.aggregate(&scope, question).await?;
+    let range = question.window;
+    let answer = state.store.aggregate(&scope, question).await;
+    let refused = |error| ApiError::of_read(error, Stream::Audit, range, &state.store.health().damaged);
+    let answer = answer.map_err(refused)?;
     let mut results: Vec<ActionCount> = answer
         .groups
         .iter()

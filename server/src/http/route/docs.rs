@@ -19,7 +19,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 pub fn routes() -> Router<AppState> {
     Router::new()
         .route("/api/insights/docs/", get(async || page(include_str!("docs/index.html").to_owned())))
-        .route("/api/insights/docs/docs.js", get(async || file("text/javascript", include_str!("docs/docs.js"))))
+        .route(
+            "/api/insights/docs/docs.js",
+            get(async || file("text/javascript", include_str!("docs/docs.js"))),
+        )
         .route("/api/insights/docs/docs.css", get(async || file("text/css", include_str!("docs/docs.css"))))
         .route("/api/insights/docs/errors/{code}/", get(error_page))
 }
@@ -35,7 +38,8 @@ fn page(html: String) -> Response {
 }
 
 fn file(media_type: &'static str, text: &'static str) -> Response {
-    ([(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, "public, max-age=300")], text).into_response()
+    ([(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, "public, max-age=300")], text)
+        .into_response()
 }
 
 /// What an error code means: where the `type` of a problem leads.

@@ -99,7 +99,10 @@ async fn list(
         Aggregate::Max(field(&stream::TIME)),
         Aggregate::Last(field(&stream::KIND)),
     ];
-    let answer = state.store.aggregate(&scope, question).await?;
+    let range = question.window;
+    let answer = state.store.aggregate(&scope, question).await;
+    let refused = |error| ApiError::of_read(error, Stream::Metrics, range, &state.store.health().damaged);
+    let answer = answer.map_err(refused)?;
     let mut metrics = known();
     for (key, value) in &declared {
         if let (Some(name), Some(record)) = (MetricRecord::name_of_key(key), MetricRecord::decode(value)) {
