@@ -1,12 +1,12 @@
 //! The OpenAPI document, put together from the routes' own types.
 
-use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use crate::export::Format;
-use crate::http::error::{Code, FieldError, Problem};
+use crate::http::error::{Code, FieldError, PROBLEM_JSON, Problem};
 use crate::http::list::ListOrder;
 use crate::http::route;
 
@@ -59,7 +59,28 @@ pub fn document() -> Document {
     ];
     let mut document = parts.into_iter().fold(Base::openapi(), Document::merge_from);
     name_operations(&mut document);
+    describe_problems(&mut document);
     document
+}
+
+/// Says of each operation what every error of it looks like.
+fn describe_problems(document: &mut Document) {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let problem = ResponseBuilder::new()
+        .description("Any error; `code` says which")
+        .content(PROBLEM_JSON, content)
+        .build();
+    for item in document.paths.paths.values_mut() {
+        for operation in
+            [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
+        {
+            operation
+                .responses
+                .responses
+                .entry("default".to_owned())
+                .or_insert_with(|| problem.clone().into());
+        }
+    }
 }
 
 /// Names each operation after its method and path, so that no two have one name, whatever their
@@ -67,11 +88,10 @@ pub fn document() -> Document {
 fn name_operations(document: &mut Document) {
     for (path, item) in &mut document.paths.paths {
         // What lies beside the API may have the name of one of its routes: `/metrics`.
-        let (side, below) = path.strip_prefix("/api/insights/").map_or(("server_", &**path), |below| ("", below));
-        let words: Vec<_> = below
-            .split(|c: char| !c.is_ascii_alphanumeric())
-            .filter(|word| !word.is_empty())
-            .collect();
+        let (side, below) =
+            path.strip_prefix("/api/insights/").map_or(("server_", &**path), |below| ("", below));
+        let words: Vec<_> =
+            below.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
         let name = |operation: &mut Option<Operation>, method: &str| {
             if let Some(operation) = operation {
                 operation.operation_id = Some(format!("{method}_{side}{}", words.join("_")));

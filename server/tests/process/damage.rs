@@ -84,15 +84,13 @@ fn a_torn_end_of_the_log_does_not_stop_the_start() {
 
 /// The answer of a route without and with `allow_partial`.
 fn check_damage(server: &Running, key: &str, method: &'static str, path: &str, body: &Value, stream: &str) {
-    let request = |allow: bool| match method {
-        "GET" => {
-            Request::new(method, format!("{path}{}", if allow { "?allow_partial=true" } else { "" }), key)
+    let request = |allow: bool| {
+        if method == "GET" {
+            return Request::new(method, format!("{path}?allow_partial={allow}"), key);
         }
-        _ => {
-            let mut body = body.clone();
-            body["allow_partial"] = json!(allow);
-            Request::new(method, path, key).json(&body)
-        }
+        let mut body = body.clone();
+        body["allow_partial"] = json!(allow);
+        Request::new(method, path, key).json(&body)
     };
     let refused = server.send(&request(false)).expect(500);
     assert_eq!(refused["code"], "damaged", "{path}");

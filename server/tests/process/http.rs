@@ -68,13 +68,14 @@ impl Request {
 
     /// Everything that goes over the wire.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let mut out =
+        let own =
             format!("{} {} HTTP/1.1\r\nhost: insights\r\nconnection: close\r\n", self.method, self.path);
-        for (name, value) in &self.headers {
-            out.push_str(&format!("{name}: {value}\r\n"));
+        let mut out = own.into_bytes();
+        let len = ("content-length".to_owned(), self.body.len().to_string());
+        for (name, value) in self.headers.iter().chain([&len]) {
+            out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
-        out.push_str(&format!("content-length: {}\r\n\r\n", self.body.len()));
-        let mut out = out.into_bytes();
+        out.extend_from_slice(b"\r\n");
         out.extend_from_slice(&self.body);
         out
     }

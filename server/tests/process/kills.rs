@@ -110,17 +110,12 @@ fn found(server: &Running, key: &str) -> BTreeMap<Batch, usize> {
     let answer = server.post("/api/insights/metrics/query/", key, &question, 200);
     for series in answer["series"].as_array().expect("series") {
         let Some(name) = series["labels"]["batch"].as_str() else { continue };
-        let total = |number: &str| {
-            series["points"]
-                .as_array()
-                .expect("points")
-                .iter()
-                .filter_map(|p| p[number].as_u64())
-                .sum::<u64>()
-        };
+        let points = series["points"].as_array().expect("points");
+        let total = |number: &str| points.iter().filter_map(|point| point[number].as_u64()).sum::<u64>();
         let count = usize::try_from(total("count")).expect("few");
         // 0 + 1 + ... of a whole batch: each point of it once.
-        assert_eq!(total("sum") as usize, count / BATCH * (BATCH * (BATCH - 1) / 2), "{name}");
+        let sum = (count / BATCH * (BATCH * (BATCH - 1) / 2)) as u64;
+        assert_eq!(total("sum"), sum, "{name}");
         found.insert(Batch { route: 2, name: name.to_owned() }, count);
     }
     found

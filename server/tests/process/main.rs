@@ -1,10 +1,5 @@
 //! The program as its users run it: started, asked over a socket, killed and started again.
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod damage;
 mod demo;
