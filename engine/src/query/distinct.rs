@@ -20,6 +20,15 @@ const SET_BYTES: usize = 96;
 /// Most bytes of dense sets of one field; further sets stay sparse.
 const DENSE_BYTES_MAX: usize = 32 << 20;
 
+/// The ids of one group, tenant and space.
+#[derive(Debug)]
+struct GroupSet {
+    group: u32,
+    set: IdSet,
+    /// Its bytes that are counted, and those of them that are dense.
+    bytes: (usize, usize),
+}
+
 /// The distinct values of one field.
 #[derive(Debug)]
 pub(crate) struct Distinct {
@@ -27,7 +36,7 @@ pub(crate) struct Distinct {
     ids: DistinctIds,
     /// The ids of the rows at hand, for each space.
     read: Vec<(Space, Vec<u32>)>,
-    sets: Vec<(u32, IdSet)>,
+    sets: Vec<GroupSet>,
     places: HashMap<(u32, TenantNo, Space), u32>,
     /// By group the set of the tenant and space at hand; [`NO_SET`] between calls.
     at_hand: Vec<u32>,
@@ -80,12 +89,7 @@ impl Distinct {
                     self.add(group, tenant, space, ids);
                 }
             });
-            // The next space, or tenant, has other sets.
-            for group in self.touched.drain(..) {
-                if let Some(place) = self.at_hand.get_mut(group as usize) {
-                    *place = NO_SET;
-                }
-            }
+            self.settle();
         }
     }
 
@@ -93,26 +97,37 @@ impl Distinct {
         let Some(at_hand) = self.at_hand.get_mut(group as usize) else { return };
         if *at_hand == NO_SET {
             *at_hand = *self.places.entry((group, tenant, space)).or_insert_with(|| {
-                self.sets.push((group, IdSet::default()));
+                self.sets.push(GroupSet { group, set: IdSet::default(), bytes: (0, 0) });
                 u32::try_from(self.sets.len() - 1).unwrap_or(NO_SET)
             });
             self.touched.push(group);
         }
-        if let Some((_, set)) = self.sets.get_mut(*at_hand as usize) {
-            let dense_bytes = |set: &IdSet| if set.is_dense() { set.memory_bytes() } else { 0 };
-            let before = (set.memory_bytes(), dense_bytes(set));
-            set.add_all(ids, self.dense_bytes < DENSE_BYTES_MAX);
-            self.bytes = (self.bytes + set.memory_bytes()).saturating_sub(before.0);
-            self.dense_bytes = (self.dense_bytes + dense_bytes(set)).saturating_sub(before.1);
+        if let Some(of_group) = self.sets.get_mut(*at_hand as usize) {
+            of_group.set.add_all(ids, self.dense_bytes < DENSE_BYTES_MAX);
+        }
+    }
+
+    /// Counts the memory of the sets at hand and lets go of them: the next space, or tenant, has others.
+    fn settle(&mut self) {
+        for group in self.touched.drain(..) {
+            let Some(place) = self.at_hand.get_mut(group as usize) else { continue };
+            if let Some(of_group) = self.sets.get_mut(*place as usize) {
+                let bytes = of_group.set.memory_bytes();
+                let now = (bytes, if of_group.set.is_dense() { bytes } else { 0 });
+                let before = std::mem::replace(&mut of_group.bytes, now);
+                self.bytes = (self.bytes + now.0).saturating_sub(before.0);
+                self.dense_bytes = (self.dense_bytes + now.1).saturating_sub(before.1);
+            }
+            *place = NO_SET;
         }
     }
 
     /// The number of distinct values of each of `groups` groups.
     pub(crate) fn totals(&self, groups: usize) -> Vec<u64> {
         let mut out = vec![0; groups];
-        for (group, set) in &self.sets {
-            if let Some(total) = out.get_mut(*group as usize) {
-                *total += set.len();
+        for of_group in &self.sets {
+            if let Some(total) = out.get_mut(of_group.group as usize) {
+                *total += of_group.set.len();
             }
         }
         out
