@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Compares bytes with a golden file. With `INSIGHTS_WRITE_GOLDEN` set it is written instead: for a
 /// format that changes on purpose, before version 1 is frozen.
 pub(crate) fn check(name: &str, bytes: &[u8]) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v0").join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/v0").join(name);
     if std::env::var_os("INSIGHTS_WRITE_GOLDEN").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, bytes).unwrap();

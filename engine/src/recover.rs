@@ -44,7 +44,6 @@ pub(crate) fn open(
     seed: [u8; 32],
 ) -> Result<Core> {
     let manifest = Arc::new(Manifest::open_or_create(Arc::clone(&disk))?);
-    manifest.sweep()?;
     let version = manifest.version();
     let catalog = Arc::new(Catalog::open(Arc::clone(&disk), &version)?);
     let entropy = Entropy::from_seed(seed);
@@ -68,6 +67,11 @@ pub(crate) fn open(
         clock: clock.as_ref(),
     };
     let mut replayed = wal::replay(disk.as_ref(), wal_dir, flushed, &mut |frame| replay.frame(&frame))?;
+    // A manifest that lost its end names fewer files than there are, and then frames are missing too:
+    // its files are evidence, not orphans.
+    if replayed.damage.is_empty() && missing.is_empty() {
+        manifest.sweep()?;
+    }
     let torn_bytes = replayed.torn_tail_bytes;
     let writer = WalWriter::open(Arc::clone(&disk), wal_dir, &wal_options(&config, &entropy), &mut replayed)?;
     // Opening the writer has set the bad bytes aside and noted where.

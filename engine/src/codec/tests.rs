@@ -166,3 +166,32 @@ proptest! {
         let _ = decode_strings(&text, 600);
     }
 }
+
+/// One input for every encoding of numbers, doubles, codes and text.
+fn every_encoding() -> Vec<u8> {
+    let mut out = Vec::new();
+    let rising: Vec<u64> = (0..300).map(|i| 1_700_000_000 + i * 15).collect();
+    let mixed: Vec<u64> = (0..300).map(|i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+    let runs: Vec<u64> = (0..300).map(|i| i / 100).collect();
+    let small: Vec<u64> = (0..300).map(|i| i * 37 % 11).collect();
+    for values in [&[7; 300][..], &rising, &mixed, &runs, &small] {
+        encode_ints(values, &mut out);
+    }
+    let decimals: Vec<f64> = (0..300).map(|i| f64::from(i % 97) / 10.0).collect();
+    for values in [&[0.5; 300][..], &decimals, &[f64::NAN, -0.0, f64::INFINITY, 1e-300]] {
+        encode_floats(values, &mut out);
+    }
+    encode_codes(&[3, NULL_CODE, 3, 9], &mut out);
+    let names: Vec<_> = (0..200).map(|i| (i % 7 != 0).then(|| format!("page-{}", i % 5).into_bytes())).collect();
+    let uuids: Vec<_> = (0..3).map(|i| Some(format!("00000000-0000-4000-8000-00000000000{i}").into_bytes())).collect();
+    let texts: Vec<_> = (0..40).map(|i| Some(format!("a text of its own, number {i}").into_bytes())).collect();
+    for values in [names, uuids, texts] {
+        encode_strings(&column(&values), &mut out);
+    }
+    out
+}
+
+#[test]
+fn the_bytes_of_every_encoding_are_the_ones_of_before() {
+    crate::golden::check("codec.bin", &every_encoding());
+}

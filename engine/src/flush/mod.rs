@@ -44,16 +44,21 @@ impl Flusher {
     /// The error of the disk: nothing was published, the rows stay in memory and in the WAL, and the
     /// next step tries again with new files.
     pub(crate) fn step(&mut self, core: &Core) -> Result<bool> {
-        let flushed = core.manifest.version().flushed_lsn();
-        let Some(frozen) = core.tables.freeze(flushed) else { return Ok(false) };
+        let before = core.manifest.version();
+        // After a step that failed between its commit and here, the set is that of an older version.
+        self.dictionary = self.dictionary.at(&before)?;
+        let Some(frozen) = core.tables.freeze(before.flushed_lsn()) else { return Ok(false) };
         core.log.rotate()?;
         let written = self.write(core, &frozen).inspect_err(|_| remove_unfinished(core))?;
-        let removed: Vec<FileId> = written.edit.remove.clone();
-        let before = core.manifest.version();
-        let version = core.manifest.commit(written.edit)?;
-        self.dictionary = self.dictionary.at(&version)?;
+        // Whatever may fail is done before the commit: after it the rows are in the segment, and a
+        // second try would write them twice.
+        let candidate = before.apply(&Edit { next_file: FileId(u64::MAX), ..written.edit.clone() })?;
+        let dictionary = self.dictionary.at(&candidate)?;
         let segment = written.segment.map(|meta| open_segment(core, &meta)).transpose()?;
-        core.tables.publish(segment, Arc::new(self.dictionary.clone()));
+        let removed: Vec<FileId> = written.edit.remove.clone();
+        let version = core.manifest.commit(written.edit)?;
+        core.tables.publish(segment, Arc::new(dictionary.clone()));
+        self.dictionary = dictionary;
         core.counters.flushes.fetch_add(1, Ordering::Relaxed);
         core.ids.publish(&version, version.flushed_lsn())?;
         core.requests.publish(&version, version.flushed_lsn())?;

@@ -11,8 +11,11 @@ use crate::error::{Error, Result};
 use crate::frame::{self, BatchHeader, FrameHeader, StoredRequest};
 use crate::id::{KeyId, Lsn, Stream, TenantId, TenantNo};
 use crate::memtable::{Leaf, NewRows};
-use crate::schema::{Batch, BytesColumn, Column, stream};
+use crate::schema::{Batch, BytesColumn, Column, ColumnType, Schema, stream};
 use crate::time::TimestampUs;
+
+/// Bytes of one identity (a user, a name, ...) or id.
+pub const IDENTITY_BYTES_MAX: usize = 4_096;
 
 /// What to do about an append.
 #[derive(Debug)]
@@ -58,6 +61,7 @@ impl Prepared {
             if batch.rows() > crate::schema::batch::BATCH_ROWS_MAX {
                 return Err(Error::invalid("a batch with too many rows"));
             }
+            check_identities(batch)?;
             let same = |b: &&Batch| b.tenant() == batch.tenant() && b.stream() == batch.stream();
             if append.batches.iter().skip(i + 1).any(|b| same(&b)) {
                 return Err(Error::invalid("two batches of one tenant and stream in one append"));
@@ -71,6 +75,18 @@ impl Prepared {
     pub fn bytes(&self) -> u64 {
         self.encoded.iter().map(|e| e.len() as u64).sum()
     }
+}
+
+/// Refuses what the dictionary and the id files could not hold: it would make every flush fail.
+fn check_identities(batch: &Batch) -> Result<()> {
+    for (column, def) in batch.columns().iter().zip(Schema::of(batch.stream()).columns) {
+        let limited = matches!(def.ty, ColumnType::Code(_)) || def.id == stream::ID.id;
+        let Some(values) = column.as_bytes().filter(|_| limited) else { continue };
+        if values.iter().flatten().any(|value| value.len() > IDENTITY_BYTES_MAX) {
+            return Err(Error::invalid(format!("{} has at most {IDENTITY_BYTES_MAX} bytes", def.name)));
+        }
+    }
+    Ok(())
 }
 
 /// Which rows of a batch are new.

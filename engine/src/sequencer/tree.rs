@@ -119,6 +119,15 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn the_bytes_of_a_frontier_are_the_ones_of_before() {
+        let mut frontier = Frontier::new();
+        for leaf in 0..11 {
+            frontier.append(&[leaf; 32]);
+        }
+        crate::golden::check("frontier.bin", &frontier.encode());
+    }
+
     /// RFC 6962, section 2.1, word for word.
     fn naive(leaves: &[Hash]) -> Hash {
         match leaves {

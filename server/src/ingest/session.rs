@@ -135,6 +135,13 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_the_one_that_was_given_before() {
+        let namer = SessionNamer::new(&[7; 32]);
+        let name = namer.name(&acme(), namer.identity(&acme(), 0, &["ada"]), TimestampUs(1_700_000_000_000_000));
+        assert_eq!(name, "s_PINNED");
+    }
+
+    #[test]
     fn another_organization_another_store_and_another_text_are_not_recognised() {
         let namer = SessionNamer::new(&[7; 32]);
         let name = namer.name(&acme(), namer.identity(&acme(), 0, &["ada"]), TimestampUs(1));

@@ -106,3 +106,16 @@ proptest! {
         let _ = Document::get(&bytes, &["a".to_owned()]);
     }
 }
+
+#[test]
+fn the_bytes_of_a_document_are_the_ones_of_before() {
+    let value = Value::Object(vec![
+        ("none".to_owned(), Value::Null),
+        ("flags".to_owned(), Value::Array(vec![Value::Bool(false), Value::Bool(true)])),
+        ("small".to_owned(), Value::I64(-3)),
+        ("large".to_owned(), Value::U64(u64::MAX)),
+        ("half".to_owned(), Value::F64(0.5)),
+        ("text".to_owned(), Value::Str("caf\u{e9}".to_owned())),
+    ]);
+    crate::golden::check("document.bin", Document::encode(&value).as_bytes());
+}
