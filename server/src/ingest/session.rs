@@ -138,7 +138,7 @@ mod tests {
     fn a_name_is_the_one_that_was_given_before() {
         let namer = SessionNamer::new(&[7; 32]);
         let name = namer.name(&acme(), namer.identity(&acme(), 0, &["ada"]), TimestampUs(1_700_000_000_000_000));
-        assert_eq!(name, "s_PINNED");
+        assert_eq!(name, "s_AEAeGCQKBgAMBSnBTntkoywtq1toyHDh");
     }
 
     #[test]
