@@ -1,5 +1,7 @@
 //! `demo`: fills an empty data directory, serves it, and shows three requests.
 
+use std::io::Write;
+
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -26,24 +28,39 @@ pub(super) fn run(config: Config, args: &DemoArgs) -> Result<(), ProgramError> {
     demo::claim(&config.data_dir)?;
     let options = args.options;
     run_with(config, async move |state, _superuser, address| {
-        let bar = progress_bar();
-        let plan = demo::fill(&state.store, options, state.clock.now(), |done, all| {
-            bar.set_length(all);
-            bar.set_position(done);
-        })
-        .await?;
-        bar.finish_and_clear();
+        let mut progress = Progress::new();
+        let plan = demo::fill(&state.store, options, state.clock.now(), |done, all| progress.show(done, all))
+            .await?;
+        progress.bar.finish_and_clear();
         let key = fresh_key(state, &plan).await?;
         Ok(Some(demo::examples(&plan, &format!("http://{address}"), &key)))
     })
 }
 
-/// A bar on standard error; none when that is no terminal.
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::new(1);
-    let style = ProgressStyle::with_template("{spinner} {wide_bar} {percent:>3} %  {eta} left");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
+/// How far the fill has come: a bar on standard error, or a line for each tenth where that is no terminal.
+struct Progress {
+    bar: ProgressBar,
+    /// Tenths that were told in a line.
+    told: u64,
+}
+
+impl Progress {
+    fn new() -> Self {
+        let bar = ProgressBar::new(1);
+        let style = ProgressStyle::with_template("{spinner} {wide_bar} {percent:>3} %  {eta} left");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { bar, told: 0 }
+    }
+
+    fn show(&mut self, done: u64, all: u64) {
+        self.bar.set_length(all);
+        self.bar.set_position(done);
+        let tenths = done * 10 / all.max(1);
+        if self.bar.is_hidden() && tenths > self.told {
+            self.told = tenths;
+            let _ = writeln!(std::io::stderr(), "filled {} %", tenths * 10);
+        }
+    }
 }
 
 /// A key of the organization of the examples. Its text is kept nowhere, so every start makes one, and

@@ -2,6 +2,7 @@
 
 pub mod connection;
 pub mod cursor;
+pub mod damage;
 pub mod error;
 pub mod extract;
 pub mod list;

@@ -4,19 +4,18 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderName, HeaderValue, Uri, header};
 use axum::response::Response;
 use insights_engine::id::{Stream, TenantId};
-use insights_engine::query::{Damage, Filter, Order, RowPage, RowRequest};
+use insights_engine::query::{Filter, Order, RowPage, RowRequest};
 use insights_engine::schema::Batch;
 use insights_engine::time::{TimeRange, TimestampUs};
-use serde::{Serialize, Serializer};
-use utoipa::ToSchema;
+use serde::Serialize;
 
 use super::parameters::{LIMIT_MAX, Limit, Paging, UNBOUND};
 use super::stream_body::{PieceSender, channel};
 use crate::app::AppState;
 use crate::auth::ReadScope;
-use crate::domain::instant::Rfc3339;
 use crate::export::{Csv, Format, Record, rows};
 use crate::http::cursor::{self, Question};
+use crate::http::damage::DamagedRange;
 use crate::http::error::{ApiError, FieldError};
 
 /// Says in NDJSON and CSV, which have no room for it, that damaged rows are missing.
@@ -37,36 +36,6 @@ pub struct List {
     pub order: Order,
     /// Pages and format.
     pub paging: Paging,
-}
-
-/// A range of event times that could not be read.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct DamagedRange {
-    /// The stream.
-    #[schema(value_type = String)]
-    stream: &'static str,
-    /// The first instant that may be missing.
-    #[schema(value_type = String)]
-    start: Instant,
-    /// The first instant after.
-    #[schema(value_type = String)]
-    end: Instant,
-}
-
-#[derive(Debug)]
-struct Instant(TimestampUs);
-
-impl Serialize for Instant {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&Rfc3339(self.0))
-    }
-}
-
-impl From<&Damage> for DamagedRange {
-    fn from(damage: &Damage) -> Self {
-        let (start, end) = (Instant(damage.range.start), Instant(damage.range.end));
-        Self { stream: damage.stream.name(), start, end }
-    }
 }
 
 /// The body of a page in JSON.

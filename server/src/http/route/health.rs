@@ -4,12 +4,11 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use insights_engine::query::Damage;
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
 use crate::app::AppState;
-use crate::domain::instant::{self, Rfc3339};
+use crate::http::damage::DamagedRange;
 use crate::http::error::{ApiError, Code, PROBLEM_JSON, Problem};
 
 /// The part of the OpenAPI document that is about these routes.
@@ -36,30 +35,6 @@ struct Ready {
     status: &'static str,
     /// What cannot be read; everything else is served.
     damaged: Vec<DamagedRange>,
-}
-
-/// A range of event times that may be missing from answers.
-#[derive(Debug, Serialize, ToSchema)]
-struct DamagedRange {
-    stream: &'static str,
-    /// The first instant.
-    #[schema(value_type = String, format = DateTime)]
-    start: Rfc3339,
-    /// The first instant after.
-    #[schema(value_type = String, format = DateTime)]
-    end: Rfc3339,
-}
-
-impl From<&Damage> for DamagedRange {
-    fn from(damage: &Damage) -> Self {
-        let on_the_wire =
-            |at: insights_engine::time::TimestampUs| Rfc3339(at.clamp(instant::MIN, instant::MAX));
-        Self {
-            stream: damage.stream.name(),
-            start: on_the_wire(damage.range.start),
-            end: on_the_wire(damage.range.end),
-        }
-    }
 }
 
 /// Whether the process is up
