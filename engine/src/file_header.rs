@@ -82,3 +82,27 @@ pub(crate) fn check(ty: FileType, path: &Path, id: FileId, file: &dyn DiskFile) 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TYPE: FileType = FileType { magic: *b"INSITEST", version: 3, what: "test file" };
+
+    #[test]
+    fn the_bytes_of_a_header_are_pinned() {
+        let header = encode(TYPE, FileId(7));
+        crate::golden::check("file_header.bin", &header);
+        assert_eq!(decode(TYPE, Path::new("f"), &header).unwrap(), FileId(7));
+    }
+
+    #[test]
+    fn no_changed_byte_passes() {
+        let header = encode(TYPE, FileId(7));
+        for at in 0..header.len() {
+            let mut changed = header;
+            changed[at] ^= 0x40;
+            assert!(decode(TYPE, Path::new("f"), &changed).is_err(), "{at}");
+        }
+    }
+}
