@@ -1,7 +1,6 @@
 //! Questions over ten million rows in memory: what filters, groups and aggregates cost a row.
 
 #![expect(clippy::expect_used, reason = "a bench that cannot run should say so and stop")]
-#![expect(missing_docs, reason = "criterion's macros make undocumented functions")]
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -23,7 +22,7 @@ const GRANULE_ROWS: usize = 8192;
 /// Granules of codes and values that are made; the part repeats them.
 const DISTINCT_GRANULES: usize = 64;
 /// Thirty days of rows, evenly.
-const STEP_US: i64 = 30 * DAY_US / ROWS as i64;
+const STEP_US: i64 = 30 * DAY_US / 10_000_000;
 
 /// Metric points of one tenant, or of a thousand in turns of eight rows, decoded already.
 #[derive(Debug)]
@@ -55,7 +54,8 @@ impl SplitMix {
 
 fn codes(seed: u64, bound: u32) -> Vec<Arc<ColumnVector>> {
     let mut random = SplitMix(seed);
-    let mut granule = || Arc::new(ColumnVector::Codes((0..GRANULE_ROWS).map(|_| random.below(bound)).collect()));
+    let mut granule =
+        || Arc::new(ColumnVector::Codes((0..GRANULE_ROWS).map(|_| random.below(bound)).collect()));
     (0..DISTINCT_GRANULES).map(|_| granule()).collect()
 }
 
@@ -105,7 +105,8 @@ impl Part for Memory {
     }
 
     fn column(&self, _: Stream, column: ColumnId, granule: usize) -> Result<Arc<ColumnVector>> {
-        let of = |list: &[Arc<ColumnVector>]| Ok(Arc::clone(list.get(granule % list.len()).expect("a granule")));
+        let of =
+            |list: &[Arc<ColumnVector>]| Ok(Arc::clone(list.get(granule % list.len()).expect("a granule")));
         match column {
             id if id == TIME.id => of(&self.times),
             id if id == NAME.id => of(&self.names),
@@ -200,19 +201,55 @@ fn questions(c: &mut Criterion) {
     let (value, user) = (|| column(&VALUE), || column(&USER_ID));
     let by = |def: &ColumnDef| GroupBy::Field(column(def));
     let above = |n: f64| Filter::Compare(column(&VALUE), Op::Gt(Literal::F64(n)));
-    ask("group_by_day/count_sum", &one, query(Filter::all(), vec![days()], vec![Aggregate::Count, Aggregate::Sum(value())]));
-    ask("group_by_day/quantile", &one, query(Filter::all(), vec![days()], vec![Aggregate::Quantile(value(), 0.95)]));
+    ask(
+        "group_by_day/count_sum",
+        &one,
+        query(Filter::all(), vec![days()], vec![Aggregate::Count, Aggregate::Sum(value())]),
+    );
+    ask(
+        "group_by_day/quantile",
+        &one,
+        query(Filter::all(), vec![days()], vec![Aggregate::Quantile(value(), 0.95)]),
+    );
     ask("group_by_day/distinct", &one, query(Filter::all(), vec![days()], vec![Aggregate::Distinct(user())]));
     ask("group_by_name/count", &one, query(Filter::all(), vec![by(&NAME)], vec![Aggregate::Count]));
-    ask("group_by_name/avg_max", &one, query(Filter::all(), vec![by(&NAME)], vec![Aggregate::Avg(value()), Aggregate::Max(value())]));
-    ask("group_by_name/distinct", &one, query(Filter::all(), vec![by(&NAME)], vec![Aggregate::Distinct(user())]));
-    ask("group_by_day_name_host/count_sum", &one, query(Filter::all(), vec![days(), by(&NAME), by(&HOST)], vec![Aggregate::Count, Aggregate::Sum(value())]));
-    ask("filter/code", &one, query(is(&NAME, "7"), Vec::new(), vec![Aggregate::Count, Aggregate::Sum(value())]));
+    ask(
+        "group_by_name/avg_max",
+        &one,
+        query(Filter::all(), vec![by(&NAME)], vec![Aggregate::Avg(value()), Aggregate::Max(value())]),
+    );
+    ask(
+        "group_by_name/distinct",
+        &one,
+        query(Filter::all(), vec![by(&NAME)], vec![Aggregate::Distinct(user())]),
+    );
+    ask(
+        "group_by_day_name_host/count_sum",
+        &one,
+        query(
+            Filter::all(),
+            vec![days(), by(&NAME), by(&HOST)],
+            vec![Aggregate::Count, Aggregate::Sum(value())],
+        ),
+    );
+    ask(
+        "filter/code",
+        &one,
+        query(is(&NAME, "7"), Vec::new(), vec![Aggregate::Count, Aggregate::Sum(value())]),
+    );
     ask("filter/code_then_day", &one, query(is(&NAME, "7"), vec![days()], vec![Aggregate::Avg(value())]));
     ask("filter/number", &one, query(above(4000.0), Vec::new(), vec![Aggregate::Count]));
-    ask("filter/code_or_number", &one, query(Filter::Or(vec![is(&HOST, "3"), above(7000.0)]), vec![by(&HOST)], vec![Aggregate::Count]));
+    ask(
+        "filter/code_or_number",
+        &one,
+        query(Filter::Or(vec![is(&HOST, "3"), above(7000.0)]), vec![by(&HOST)], vec![Aggregate::Count]),
+    );
     let many = snapshot(1_000_000);
-    ask("group_by_day/runs_of_ten_rows", &many, query(Filter::all(), vec![days()], vec![Aggregate::Count, Aggregate::Sum(value())]));
+    ask(
+        "group_by_day/runs_of_ten_rows",
+        &many,
+        query(Filter::all(), vec![days()], vec![Aggregate::Count, Aggregate::Sum(value())]),
+    );
     group.finish();
 }
 

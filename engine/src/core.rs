@@ -353,7 +353,8 @@ impl Core {
         let segments = self.missing.iter().map(|m| format!("{}: {}", m.path.display(), m.reason));
         let wal = self.wal_damage.iter().map(|d| {
             let last = d.lsn_to.map_or_else(|| "?".to_owned(), |lsn| lsn.to_string());
-            let kept = d.quarantine.as_ref().map_or_else(String::new, |q| format!(", kept in {}", q.display()));
+            let kept =
+                d.quarantine.as_ref().map_or_else(String::new, |q| format!(", kept in {}", q.display()));
             format!(
                 "{} at byte {}: frames {} to {last} cannot be read ({} bytes{kept})",
                 d.path.display(),

@@ -89,7 +89,12 @@ impl Tables {
     }
 
     /// The parts that may hold rows of `stream`, of one tenant or of all.
-    pub(crate) fn snapshot(&self, stream: Stream, tenant: Option<TenantNo>, tenants: Arc<dyn Tenants>) -> Snapshot {
+    pub(crate) fn snapshot(
+        &self,
+        stream: Stream,
+        tenant: Option<TenantNo>,
+        tenants: Arc<dyn Tenants>,
+    ) -> Snapshot {
         let inner = self.inner.read();
         let mut parts: Vec<Arc<dyn Part>> = Vec::with_capacity(inner.segments.len() + 8);
         parts.extend(inner.segments.iter().map(|s| Arc::clone(s) as Arc<dyn Part>));

@@ -148,7 +148,8 @@ impl World {
             traces: Vec::new(),
             ids: Vec::new(),
             request_key: (self.random.below(4) == 0).then(|| format!("key-{}", self.row)),
-            setting: (self.random.below(4) == 0).then(|| (format!("s{}", self.row % 3), self.row.to_string())),
+            setting: (self.random.below(4) == 0)
+                .then(|| (format!("s{}", self.row % 3), self.row.to_string())),
             outcome: Arc::default(),
         };
         for _ in 0..rows {
@@ -306,8 +307,11 @@ fn check(engine: &Engine, asked: &[Asked]) {
     assert_eq!(names, expected, "rows that nobody wrote");
     for tenant in TENANTS {
         for stream in [Stream::Events, Stream::Audit] {
-            let seqs: BTreeSet<u64> =
-                found.values().filter(|(t, s, _)| t == tenant && *s == stream).map(|(_, _, seq)| *seq).collect();
+            let seqs: BTreeSet<u64> = found
+                .values()
+                .filter(|(t, s, _)| t == tenant && *s == stream)
+                .map(|(_, _, seq)| *seq)
+                .collect();
             let gapless: BTreeSet<u64> = (1..=seqs.len() as u64).collect();
             assert_eq!(seqs, gapless, "seq of {tenant} {stream} has a hole");
         }
@@ -318,7 +322,8 @@ fn check(engine: &Engine, asked: &[Asked]) {
 
 fn check_settings(engine: &Engine, asked: &[Asked]) {
     for name in ["s0", "s1", "s2"] {
-        let writes = asked.iter().filter_map(|a| Some((a, a.setting.as_ref().filter(|(key, _)| key == name)?)));
+        let writes =
+            asked.iter().filter_map(|a| Some((a, a.setting.as_ref().filter(|(key, _)| key == name)?)));
         let (mut last_kept, mut allowed) = (None, Vec::new());
         for (append, (_, value)) in writes {
             if matches!(*append.outcome.lock(), Some(Ok(_))) {
@@ -330,7 +335,9 @@ fn check_settings(engine: &Engine, asked: &[Asked]) {
         let stored = engine.catalog_get(CatalogKind::Setting, name.as_bytes());
         let stored = stored.map(|v| String::from_utf8(v.to_vec()).unwrap());
         match stored {
-            Some(value) => assert!(allowed.contains(&value), "setting {name} is {value}, none of {allowed:?}"),
+            Some(value) => {
+                assert!(allowed.contains(&value), "setting {name} is {value}, none of {allowed:?}");
+            }
             None => assert_eq!(last_kept, None, "setting {name} was acknowledged"),
         }
     }
@@ -385,7 +392,9 @@ fn check_retries(engine: &Engine, asked: &[Asked]) {
             assert_eq!(second.batches, first.batches);
         } else {
             assert_eq!(second.batches[0].accepted(), 0, "{:?}", append.ids);
-            let seqs = |kept: &Appended| (0..append.traces.len() as u32).map(|r| kept.batches[0].seq_of(r).0).collect::<Vec<_>>();
+            let seqs = |kept: &Appended| {
+                (0..append.traces.len() as u32).map(|r| kept.batches[0].seq_of(r).0).collect::<Vec<_>>()
+            };
             assert_eq!(seqs(&second), seqs(&first));
         }
     }
@@ -460,7 +469,9 @@ fn a_failing_operation_loses_nothing_acknowledged() {
         let operations = cut_at(seed, 40, None).disk.op_count();
         let stride = (operations / 40).max(1);
         for at in (seed % stride..operations).step_by(stride as usize) {
-            for (kind, sticky) in [(FaultKind::Eio, false), (FaultKind::Eio, true), (FaultKind::Enospc, false)] {
+            for (kind, sticky) in
+                [(FaultKind::Eio, false), (FaultKind::Eio, true), (FaultKind::Enospc, false)]
+            {
                 let mut world = World::new(seed);
                 world.disk.fail_at(at, kind, sticky);
                 world.run(40);
@@ -483,7 +494,14 @@ fn a_full_disk_refuses_before_acceptance_and_recovers_by_itself() {
     disk.set_capacity(Some(1 << 20));
     let engine =
         Engine::open_stepped(config, Arc::new(disk.clone()), Arc::clone(&clock) as _, [1; 32]).unwrap();
-    let mut world = World { disk: disk.clone(), clock, engine: Some(engine), asked: Vec::new(), random: Random(7), row: 0 };
+    let mut world = World {
+        disk: disk.clone(),
+        clock,
+        engine: Some(engine),
+        asked: Vec::new(),
+        random: Random(7),
+        row: 0,
+    };
     let engine = world.engine.clone().unwrap();
     let mut refused = 0;
     for _ in 0..2_000 {

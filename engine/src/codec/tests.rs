@@ -182,9 +182,12 @@ fn every_encoding() -> Vec<u8> {
         encode_floats(values, &mut out);
     }
     encode_codes(&[3, NULL_CODE, 3, 9], &mut out);
-    let names: Vec<_> = (0..200).map(|i| (i % 7 != 0).then(|| format!("page-{}", i % 5).into_bytes())).collect();
-    let uuids: Vec<_> = (0..3).map(|i| Some(format!("00000000-0000-4000-8000-00000000000{i}").into_bytes())).collect();
-    let texts: Vec<_> = (0..40).map(|i| Some(format!("a text of its own, number {i}").into_bytes())).collect();
+    let names: Vec<_> =
+        (0..200).map(|i| (i % 7 != 0).then(|| format!("page-{}", i % 5).into_bytes())).collect();
+    let uuids: Vec<_> =
+        (0..3).map(|i| Some(format!("00000000-0000-4000-8000-00000000000{i}").into_bytes())).collect();
+    let texts: Vec<_> =
+        (0..40).map(|i| Some(format!("a text of its own, number {i}").into_bytes())).collect();
     for values in [names, uuids, texts] {
         encode_strings(&column(&values), &mut out);
     }

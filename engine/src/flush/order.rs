@@ -159,7 +159,8 @@ mod tests {
     fn rows_come_by_tenant_day_series_and_time() {
         let mut memtable = Memtable::default();
         memtable.push(metric_rows(2, &[("cpu", 5)]), Duration::ZERO);
-        memtable.push(metric_rows(1, &[("mem", DAY_US + 1), ("mem", 3), ("cpu", 9), ("cpu", 4)]), Duration::ZERO);
+        memtable
+            .push(metric_rows(1, &[("mem", DAY_US + 1), ("mem", 3), ("cpu", 9), ("cpu", 4)]), Duration::ZERO);
         memtable.push(metric_rows(1, &[("cpu", 4), ("mem", -1)]), Duration::ZERO);
         let chunks = memtable.chunks();
         let ordered = order(Stream::Metrics, &chunks);
@@ -179,7 +180,11 @@ mod tests {
             (2, "cpu", 5),
         ];
         assert_eq!(rows, expected.map(|(t, n, at)| (t, n.to_owned(), at)));
-        let runs: Vec<_> = ordered.runs.iter().map(|r| (r.tenant.0, r.rows.clone(), r.min_time.0, r.max_time.0)).collect();
-        assert_eq!(runs, vec![(1, 0..1, -1, -1), (1, 1..5, 3, 9), (1, 5..6, DAY_US + 1, DAY_US + 1), (2, 6..7, 5, 5)]);
+        let runs: Vec<_> =
+            ordered.runs.iter().map(|r| (r.tenant.0, r.rows.clone(), r.min_time.0, r.max_time.0)).collect();
+        assert_eq!(
+            runs,
+            vec![(1, 0..1, -1, -1), (1, 1..5, 3, 9), (1, 5..6, DAY_US + 1, DAY_US + 1), (2, 6..7, 5, 5)]
+        );
     }
 }

@@ -50,7 +50,11 @@ fn a_frame_comes_back_with_what_the_engine_fills() {
 /// A frame with every kind of column, a catalog record and a named request.
 fn golden() -> Vec<u8> {
     let mut header = header(3);
-    header.puts.push(CatalogPut { kind: CatalogKind::Setting, key: b"k".to_vec(), value: Some(b"v".to_vec()) });
+    header.puts.push(CatalogPut {
+        kind: CatalogKind::Setting,
+        key: b"k".to_vec(),
+        value: Some(b"v".to_vec()),
+    });
     let key = IdempotencyKey {
         tenant: "acme".to_owned(),
         principal: "key:1".to_owned(),
@@ -108,4 +112,3 @@ proptest! {
         let _ = decode(&bytes, Lsn(1));
     }
 }
-

@@ -4,8 +4,8 @@ use hashbrown::HashMap;
 
 use super::field::Source;
 use super::granule::Granule;
-use super::ids::{self, DistinctIds, Space};
 use super::id_set::IdSet;
+use super::ids::{self, DistinctIds, Space};
 use super::mask::Rows;
 use super::row_groups::RowGroups;
 use crate::error::Result;

@@ -78,8 +78,9 @@ impl<'a> Granule<'a> {
         let slot = self.zones.get_mut(leaf)?;
         if matches!(slot, Zone::Unasked) {
             let whole_column = def.path.is_empty();
-            let zone =
-                whole_column.then(|| self.part.zone_map(self.fields.stream(), def.column, self.index)).flatten();
+            let zone = whole_column
+                .then(|| self.part.zone_map(self.fields.stream(), def.column, self.index))
+                .flatten();
             *slot = zone.map_or(Zone::None, Zone::Some);
         }
         match slot {

@@ -189,7 +189,8 @@ impl Pairs {
 
     /// Puts an id into the table, which grows to hold it while it stays small.
     fn remember(&mut self, group: u32, place: u32, id: u32) {
-        let width = if place as usize >= self.width { (place as usize + 1).next_power_of_two() } else { self.width };
+        let width =
+            if place as usize >= self.width { (place as usize + 1).next_power_of_two() } else { self.width };
         let height = (group as usize + 1).max(self.table.len() / self.width.max(1));
         if width * height > TABLE_MAX {
             return;

@@ -130,7 +130,9 @@ fn add_bits<'a>(words: &mut Vec<u64>, values: &mut usize, ids: &'a [u32]) -> Opt
                 *word |= bit;
             }
             None if *id == ABSENT => {}
-            None if (place + 1) * size_of::<u64>() > (*values + 1) * DENSE_BYTES_A_VALUE => return ids.get(at..),
+            None if (place + 1) * size_of::<u64>() > (*values + 1) * DENSE_BYTES_A_VALUE => {
+                return ids.get(at..);
+            }
             None => {
                 // Some room beyond, so that ids that ascend do not grow it one by one.
                 words.resize((place + 1).next_multiple_of(64), 0);

@@ -437,7 +437,12 @@ fn leaf_ids<I: Ids>(
     }
 }
 
-fn scalar_id<I: Ids>(ids: &mut I, snapshot: &Snapshot, tenant: TenantNo, scalar: Option<&Scalar>) -> Result<u32> {
+fn scalar_id<I: Ids>(
+    ids: &mut I,
+    snapshot: &Snapshot,
+    tenant: TenantNo,
+    scalar: Option<&Scalar>,
+) -> Result<u32> {
     match scalar {
         None => Ok(ABSENT),
         Some(Scalar::Other) => Ok(OPAQUE),
@@ -486,9 +491,10 @@ fn code_ids<I: Ids>(
             let codes = codes.get(from..to).unwrap_or(&[]);
             out.iter_mut().zip(codes).try_for_each(|(slot, code)| put(slot, *code))
         }
-        Rows::List(list) => out.iter_mut().zip(list).try_for_each(|(slot, row)| {
-            put(slot, codes.get(*row as usize).copied().unwrap_or(NULL_CODE))
-        }),
+        Rows::List(list) => out
+            .iter_mut()
+            .zip(list)
+            .try_for_each(|(slot, row)| put(slot, codes.get(*row as usize).copied().unwrap_or(NULL_CODE))),
     };
     ids.tables().code_bytes += (table.len() - before) * size_of::<u32>();
     ids.tables().codes.insert((tenant, kind), table);

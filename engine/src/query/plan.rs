@@ -107,7 +107,9 @@ fn add_run(
             let rows = index(row - base)..index(end - base);
             let slice = Slice { tenant: run.tenant, rows, min_time, max_time };
             match tasks.last_mut() {
-                Some(last) if last.part == part_index && last.granule == index(granule) => last.slices.push(slice),
+                Some(last) if last.part == part_index && last.granule == index(granule) => {
+                    last.slices.push(slice);
+                }
                 _ => tasks.push(Task { part: part_index, granule: index(granule), slices: vec![slice] }),
             }
         }

@@ -81,7 +81,12 @@ impl RowGroups {
 
     /// Calls with the state of each group and the values of its rows at hand, perhaps several times.
     #[inline]
-    pub(crate) fn each_state<S, T>(&self, values: &[T], states: &mut [S], mut call: impl FnMut(&mut S, &[T])) {
+    pub(crate) fn each_state<S, T>(
+        &self,
+        values: &[T],
+        states: &mut [S],
+        mut call: impl FnMut(&mut S, &[T]),
+    ) {
         self.each(|group, from, to| {
             if let (Some(state), Some(values)) = (states.get_mut(group as usize), values.get(from..to)) {
                 call(state, values);

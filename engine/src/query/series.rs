@@ -222,19 +222,20 @@ pub fn samples(
     for (task, token) in plan::plan(snapshot, &scope, Stream::Metrics, range).iter().zip(1..) {
         let Some(mut granule) = Granule::new(snapshot, &fields, task, token) else { continue };
         for slice in &task.slices {
-            let read = filter::select(&mut predicate, time, range, &mut granule, slice).and_then(|mut mask| {
-                if mask.is_empty() {
-                    return Ok(Vec::new());
-                }
-                let documents = granule.load(labels)?;
-                let ColumnVector::Bytes(documents) = &*documents else {
-                    return Err(Error::invalid("a part whose labels are no documents"));
-                };
-                let base = slice.rows.start;
-                mask.try_retain(|row| Ok(documents.get(base + row) == series.labels.as_deref()))?;
-                let rows = walk::selected(&mask, slice, &mut list);
-                points(&mut granule, rows, time, lsn, value)
-            });
+            let read =
+                filter::select(&mut predicate, time, range, &mut granule, slice).and_then(|mut mask| {
+                    if mask.is_empty() {
+                        return Ok(Vec::new());
+                    }
+                    let documents = granule.load(labels)?;
+                    let ColumnVector::Bytes(documents) = &*documents else {
+                        return Err(Error::invalid("a part whose labels are no documents"));
+                    };
+                    let base = slice.rows.start;
+                    mask.try_retain(|row| Ok(documents.get(base + row) == series.labels.as_deref()))?;
+                    let rows = walk::selected(&mask, slice, &mut list);
+                    points(&mut granule, rows, time, lsn, value)
+                });
             found.extend(tally.or_skip(read, slice)?.unwrap_or_default());
             if found.len() > samples_max {
                 return Err(Error::QueryLimit { what: "samples", limit: samples_max as u64 });
@@ -257,10 +258,21 @@ fn matchers_of(series: &Series) -> Filter {
         }
     };
     let kind = Filter::Compare(Field::Column(KIND.id), Op::Is(Literal::U64(series.kind)));
-    Filter::And(vec![column(&NAME, &series.name), column(&APP_ID, &series.app), column(&HOST, &series.host), kind])
+    Filter::And(vec![
+        column(&NAME, &series.name),
+        column(&APP_ID, &series.app),
+        column(&HOST, &series.host),
+        kind,
+    ])
 }
 
-fn points(granule: &mut Granule<'_>, rows: Rows<'_>, time: usize, lsn: usize, value: usize) -> Result<Vec<(i64, u64, f64)>> {
+fn points(
+    granule: &mut Granule<'_>,
+    rows: Rows<'_>,
+    time: usize,
+    lsn: usize,
+    value: usize,
+) -> Result<Vec<(i64, u64, f64)>> {
     let (times, lsns, values) = (granule.load(time)?, granule.load(lsn)?, granule.load(value)?);
     let (times, lsns) = (as_i64(&times)?, as_u64(&lsns)?);
     let ColumnVector::F64(values, _) = &*values else {

@@ -545,7 +545,9 @@ fn thousands_of_rows_take_the_fast_paths_to_the_same_numbers() {
     let days = || GroupBy::Bucket(Buckets::cover(span, BucketUnit::Day, &TimeZone::UTC, 1000).unwrap());
     let by = |def| GroupBy::Field(column(def));
     let value = || column(&VALUE);
-    for group_by in [vec![], vec![days()], vec![by(&NAME)], vec![by(&HOST), days(), by(&NAME)], vec![by(&USER_ID)]] {
+    for group_by in
+        [vec![], vec![days()], vec![by(&NAME)], vec![by(&HOST), days(), by(&NAME)], vec![by(&USER_ID)]]
+    {
         for scope in [Scope::All, Scope::One(tenant_name(1))] {
             let query = Query {
                 stream: Stream::Metrics,

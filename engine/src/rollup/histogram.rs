@@ -156,7 +156,8 @@ impl Tally {
         self.touched.sort_unstable();
         let counts = &mut self.counts;
         let bucket = |index: i32| {
-            let count = usize::try_from(index - INDEX_MIN).ok().and_then(|at| counts.get_mut(at)).map(std::mem::take);
+            let count =
+                usize::try_from(index - INDEX_MIN).ok().and_then(|at| counts.get_mut(at)).map(std::mem::take);
             (index, u64::from(count.unwrap_or(0)))
         };
         Side { buckets: self.touched.drain(..).map(bucket).collect() }

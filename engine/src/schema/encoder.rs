@@ -226,7 +226,9 @@ mod tests {
             Value::Str(s) => encoder.str(s),
             Value::Array(items) => {
                 encoder.begin_array();
-                items.iter().for_each(|item| write(item, encoder));
+                for item in items {
+                    write(item, encoder);
+                }
                 encoder.end();
             }
             Value::Object(members) => {

@@ -144,7 +144,6 @@ mod tests {
         assert_eq!(SequenceRecord::decode(pinned).unwrap(), golden());
     }
 
-
     #[test]
     fn a_record_comes_back_from_the_catalog() {
         let mut record = SequenceRecord::default();

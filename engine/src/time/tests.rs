@@ -61,26 +61,47 @@ fn label(at: TimestampUs, unit: BucketUnit, zone: &TimeZone) -> String {
 
 #[test]
 fn days_of_summer_time_have_23_and_25_hours() {
-    let spring = cover("2024-03-30T00:00:00+01:00", "2024-04-01T00:00:00+02:00", BucketUnit::Day, "Europe/Berlin");
+    let spring =
+        cover("2024-03-30T00:00:00+01:00", "2024-04-01T00:00:00+02:00", BucketUnit::Day, "Europe/Berlin");
     assert_eq!(widths(&spring), [24 * 60, 23 * 60]);
-    let autumn = cover("2024-10-26T00:00:00+02:00", "2024-10-28T00:00:00+01:00", BucketUnit::Day, "Europe/Berlin");
+    let autumn =
+        cover("2024-10-26T00:00:00+02:00", "2024-10-28T00:00:00+01:00", BucketUnit::Day, "Europe/Berlin");
     assert_eq!(widths(&autumn), [24 * 60, 25 * 60]);
-    let lord_howe = cover("2024-04-07T00:00:00+11:00", "2024-04-07T23:00:00+10:30", BucketUnit::Day, "Australia/Lord_Howe");
+    let lord_howe = cover(
+        "2024-04-07T00:00:00+11:00",
+        "2024-04-07T23:00:00+10:30",
+        BucketUnit::Day,
+        "Australia/Lord_Howe",
+    );
     assert_eq!(widths(&lord_howe), [24 * 60 + 30]);
 }
 
 #[test]
 fn a_repeated_hour_is_two_buckets() {
-    let edges = cover("2024-10-27T01:30:00+02:00", "2024-10-27T03:30:00+01:00", BucketUnit::Hour, "Europe/Berlin");
-    let local: Vec<String> = edges.iter().map(|e| zoned(*e, &zone("Europe/Berlin")).unwrap().strftime("%H:%M%:z").to_string()).collect();
+    let edges =
+        cover("2024-10-27T01:30:00+02:00", "2024-10-27T03:30:00+01:00", BucketUnit::Hour, "Europe/Berlin");
+    let local: Vec<String> = edges
+        .iter()
+        .map(|e| zoned(*e, &zone("Europe/Berlin")).unwrap().strftime("%H:%M%:z").to_string())
+        .collect();
     assert_eq!(local, ["01:00+02:00", "02:00+02:00", "02:00+01:00", "03:00+01:00", "04:00+01:00"]);
 }
 
 #[test]
 fn half_an_hour_set_back_makes_one_short_bucket() {
-    let edges = cover("2024-04-07T01:00:00+11:00", "2024-04-07T03:00:00+10:30", BucketUnit::Hour, "Australia/Lord_Howe");
+    let edges = cover(
+        "2024-04-07T01:00:00+11:00",
+        "2024-04-07T03:00:00+10:30",
+        BucketUnit::Hour,
+        "Australia/Lord_Howe",
+    );
     assert_eq!(widths(&edges), [60, 30, 60]);
-    let from_inside = cover("2024-04-07T01:45:00+10:30", "2024-04-07T02:00:00+10:30", BucketUnit::Hour, "Australia/Lord_Howe");
+    let from_inside = cover(
+        "2024-04-07T01:45:00+10:30",
+        "2024-04-07T02:00:00+10:30",
+        BucketUnit::Hour,
+        "Australia/Lord_Howe",
+    );
     assert_eq!(from_inside, edges[1..3]);
 }
 
@@ -92,16 +113,19 @@ fn hours_follow_the_offset_of_the_zone() {
 
 #[test]
 fn a_day_without_midnight_starts_at_its_first_instant() {
-    let sao_paulo = cover("2018-11-03T12:00:00-03:00", "2018-11-05T00:00:00-02:00", BucketUnit::Day, "America/Sao_Paulo");
+    let sao_paulo =
+        cover("2018-11-03T12:00:00-03:00", "2018-11-05T00:00:00-02:00", BucketUnit::Day, "America/Sao_Paulo");
     assert_eq!(sao_paulo[1], at("2018-11-04T01:00:00-02:00"));
     assert_eq!(widths(&sao_paulo), [24 * 60, 23 * 60]);
-    let beirut = cover("2024-03-30T12:00:00+02:00", "2024-04-01T00:00:00+03:00", BucketUnit::Day, "Asia/Beirut");
+    let beirut =
+        cover("2024-03-30T12:00:00+02:00", "2024-04-01T00:00:00+03:00", BucketUnit::Day, "Asia/Beirut");
     assert_eq!(beirut[1], at("2024-03-31T01:00:00+03:00"));
 }
 
 #[test]
 fn a_day_that_does_not_exist_has_no_bucket() {
-    let apia = cover("2011-12-29T00:00:00-10:00", "2012-01-01T00:00:00+14:00", BucketUnit::Day, "Pacific/Apia");
+    let apia =
+        cover("2011-12-29T00:00:00-10:00", "2012-01-01T00:00:00+14:00", BucketUnit::Day, "Pacific/Apia");
     assert_eq!(widths(&apia), [24 * 60, 24 * 60]);
 }
 
@@ -131,7 +155,10 @@ fn limits_and_nonsense_are_refused() {
     assert!(matches!(limit, Err(Error::QueryLimit { what: "buckets", limit: 47 })));
     assert_eq!(Buckets::cover(window, BucketUnit::Hour, &TimeZone::UTC, 48).unwrap().len(), 48);
     for step in [0, -1] {
-        assert!(matches!(Buckets::cover(window, BucketUnit::Step(step), &TimeZone::UTC, 10), Err(Error::Invalid { .. })));
+        assert!(matches!(
+            Buckets::cover(window, BucketUnit::Step(step), &TimeZone::UTC, 10),
+            Err(Error::Invalid { .. })
+        ));
     }
     for unit in [BucketUnit::Day, BucketUnit::Hour, BucketUnit::Month, BucketUnit::Step(1)] {
         assert!(Buckets::cover(TimeRange::ALL, unit, &zone("Europe/Berlin"), 10).is_err());

@@ -137,7 +137,8 @@ mod tests {
     #[test]
     fn a_name_is_the_one_that_was_given_before() {
         let namer = SessionNamer::new(&[7; 32]);
-        let name = namer.name(&acme(), namer.identity(&acme(), 0, &["ada"]), TimestampUs(1_700_000_000_000_000));
+        let name =
+            namer.name(&acme(), namer.identity(&acme(), 0, &["ada"]), TimestampUs(1_700_000_000_000_000));
         assert_eq!(name, "s_AEAeGCQKBgAMBSnBTntkoywtq1toyHDh");
     }
 

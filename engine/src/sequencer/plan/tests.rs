@@ -80,7 +80,9 @@ fn seq_has_no_holes_and_is_of_one_tenant_and_stream() {
 fn an_id_that_comes_again_keeps_its_first_seq() {
     let mut fixture = Fixture::new();
     fixture.append(Append::batch(events("a", &[Some("x"), None, Some("y")]))).unwrap();
-    let again = fixture.append(Append::batch(events("a", &[None, Some("y"), Some("z"), Some("z"), Some("x")]))).unwrap();
+    let again = fixture
+        .append(Append::batch(events("a", &[None, Some("y"), Some("z"), Some("z"), Some("x")])))
+        .unwrap();
     let answer = &again.appended.batches[0];
     assert_eq!(answer.duplicates, vec![(1, 3), (3, 5), (4, 1)]);
     assert_eq!(answer.accepted(), 2);
@@ -88,7 +90,10 @@ fn an_id_that_comes_again_keeps_its_first_seq() {
     assert_eq!(seqs, vec![(4, false), (3, true), (5, false), (5, true), (1, true)]);
     assert_eq!(again.rows[0].len(), 2);
     // Another tenant and another stream have ids of their own.
-    assert_eq!(fixture.append(Append::batch(events("b", &[Some("x")]))).unwrap().appended.batches[0].accepted(), 1);
+    assert_eq!(
+        fixture.append(Append::batch(events("b", &[Some("x")]))).unwrap().appended.batches[0].accepted(),
+        1
+    );
     let audit = fixture.append(Append::batch(rows("a", Stream::Audit, &[Some("x")]))).unwrap();
     assert_eq!(audit.appended.batches[0].accepted(), 1);
 }
