@@ -150,13 +150,22 @@ impl World {
         Self { router, engine, clock, config, dir, runtime }
     }
 
+    /// Closes the store under the application.
+    ///
+    /// # Panics
+    ///
+    /// When that fails.
+    pub fn close(&self) {
+        self.engine.close().expect("closed");
+    }
+
     /// Closes the store and opens it again, as a restart does.
     ///
     /// # Panics
     ///
     /// When either fails.
     pub fn restart(&mut self) {
-        self.engine.close().expect("closed");
+        self.close();
         // Nothing of before may answer: a closed store is not the new one.
         self.router = Router::new();
         let (engine, router) = open(&self.config, &self.dir, &self.clock);

@@ -1,4 +1,4 @@
-//! Every route: what it answers to whom, and that it says so in the OpenAPI document.
+//! Every route: what it answers to whom, and that it says so in the OpenAPI document and in the docs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -404,4 +404,37 @@ fn a_foreign_organization_and_an_unknown_one_are_refused_alike() {
         }
         assert!(said.iter().all(|problem| *problem == said[0]), "{method} {path}: {said:?}");
     }
+}
+/// The operations that the docs name: a method and a path in backquotes, or the path alone of a page.
+fn operations_of_docs(text: &str) -> BTreeSet<Operation> {
+    let mut found = BTreeSet::new();
+    for quoted in text.split('`').skip(1).step_by(2) {
+        let (methods, path) = quoted.rsplit_once(' ').unwrap_or(("GET", quoted));
+        let path = path.split('?').next().unwrap_or_default();
+        let methods: Vec<&str> = methods.split(", ").collect();
+        let is_whole = path.starts_with("/api/insights/") || !path.trim_start_matches('/').contains('/');
+        if path.len() > 1 && path.starts_with('/') && is_whole && methods.iter().all(|m| METHODS.contains(m))
+        {
+            found.extend(methods.iter().map(|method| ((*method).to_owned(), path.to_owned())));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_docs_name_every_operation_and_no_other() {
+    let world = World::new();
+    let pages = PAGES.map(|page| ("GET".to_owned(), page.split('{').next().unwrap_or_default().to_owned()));
+    let mut described = operations(&document(&world));
+    described.extend(pages);
+    let text = std::fs::read_to_string(root().join("docs/api.md")).expect("docs/api.md");
+    let named = operations_of_docs(&text);
+    // What a page loads is nothing that anybody asks for.
+    let is_part = |(_, path): &&Operation| PAGES[2..4].contains(&path.as_str());
+    let missing: Vec<_> = described.difference(&named).filter(|operation| !is_part(operation)).collect();
+    let unknown: Vec<_> = named.difference(&described).collect();
+    assert!(
+        missing.is_empty() && unknown.is_empty(),
+        "not in docs/api.md: {missing:?}; only there: {unknown:?}"
+    );
 }

@@ -1,6 +1,7 @@
 //! One file a story.
 #![expect(
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
     clippy::cast_precision_loss,
     clippy::cast_sign_loss,
     clippy::expect_used,
@@ -10,6 +11,9 @@
     reason = "a test fails by panicking, and its numbers are small"
 )]
 
+mod bad_input;
 mod contract;
 mod crash_model;
+mod mutations;
 mod schema;
+mod truth;
