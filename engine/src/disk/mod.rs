@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 
-pub use os::OsDisk;
+pub use os::{OsDisk, raise_open_files_limit};
 pub use sim::SimDisk;
 
 /// One entry of a directory.

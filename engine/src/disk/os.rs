@@ -17,6 +17,19 @@ const DIR_MODE: u32 = 0o700;
 /// Zeroes written by one call while a file is allocated.
 const ZEROES_BYTES: usize = 1 << 20;
 
+/// Lets this process open as many files as the system allows it: every live segment keeps one open.
+///
+/// Answers how many that are; `None` when there is no limit. A limit that cannot be raised stays.
+pub fn raise_open_files_limit() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum && setrlimit(Resource::Nofile, raised).is_err() {
+        return limit.current;
+    }
+    limit.maximum
+}
+
 /// A data directory. Files have mode 0600 and directories 0700, whatever the umask.
 #[derive(Debug)]
 pub struct OsDisk {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use insights_engine::Engine;
 use insights_engine::clock::{Clock, SystemClock};
-use insights_engine::disk::{Disk, OsDisk};
+use insights_engine::disk::{Disk, OsDisk, raise_open_files_limit};
 use insights_engine::entropy::Entropy;
 
 use super::ProgramError;
@@ -35,9 +35,18 @@ impl Opened {
     /// Those of [`Engine::open`]; at once when another process has the directory.
     pub(super) fn open(config: &Config) -> Result<Self, ProgramError> {
         let (entropy, engine_seed) = (Entropy::from_seed(seed()?), seed()?);
+        let open_files = raise_open_files_limit();
+        tracing::debug!(open_files, "limit of open files");
         let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(&config.data_dir)?);
         let clock: Arc<dyn Clock> = SystemClock::new();
         let engine = Engine::open(config.engine.clone(), Arc::clone(&disk), Arc::clone(&clock), engine_seed)?;
+        for finding in engine.health().findings {
+            tracing::error!(%finding, "stored bytes are damaged; the rest is served");
+        }
+        let torn = engine.stats().wal_torn_bytes;
+        if torn > 0 {
+            tracing::info!(torn, "bytes of unacknowledged writes were cut from the end of the log");
+        }
         Ok(Self { engine, clock, entropy, disk })
     }
 
