@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use crate::error::{Error, Result};
 use crate::id::{Lsn, Stream, TenantNo};
 use crate::part::{Part, Run, ZoneMap, path_of_documents};
-use crate::schema::{BytesColumn, Column, ColumnId, ColumnType, ColumnVector, NULL_CODE, Schema, stream};
+use crate::schema::{Column, ColumnId, ColumnType, ColumnVector, Schema, stream};
 use crate::time::TimestampUs;
 
 /// Rows that are gathered before they are sealed into a [`Chunk`].
@@ -80,23 +80,6 @@ fn vector_of(column: Column) -> ColumnVector {
     }
 }
 
-/// Text as codes of its own, in the order of first sight.
-fn dictionary_of(text: &BytesColumn) -> ColumnVector {
-    let mut codes = Vec::with_capacity(text.len());
-    let mut values = BytesColumn::new();
-    let mut seen: HashMap<&[u8], u32> = HashMap::new();
-    for value in text.iter() {
-        codes.push(match value {
-            None => NULL_CODE,
-            Some(value) => *seen.entry(value).or_insert_with(|| {
-                values.push(Some(value));
-                u32::try_from(values.len() - 1).unwrap_or(NULL_CODE)
-            }),
-        });
-    }
-    ColumnVector::Dict { codes, values: Arc::new(values) }
-}
-
 impl Part for Chunk {
     fn runs(&self, stream: Stream) -> &[Run] {
         if stream == self.stream { &self.run } else { &[] }
@@ -122,7 +105,7 @@ impl Part for Chunk {
         let is_code = schema.columns.get(index).is_some_and(|c| matches!(c.ty, ColumnType::Code(_)));
         match (is_code, vector.as_ref(), self.dictionaries.get(index)) {
             (true, ColumnVector::Bytes(text), Some(slot)) => {
-                Ok(Arc::clone(slot.get_or_init(|| Arc::new(dictionary_of(text)))))
+                Ok(Arc::clone(slot.get_or_init(|| Arc::new(ColumnVector::dictionary(text.iter())))))
             }
             _ => Ok(Arc::clone(vector)),
         }

@@ -55,12 +55,34 @@ impl ColumnVector {
 }
 
 impl ColumnVector {
+    /// Text as codes of its own, in the order of first sight.
+    pub fn dictionary<'a>(texts: impl Iterator<Item = Option<&'a [u8]>>) -> Self {
+        let mut codes = Vec::with_capacity(texts.size_hint().0);
+        let mut values = BytesColumn::new();
+        let mut seen: HashMap<&[u8], u32> = HashMap::new();
+        for text in texts {
+            codes.push(match text {
+                None => NULL_CODE,
+                Some(text) => *seen.entry(text).or_insert_with(|| {
+                    values.push(Some(text));
+                    u32::try_from(values.len() - 1).unwrap_or(NULL_CODE)
+                }),
+            });
+        }
+        Self::Dict { codes, values: Arc::new(values) }
+    }
+
     /// The tightest form for the leaves of a path: a dictionary when all are text, numbers with
     /// presence when all are of one kind, else the leaves as they are.
     pub fn from_scalars(leaves: Vec<Option<Scalar>>) -> Self {
         let all = |test: fn(&Scalar) -> bool| leaves.iter().flatten().all(test);
         if all(|s| matches!(s, Scalar::Str(_))) {
-            return dictionary(&leaves);
+            let text = |leaf: &Option<Scalar>| match leaf {
+                Some(Scalar::Str(text)) => Some(Arc::clone(text)),
+                _ => None,
+            };
+            let texts: Vec<Option<Arc<str>>> = leaves.iter().map(text).collect();
+            return Self::dictionary(texts.iter().map(|t| t.as_deref().map(str::as_bytes)));
         }
         if all(|s| matches!(s, Scalar::I64(_))) {
             let (values, present) = numbers(&leaves, |s| if let Scalar::I64(n) = s { *n } else { 0 });
@@ -84,20 +106,4 @@ fn numbers<T: Default>(leaves: &[Option<Scalar>], value: impl Fn(&Scalar) -> T) 
         })
         .collect();
     (values, present)
-}
-
-fn dictionary(leaves: &[Option<Scalar>]) -> ColumnVector {
-    let mut codes = Vec::with_capacity(leaves.len());
-    let mut values = BytesColumn::new();
-    let mut seen: HashMap<&str, u32> = HashMap::new();
-    for leaf in leaves {
-        codes.push(match leaf {
-            Some(Scalar::Str(text)) => *seen.entry(text).or_insert_with(|| {
-                values.push(Some(text.as_bytes()));
-                u32::try_from(values.len() - 1).unwrap_or(NULL_CODE)
-            }),
-            _ => NULL_CODE,
-        });
-    }
-    ColumnVector::Dict { codes, values: Arc::new(values) }
 }
