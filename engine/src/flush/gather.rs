@@ -14,8 +14,8 @@ use crate::part::Part;
 use crate::schema::{BytesColumn, ColumnDef, ColumnType, ColumnVector, IdentityKind, NULL_CODE, Schema};
 use crate::segment::SegmentColumn;
 
-/// The identities of rows in memory, sorted as the dictionary wants them, with the last UTC day of each.
-pub(crate) type Identities = BTreeMap<(TenantNo, IdentityKind), BTreeMap<Vec<u8>, i32>>;
+/// The identities of rows in memory, with the last UTC day of each.
+pub(crate) type Identities = BTreeMap<(TenantNo, IdentityKind), HashMap<Vec<u8>, i32>>;
 
 /// Adds the identities of chunks.
 ///
@@ -63,10 +63,13 @@ impl FlushCodes {
     ) -> Result<Self> {
         let mut out = Self::default();
         for ((tenant, kind), known) in identities {
-            let names: Vec<&[u8]> = known.keys().map(Vec::as_slice).collect();
-            let days: Vec<i32> = known.values().copied().collect();
+            // Sorted once, as the dictionary wants them; the chunks ask by hash.
+            let mut sorted: Vec<(Vec<u8>, i32)> = known.into_iter().collect();
+            sorted.sort_unstable();
+            let names: Vec<&[u8]> = sorted.iter().map(|(name, _)| name.as_slice()).collect();
+            let days: Vec<i32> = sorted.iter().map(|(_, day)| *day).collect();
             let codes = writer.assign(set, tenant, kind, &names, &days)?;
-            out.0.insert((tenant, kind), known.into_keys().zip(codes).collect());
+            out.0.insert((tenant, kind), sorted.into_iter().map(|(name, _)| name).zip(codes).collect());
         }
         Ok(out)
     }
@@ -95,7 +98,8 @@ pub(crate) fn column(
         ColumnType::Code(kind) => SegmentColumn::Codes(code_column(def, kind, chunks, rows, codes)?),
         ColumnType::Str | ColumnType::Document => {
             let columns: Vec<Option<&BytesColumn>> = chunks.iter().map(|c| texts(c, def)).collect();
-            let mut out = BytesColumn::new();
+            let bytes = columns.iter().flatten().map(|c| c.bytes().len()).sum();
+            let mut out = BytesColumn::with_capacity(rows.len(), bytes);
             for row in rows {
                 let column = columns.get(row.chunk as usize).copied().flatten();
                 out.push(column.and_then(|c| c.get(row.row as usize)));

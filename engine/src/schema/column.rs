@@ -106,6 +106,11 @@ impl BytesColumn {
         Self { ends: Vec::new(), bytes: Vec::new(), present: Bitmap::default() }
     }
 
+    /// No value yet, and room for `rows` values of `bytes` together.
+    pub fn with_capacity(rows: usize, bytes: usize) -> Self {
+        Self { ends: Vec::with_capacity(rows), bytes: Vec::with_capacity(bytes), present: Bitmap::default() }
+    }
+
     /// A column from its parts.
     ///
     /// # Errors
