@@ -21,7 +21,7 @@ use crate::flush::Flusher;
 use crate::id::{Lsn, Stream, TenantId};
 use crate::manifest::{FileKind, Manifest};
 use crate::memtable::NewRows;
-use crate::query::{self, Damage, Filter, Scope};
+use crate::query::{self, Damage, Filter, Scope, Snapshot};
 use crate::recover::MissingSegment;
 use crate::schema::{Batch, Column, stream};
 use crate::segment::BlockCache;
@@ -375,6 +375,41 @@ impl Core {
     pub(crate) fn remembered_since(&self) -> TimestampUs {
         let window = i64::try_from(self.config.deduplication_window.as_micros()).unwrap_or(i64::MAX);
         TimestampUs(self.clock.now().0.saturating_sub(window).saturating_sub(3_600_000_000))
+    }
+
+    /// What a question reads: the segments, and the memtable chunks of its scope.
+    pub(crate) fn snapshot(&self, scope: &Scope, stream: Stream) -> Snapshot {
+        let one = match scope {
+            Scope::One(tenant) => self.catalog.number_of(tenant),
+            Scope::Several(_) | Scope::All => None,
+        };
+        self.tables.snapshot(stream, one, Arc::clone(&self.catalog) as Arc<dyn Tenants>)
+    }
+
+    /// What segments that could not be opened would have added to a question.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`], naming the segment, unless `allow_partial`.
+    pub(crate) fn missing_from(
+        &self,
+        stream: Stream,
+        window: TimeRange,
+        allow_partial: bool,
+    ) -> Result<Vec<Damage>> {
+        let mut out = Vec::new();
+        for segment in &self.missing {
+            for damage in segment.damage.iter().filter(|d| d.stream == stream) {
+                let last = TimestampUs(damage.range.end.0.saturating_sub(1));
+                if window.overlaps(damage.range.start, last) {
+                    if !allow_partial {
+                        return Err(Error::corrupt("segment", &segment.path, 0, &segment.reason));
+                    }
+                    out.push(damage.clone());
+                }
+            }
+        }
+        Ok(out)
     }
 
     /// Keeps what could not be read, for [`crate::engine::Health`].

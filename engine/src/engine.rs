@@ -17,11 +17,12 @@ use crate::error::{Error, Result};
 use crate::id::{Stream, TenantId};
 use crate::query::{
     self, Answer, Damage, Field, Filter, Literal, Op, Order, Query, RowPage, RowRequest, ScanEnd,
-    ScanRequest, ScanVector, Scope, Series, Snapshot,
+    ScanRequest, ScanVector, Scope, Series,
 };
 use crate::schema::{Batch, BatchBuilder, stream};
 use crate::sequencer::derived_id;
 use crate::time::{TimeRange, TimestampUs};
+use crate::view::View;
 use crate::{background, recover};
 
 /// An open store. One for a data directory; cheap to share in an `Arc`.
@@ -177,11 +178,12 @@ impl Engine {
     ///
     /// [`Error::Corrupt`] for damage (unless `allow_partial`), [`Error::QueryLimit`], [`Error::Invalid`].
     pub fn aggregate(&self, question: &Query) -> Result<Answer> {
-        let missing = self.missing(question.stream, question.window, question.allow_partial)?;
-        let mut answer = query::aggregate(&self.snapshot(&question.scope, question.stream), question)?;
-        answer.damaged.extend(missing);
-        self.core.note_damage(&answer.damaged);
-        Ok(answer)
+        self.view().aggregate(question)
+    }
+
+    /// A moment of the store, for several questions whose answers must agree.
+    pub fn view(&self) -> View {
+        View::new(Arc::clone(&self.core))
     }
 
     /// Answers a question for rows.
@@ -190,8 +192,8 @@ impl Engine {
     ///
     /// As [`Self::aggregate`].
     pub fn rows(&self, request: &RowRequest) -> Result<RowPage> {
-        let missing = self.missing(request.stream, request.window, request.allow_partial)?;
-        let mut page = query::rows(&self.snapshot(&request.scope, request.stream), request)?;
+        let missing = self.core.missing_from(request.stream, request.window, request.allow_partial)?;
+        let mut page = query::rows(&self.core.snapshot(&request.scope, request.stream), request)?;
         page.damaged.extend(missing);
         self.core.note_damage(&page.damaged);
         Ok(page)
@@ -207,11 +209,7 @@ impl Engine {
         request: &ScanRequest,
         each: &mut dyn FnMut(&ScanVector) -> Result<()>,
     ) -> Result<ScanEnd> {
-        let missing = self.missing(request.stream, request.window, request.allow_partial)?;
-        let mut end = query::scan(&self.snapshot(&request.scope, request.stream), request, each)?;
-        end.damaged.extend(missing);
-        self.core.note_damage(&end.damaged);
-        Ok(end)
+        self.view().scan(request, each)
     }
 
     /// The series of a scope that have a point in a window and match `matchers`, sorted; an error when
@@ -227,8 +225,8 @@ impl Engine {
         window: TimeRange,
         series_max: usize,
     ) -> Result<Vec<Series>> {
-        self.missing(Stream::Metrics, window, false)?;
-        let snapshot = self.snapshot(scope, Stream::Metrics);
+        self.core.missing_from(Stream::Metrics, window, false)?;
+        let snapshot = self.core.snapshot(scope, Stream::Metrics);
         Ok(query::series(&snapshot, scope, matchers, window, series_max, false)?.series)
     }
 
@@ -243,34 +241,9 @@ impl Engine {
         range: TimeRange,
         samples_max: usize,
     ) -> Result<Vec<(TimestampUs, f64)>> {
-        self.missing(Stream::Metrics, range, false)?;
-        let snapshot = self.snapshot(&Scope::One(series.tenant.clone()), Stream::Metrics);
+        self.core.missing_from(Stream::Metrics, range, false)?;
+        let snapshot = self.core.snapshot(&Scope::One(series.tenant.clone()), Stream::Metrics);
         Ok(query::samples(&snapshot, series, range, samples_max, false)?.samples)
-    }
-
-    /// What segments that could not be opened would have added to a question.
-    fn missing(&self, stream: Stream, window: TimeRange, allow_partial: bool) -> Result<Vec<Damage>> {
-        let mut out = Vec::new();
-        for segment in &self.core.missing {
-            for damage in segment.damage.iter().filter(|d| d.stream == stream) {
-                let last = TimestampUs(damage.range.end.0.saturating_sub(1));
-                if window.overlaps(damage.range.start, last) {
-                    if !allow_partial {
-                        return Err(Error::corrupt("segment", &segment.path, 0, &segment.reason));
-                    }
-                    out.push(damage.clone());
-                }
-            }
-        }
-        Ok(out)
-    }
-
-    fn snapshot(&self, scope: &Scope, stream: Stream) -> Snapshot {
-        let one = match scope {
-            Scope::One(tenant) => self.core.catalog.number_of(tenant),
-            Scope::Several(_) | Scope::All => None,
-        };
-        self.core.tables.snapshot(stream, one, Arc::clone(&self.core.catalog) as Arc<dyn Tenants>)
     }
 
     /// One row by its id, given by the client or derived, with every column; `None` when the scope has none.

@@ -39,6 +39,7 @@ pub mod session;
 mod sorted_file;
 mod tables;
 pub mod time;
+pub mod view;
 pub mod wal;
 
 pub use config::Config;

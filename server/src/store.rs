@@ -8,6 +8,7 @@ use insights_engine::id::{Stream, TenantId};
 use insights_engine::query::{Answer, Query, RowPage, RowRequest, ScanEnd, ScanRequest, ScanVector};
 use insights_engine::schema::Batch;
 use insights_engine::time::TimestampUs;
+use insights_engine::view::View;
 use insights_engine::{Engine, Error, Result};
 use tokio::sync::{Semaphore, oneshot};
 
@@ -54,9 +55,29 @@ impl Store {
     /// # Errors
     ///
     /// As [`Engine::aggregate`].
-    pub async fn aggregate(&self, scope: &ReadScope, mut query: Query) -> Result<Answer> {
+    pub async fn aggregate(&self, scope: &ReadScope, query: Query) -> Result<Answer> {
+        self.aggregate_in(&self.view(), scope, query).await
+    }
+
+    /// A moment of the store, for several questions whose answers must agree.
+    pub fn view(&self) -> Arc<View> {
+        Arc::new(self.engine.view())
+    }
+
+    /// As [`Self::aggregate`], in a moment that other questions share.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::aggregate`].
+    pub async fn aggregate_in(
+        &self,
+        view: &Arc<View>,
+        scope: &ReadScope,
+        mut query: Query,
+    ) -> Result<Answer> {
         query.scope = scope.of(query.stream)?;
-        self.run(move |engine| engine.aggregate(&query)).await
+        let view = Arc::clone(view);
+        self.run(move |_| view.aggregate(&query)).await
     }
 
     /// Answers a question for rows within `scope`, which replaces the request's own.
@@ -69,21 +90,24 @@ impl Store {
         self.run(move |engine| engine.rows(&request)).await
     }
 
-    /// Folds all matching rows within `scope` into `state`, vector by vector, in no order.
+    /// Folds all matching rows within `scope` into `state`, vector by vector, in no order, in a moment
+    /// that other questions share.
     ///
     /// # Errors
     ///
     /// As [`Engine::scan`].
-    pub async fn scan<T: Send + 'static>(
+    pub async fn scan_in<T: Send + 'static>(
         &self,
+        view: &Arc<View>,
         scope: &ReadScope,
         mut request: ScanRequest,
         mut state: T,
         mut each: impl FnMut(&mut T, &ScanVector) -> Result<()> + Send + 'static,
     ) -> Result<(T, ScanEnd)> {
         request.scope = scope.of(request.stream)?;
-        self.run(move |engine| {
-            let end = engine.scan(&request, &mut |vector| each(&mut state, vector))?;
+        let view = Arc::clone(view);
+        self.run(move |_| {
+            let end = view.scan(&request, &mut |vector| each(&mut state, vector))?;
             Ok((state, end))
         })
         .await

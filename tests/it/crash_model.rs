@@ -8,7 +8,9 @@ use insights_engine::append::{Append, Appended, CatalogKind, CatalogPut, Idempot
 use insights_engine::clock::ManualClock;
 use insights_engine::disk::sim::{CrashPolicy, FaultKind, SimDisk};
 use insights_engine::id::{Stream, TenantId};
-use insights_engine::query::{Field, Filter, Order, RowRequest, ScanColumn, ScanRequest, Scope};
+use insights_engine::query::{
+    Aggregate, Budget, Field, Filter, Order, Query, RowRequest, ScanColumn, ScanRequest, Scope,
+};
 use insights_engine::schema::{Batch, BatchBuilder, Column, NULL_CODE, stream};
 use insights_engine::time::{TimeRange, TimestampUs};
 use insights_engine::{Config, Engine, Error};
@@ -560,4 +562,34 @@ fn a_damaged_segment_is_named_and_the_rest_answers() {
     submit(&engine, &asked);
     engine.step_log().unwrap();
     assert!(matches!(*asked.outcome.lock(), Some(Ok(_))), "writes go on");
+}
+
+#[test]
+fn a_view_stands_still_while_rows_come_in_and_are_flushed() {
+    let mut world = cut_at(400, 20, None);
+    let engine = world.engine.clone().unwrap();
+    while engine.step_log().unwrap() {}
+    let count = |answer: insights_engine::query::Answer| answer.groups[0].values[0].as_u64();
+    let question = Query {
+        scope: Scope::All,
+        stream: Stream::Events,
+        window: TimeRange::ALL,
+        filter: Filter::all(),
+        group_by: Vec::new(),
+        aggregates: vec![Aggregate::Count],
+        budget: Budget::default(),
+        allow_partial: false,
+    };
+    let view = engine.view();
+    let before = count(view.aggregate(&question).unwrap());
+    let mut added = 0;
+    while added < 20 {
+        let asked = world.ask();
+        added += if asked.stream == Stream::Events { asked.traces.len() } else { 0 };
+        submit(&engine, &asked);
+        engine.step_log().unwrap();
+    }
+    engine.step_flush().unwrap();
+    assert_eq!(count(view.aggregate(&question).unwrap()), before);
+    assert_eq!(count(engine.aggregate(&question).unwrap()), before + added as u64);
 }

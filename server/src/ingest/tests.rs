@@ -466,7 +466,7 @@ async fn metrics_have_one_kind_and_known_names_one_spelling() {
     let (rows, end) = server
         .state
         .store
-        .scan(&scope, request, 0, |rows, vector| {
+        .scan_in(&server.state.store.view(), &scope, request, 0, |rows, vector| {
             *rows += vector.rows;
             Ok(())
         })

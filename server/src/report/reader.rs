@@ -1,8 +1,11 @@
-//! How a report reads: within one scope, several questions at once, costs and damage added up.
+//! How a report reads: within one scope and one moment, several questions at once, costs and damage added up.
+
+use std::sync::Arc;
 
 use insights_engine::id::Stream;
 use insights_engine::query::{Answer, Cost, Damage, Query, ScanEnd, ScanRequest, ScanVector};
 use insights_engine::time::TimeRange;
+use insights_engine::view::View;
 use parking_lot::Mutex;
 
 use crate::auth::ReadScope;
@@ -22,6 +25,7 @@ pub(crate) struct Totals {
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     store: &'a Store,
+    view: Arc<View>,
     scope: &'a ReadScope,
     allow_partial: bool,
     totals: Mutex<Totals>,
@@ -30,7 +34,7 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// A reader that has read nothing.
     pub(crate) fn new(store: &'a Store, scope: &'a ReadScope, allow_partial: bool) -> Self {
-        Self { store, scope, allow_partial, totals: Mutex::default() }
+        Self { store, view: store.view(), scope, allow_partial, totals: Mutex::default() }
     }
 
     /// A question of this reader's scope.
@@ -50,7 +54,7 @@ impl<'a> Reader<'a> {
     /// Those of the engine on the wire; damage names the stream and the window.
     pub(crate) async fn aggregate(&self, query: Query) -> Result<Answer, ApiError> {
         let (stream, window) = (query.stream, query.window);
-        let answer = self.store.aggregate(self.scope, query).await;
+        let answer = self.store.aggregate_in(&self.view, self.scope, query).await;
         let answer = answer.map_err(|e| self.refused(e, stream, window))?;
         self.count(answer.cost, &answer.damaged);
         Ok(answer)
@@ -64,7 +68,7 @@ impl<'a> Reader<'a> {
     pub(crate) async fn glance(&self, query: Query) -> Result<Answer, ApiError> {
         let (stream, window) = (query.stream, query.window);
         let query = Query { allow_partial: true, ..query };
-        let answer = self.store.aggregate(self.scope, query).await;
+        let answer = self.store.aggregate_in(&self.view, self.scope, query).await;
         let answer = answer.map_err(|e| self.refused(e, stream, window))?;
         self.count(answer.cost, &[]);
         Ok(answer)
@@ -82,7 +86,7 @@ impl<'a> Reader<'a> {
         each: impl FnMut(&mut T, &ScanVector) -> insights_engine::Result<()> + Send + 'static,
     ) -> Result<(T, ScanEnd), ApiError> {
         let (stream, window) = (request.stream, request.window);
-        let scanned = self.store.scan(self.scope, request, state, each).await;
+        let scanned = self.store.scan_in(&self.view, self.scope, request, state, each).await;
         let (state, end) = scanned.map_err(|e| self.refused(e, stream, window))?;
         self.count(end.cost, &end.damaged);
         Ok((state, end))

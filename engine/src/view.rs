@@ -1,0 +1,65 @@
+//! One moment of the store for several questions, so that their answers agree while rows come in.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::core::Core;
+use crate::error::Result;
+use crate::id::Stream;
+use crate::query::{self, Answer, Query, ScanEnd, ScanRequest, ScanVector, Scope, Snapshot};
+
+/// A moment of the store. Each stream stands still from the first question about it on.
+///
+/// Holds the segments and memtable chunks that it has seen; drop it when the questions are answered.
+#[derive(Debug)]
+pub struct View {
+    core: Arc<Core>,
+    /// By stream: the scope that the snapshot was taken for, and the snapshot.
+    moments: [OnceLock<(Scope, Snapshot)>; Stream::ALL.len()],
+}
+
+impl View {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core, moments: [const { OnceLock::new() }; Stream::ALL.len()] }
+    }
+
+    /// Answers a question for numbers.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Engine::aggregate`].
+    pub fn aggregate(&self, question: &Query) -> Result<Answer> {
+        let missing = self.core.missing_from(question.stream, question.window, question.allow_partial)?;
+        let mut answer = query::aggregate(&self.snapshot(&question.scope, question.stream), question)?;
+        answer.damaged.extend(missing);
+        self.core.note_damage(&answer.damaged);
+        Ok(answer)
+    }
+
+    /// Gives the fields of all matching rows to `each`, vector by vector, in no order.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Engine::scan`].
+    pub fn scan(
+        &self,
+        request: &ScanRequest,
+        each: &mut dyn FnMut(&ScanVector) -> Result<()>,
+    ) -> Result<ScanEnd> {
+        let missing = self.core.missing_from(request.stream, request.window, request.allow_partial)?;
+        let mut end = query::scan(&self.snapshot(&request.scope, request.stream), request, each)?;
+        end.damaged.extend(missing);
+        self.core.note_damage(&end.damaged);
+        Ok(end)
+    }
+
+    /// The snapshot of a stream. A question with another scope than the first one gets its own: a
+    /// snapshot has the memtable chunks of its scope alone.
+    fn snapshot(&self, scope: &Scope, stream: Stream) -> Snapshot {
+        let take = || (scope.clone(), self.core.snapshot(scope, stream));
+        let moment = self.moments.get(usize::from(stream.tag())).map(|slot| slot.get_or_init(take));
+        match moment {
+            Some((first, snapshot)) if first == scope => snapshot.clone(),
+            _ => self.core.snapshot(scope, stream),
+        }
+    }
+}
