@@ -38,8 +38,9 @@ fn drive_log(core: &Core) {
     while !core.is_closing() {
         core.log.wait_for_work(LOG_IDLE);
         // Memory is full: callers wait for their answer until a flush has made room, the queue fills,
-        // and further appends are refused.
-        while core.memory_is_full() && !core.is_closing() {
+        // and further appends are refused. While flushes fail nobody is kept waiting: what was taken before
+        // goes on, what comes is refused.
+        while core.memory_is_full() && core.flush_error.lock().is_none() && !core.is_closing() {
             core.wake_flush();
             core.tables.wait_for_relief(RELIEF_WAIT);
         }

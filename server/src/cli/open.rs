@@ -14,6 +14,7 @@ use crate::auth::jwt::TokenVerifier;
 use crate::auth::keyring::Keyring;
 use crate::auth::superuser::{SUPERUSER_KEY_FILE, SuperuserKey};
 use crate::config::Config;
+use crate::http::cursor;
 use crate::{AppState, Store};
 
 /// A data directory that this process has to itself.
@@ -65,6 +66,10 @@ impl Opened {
         let keyring = Keyring::load(|kind, prefix| self.engine.catalog_scan(kind, prefix));
         let tokens = config.jwt.as_ref().map(TokenVerifier::new).transpose()?;
         let auth = Authenticator::new(superuser.secret(), keyring, tokens);
+        // Now, and not at the first list: then the disk may be full, and lists are still answered.
+        if let Err(error) = self.engine.secret(cursor::SECRET) {
+            tracing::warn!(%error, "the secret of cursors could not be made");
+        }
         let store = Store::new(Arc::clone(&self.engine), config.limits.queries_max);
         Ok((AppState::new(store, config, self.clock, auth, self.entropy), superuser))
     }

@@ -33,9 +33,10 @@ where
     logging::start(&config);
     // Before anything is written, so that a wrong address changes nothing.
     let listener = listen(config.listen)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    outlive_file_size_limits(&runtime)?;
     let opened = Opened::open(&config)?;
     let engine = Arc::clone(&opened.engine);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let (state, superuser) = opened.into_state(config)?;
         serve_state(listener, state, &superuser, prepare).await
@@ -47,6 +48,16 @@ where
     closed?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Takes the signal of a write beyond the file-size limit (`ulimit -f`), which by default ends the process:
+/// with it taken the write fails with `EFBIG`, and is refused like one on a full disk.
+fn outlive_file_size_limits(runtime: &tokio::runtime::Runtime) -> std::io::Result<()> {
+    /// SIGXFSZ on Linux and the BSDs.
+    const FILE_SIZE_EXCEEDED: i32 = 25;
+    let _context = runtime.enter();
+    // The handler stays when its listener is dropped.
+    signal(SignalKind::from_raw(FILE_SIZE_EXCEEDED)).map(drop)
 }
 
 fn listen(address: SocketAddr) -> Result<std::net::TcpListener, ProgramError> {

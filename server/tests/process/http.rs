@@ -10,6 +10,8 @@ use serde_json::Value;
 pub(crate) struct Answer {
     /// The status line's code.
     pub(crate) status: u16,
+    /// Names in lower case with their values.
+    headers: Vec<(String, String)>,
     /// The body, without its framing.
     pub(crate) body: Vec<u8>,
 }
@@ -23,6 +25,11 @@ impl Answer {
     /// The body as text.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The value of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// Its JSON, when the status is the one expected.
@@ -111,7 +118,7 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
         (_, Some(len)) => rest.get(..len.parse().ok()?)?.to_vec(),
         _ => rest.to_vec(),
     };
-    Some(Answer { status, body })
+    Some(Answer { status, headers, body })
 }
 
 /// The bytes of a chunked body; `None` when its end is missing.

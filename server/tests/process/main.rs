@@ -3,6 +3,7 @@
 
 mod damage;
 mod demo;
+mod full;
 mod http;
 mod kills;
 mod lifecycle;

@@ -21,18 +21,25 @@ pub(crate) struct Program {
     data_dir: PathBuf,
     arguments: Vec<String>,
     settings: Vec<(String, String)>,
+    /// The largest file it may write, as `ulimit -f` takes it.
+    file_size_max: &'static str,
 }
 
 impl Program {
     /// The server on a data directory.
     pub(crate) fn serve(data_dir: &Path) -> Self {
-        Self { data_dir: data_dir.to_owned(), arguments: vec!["serve".into()], settings: Vec::new() }
+        Self {
+            data_dir: data_dir.to_owned(),
+            arguments: vec!["serve".into()],
+            settings: Vec::new(),
+            file_size_max: "unlimited",
+        }
     }
 
     /// The demo on a data directory.
     pub(crate) fn demo(data_dir: &Path, arguments: &[&str]) -> Self {
         let arguments = ["demo"].iter().chain(arguments).map(ToString::to_string).collect();
-        Self { data_dir: data_dir.to_owned(), arguments, settings: Vec::new() }
+        Self { data_dir: data_dir.to_owned(), arguments, settings: Vec::new(), file_size_max: "unlimited" }
     }
 
     /// The same with a variable in its environment.
@@ -41,11 +48,18 @@ impl Program {
         self
     }
 
+    /// The same, allowed files of so many blocks of 512 bytes.
+    pub(crate) fn file_size_max(mut self, blocks: &'static str) -> Self {
+        self.file_size_max = blocks;
+        self
+    }
+
     /// The command, with nothing in its environment but what the story says, and a umask that
     /// forbids nothing.
     fn command(&self) -> Command {
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", "umask 000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_insights-server")]);
+        let shell = format!("umask 000; ulimit -f {}; exec \"$0\" \"$@\"", self.file_size_max);
+        command.args(["-c", &shell, env!("CARGO_BIN_EXE_insights-server")]);
         command.args(&self.arguments).arg("--data-dir").arg(&self.data_dir).args(["--listen", "127.0.0.1:0"]);
         command.env_clear().env("INSIGHTS_SUPERUSER_KEY", ROOT);
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));

@@ -57,19 +57,23 @@ struct PageJson<'a> {
 pub async fn respond(state: &AppState, list: List, uri: &Uri) -> Result<Response, ApiError> {
     check_fields(list.stream, list.paging.fields.as_deref())?;
     let question = question(&list, uri);
-    let secret = state.store.secret(cursor::SECRET).await?;
     let mut request = list.scope.row_request(list.stream, list.window, 0);
     request.filter = list.filter.clone();
     request.order = list.order;
     request.allow_partial = list.paging.allow_partial;
     if let Some(text) = &list.paging.cursor {
-        request.after = Some(cursor::decode(text, &question, &secret)?);
+        request.after = Some(cursor::decode(text, &question, &state.store.secret(cursor::SECRET).await?)?);
     }
     match (list.paging.limit, list.paging.format) {
         (Limit::Page(limit), _) => {
             request.limit = limit;
             let page = read(state, &list, request).await?;
-            let next = page.next.map(|next| cursor::encode(next, &question, &secret));
+            let next = match page.next {
+                Some(next) => {
+                    Some(cursor::encode(next, &question, &state.store.secret(cursor::SECRET).await?))
+                }
+                None => None,
+            };
             page_response(state, &list, &page, next.as_deref(), uri)
         }
         (Limit::All, Format::Json) => {
