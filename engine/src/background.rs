@@ -58,7 +58,19 @@ fn drive_flush(core: &Core) {
             drop(core.log.spares().fill());
         }
         if core.flush_is_due() && core.step_flush().is_err() {
-            core.wait_for_flush(FLUSH_RETRY);
+            wait_for_retry(core);
         }
+    }
+}
+
+/// Lets time pass after a flush that failed, whoever asks for the next one meanwhile.
+fn wait_for_retry(core: &Core) {
+    let until = core.clock.monotonic() + FLUSH_RETRY;
+    while !core.is_closing() {
+        let left = until.saturating_sub(core.clock.monotonic());
+        if left.is_zero() {
+            break;
+        }
+        core.wait_for_flush(left);
     }
 }
