@@ -1,6 +1,7 @@
 //! The engine on a simulated disk, cut off at every operation, against a model of plain maps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -422,10 +423,17 @@ fn survive(world: &World, policy: CrashPolicy, seed: u64, context: &str) {
     check(&engine, &world.asked.iter().filter(|a| a.outcome.lock().is_some()).cloned().collect::<Vec<_>>());
 }
 
+/// The seeds of a test; `INSIGHTS_CRASH_SEEDS=FROM..TO` gives others, for a long run.
+fn seeds(usual: Range<u64>) -> Range<u64> {
+    let Ok(asked) = std::env::var("INSIGHTS_CRASH_SEEDS") else { return usual };
+    let parsed = asked.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    parsed.expect("INSIGHTS_CRASH_SEEDS is FROM..TO")
+}
+
 #[test]
 fn nothing_acknowledged_is_lost_at_any_operation() {
     let mut states = 0;
-    for seed in 0..12 {
+    for seed in seeds(0..12) {
         let whole = cut_at(seed, 40, None);
         let operations = whole.disk.change_count();
         let stride = (operations / 34).max(1);
@@ -467,7 +475,7 @@ fn a_workload_repeats_exactly() {
 /// and a restart recovers.
 #[test]
 fn a_failing_operation_loses_nothing_acknowledged() {
-    for seed in 200..204 {
+    for seed in seeds(200..204) {
         let operations = cut_at(seed, 40, None).disk.op_count();
         let stride = (operations / 40).max(1);
         for at in (seed % stride..operations).step_by(stride as usize) {
