@@ -141,7 +141,7 @@ pub(crate) async fn analytics(
     Ok(AnalyticsAnswer {
         envelope: Envelope::of(common, sources.scope, &totals),
         metrics,
-        exactness: Exactness::of_events(common.exact),
+        exactness: Exactness::of_events(common.exact).of_what_was_read(&totals),
         comparison,
         cost: CostBlock::of(totals.cost, std::time::Duration::ZERO),
     })

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::reader::Totals;
 use super::window::Window;
 
 /// Greatest relative error of a quantile from the histogram.
@@ -62,13 +63,15 @@ impl Bounds {
 pub(crate) struct ErrorBound {
     /// Whether it is the truth.
     pub(crate) exact: bool,
-    /// The greatest relative error.
-    pub(crate) relative_error: f64,
+    /// The greatest relative error; null when rows could not be read, so that nobody knows.
+    pub(crate) relative_error: Option<f64>,
 }
 
 impl ErrorBound {
     /// Exact.
-    pub(crate) const EXACT: Self = Self { exact: true, relative_error: 0.0 };
+    pub(crate) const EXACT: Self = Self { exact: true, relative_error: Some(0.0) };
+    /// Of rows that are not all there.
+    const UNKNOWN: Self = Self { exact: false, relative_error: None };
 }
 
 /// How near the numbers of an answer are to the truth.
@@ -87,7 +90,7 @@ pub(crate) struct Exactness {
 impl Exactness {
     /// The exactness of numbers of metrics alone; `exact` quantiles interpolate over rows.
     pub(crate) fn of_metrics(exact: bool) -> Self {
-        let histogram = ErrorBound { exact: false, relative_error: QUANTILE_ERROR };
+        let histogram = ErrorBound { exact: false, relative_error: Some(QUANTILE_ERROR) };
         let quantiles = if exact { ErrorBound::EXACT } else { histogram };
         Self { active_users: None, sessions: None, quantiles }
     }
@@ -96,6 +99,21 @@ impl Exactness {
     pub(crate) fn of_events(exact: bool) -> Self {
         let exact_too = Some(ErrorBound::EXACT);
         Self { active_users: exact_too, sessions: exact_too, ..Self::of_metrics(exact) }
+    }
+}
+
+impl Exactness {
+    /// The same, unless something could not be read: then nothing is known.
+    pub(crate) fn of_what_was_read(self, totals: &Totals) -> Self {
+        if totals.damaged.is_empty() {
+            return self;
+        }
+        let unknown = |bound: Option<ErrorBound>| bound.map(|_| ErrorBound::UNKNOWN);
+        Self {
+            active_users: unknown(self.active_users),
+            sessions: unknown(self.sessions),
+            quantiles: ErrorBound::UNKNOWN,
+        }
     }
 }
 

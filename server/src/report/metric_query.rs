@@ -170,7 +170,7 @@ pub(crate) async fn metric_query(
     Ok(MetricAnswer {
         envelope: Envelope::of(common, scope, &totals),
         series,
-        exactness: Exactness::of_metrics(common.exact),
+        exactness: Exactness::of_metrics(common.exact).of_what_was_read(&totals),
         cost: CostBlock::of(totals.cost, std::time::Duration::ZERO),
     })
 }

@@ -219,7 +219,7 @@ pub(crate) async fn performance(
         app_id: request.app_id.clone(),
         envelope: Envelope::of(common, scope, &totals),
         metrics,
-        exactness: Exactness::of_metrics(common.exact),
+        exactness: Exactness::of_metrics(common.exact).of_what_was_read(&totals),
         cost: CostBlock::of(totals.cost, std::time::Duration::ZERO),
     })
 }

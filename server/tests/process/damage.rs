@@ -103,6 +103,9 @@ fn check_damage(server: &Running, key: &str, method: &'static str, path: &str, b
     );
     let partial = server.send(&request(true)).expect(200);
     assert_eq!(partial["partial"], true, "{path}");
+    if let Some(quantiles) = partial.get("exactness").map(|e| &e["quantiles"]) {
+        assert_eq!(*quantiles, json!({"exact": false, "relative_error": null}), "{path}");
+    }
     let damaged = partial["damaged"].as_array().expect("what is damaged");
     assert!(damaged.iter().any(|range| range["stream"] == *stream), "{path}: {damaged:?}");
     for range in damaged {
