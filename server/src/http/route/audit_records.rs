@@ -17,6 +17,7 @@ use crate::domain::audit::{OWN_ACTION_PREFIX, Outcome, Severity};
 use crate::domain::instant::Rfc3339;
 use crate::domain::own_act::OwnAct;
 use crate::export::{Format, rows};
+use crate::http::damage::DamagedRange;
 use crate::http::error::ApiError;
 use crate::http::extract::Query;
 use crate::http::list::filter::{self, identifier, present};
@@ -104,6 +105,12 @@ pub struct AuditPage {
     results: Vec<rows::AuditRecord>,
     /// The cursor of the next page, null at the end
     next_cursor: Option<String>,
+    /// Whether something is missing because stored bytes are damaged
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
+    /// What is missing
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    damaged: Vec<DamagedRange>,
 }
 
 impl AuditQuery {
@@ -238,6 +245,9 @@ struct ActionsQuery {
     end: Option<String>,
     /// `insights` counts records of the server's own acts too
     include: Option<Include>,
+    /// Answer without what is damaged
+    #[serde(default)]
+    allow_partial: bool,
     /// The format; without it `Accept` decides
     format: Option<Format>,
 }
@@ -260,6 +270,12 @@ struct ActionCount {
 struct Actions {
     /// The most frequent first
     results: Vec<ActionCount>,
+    /// Whether something is missing because stored bytes are damaged
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
+    /// What is missing
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    damaged: Vec<DamagedRange>,
 }
 
 /// Audit actions
@@ -277,6 +293,7 @@ async fn actions(
 ) -> Result<Response, ApiError> {
     let scope = principal.read_scope(query.organization_id.as_deref(), Scopes::AUDIT_READ)?;
     let mut question = scope.query(Stream::Audit, window(query.start.as_deref(), query.end.as_deref())?);
+    question.allow_partial = query.allow_partial;
     if query.include.is_none() {
         question.filter = no_own_acts();
     }
@@ -306,7 +323,8 @@ async fn actions(
         if scope.organization().is_none() { OwnAct::ReadAcrossOrganizations } else { OwnAct::AuditRead };
     state.own_acts.record(&principal, &context, act, scope.organization(), "audit");
     let format = Format::wanted(query.format, filter::accept(&headers));
-    table::respond(format, &Actions { results })
+    let damaged: Vec<DamagedRange> = answer.damaged.iter().map(DamagedRange::from).collect();
+    table::respond(format, &Actions { results, partial: !damaged.is_empty(), damaged })
 }
 
 impl table::Table for Actions {

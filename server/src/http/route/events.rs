@@ -14,6 +14,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use crate::app::AppState;
 use crate::auth::{Principal, Scopes};
 use crate::export::{Format, rows};
+use crate::http::damage::DamagedRange;
 use crate::http::error::ApiError;
 use crate::http::extract::parse_query;
 use crate::http::list::filter::{self, identifier};
@@ -83,6 +84,12 @@ pub struct EventPage {
     results: Vec<rows::EventRecord>,
     /// The cursor of the next page, null at the end
     next_cursor: Option<String>,
+    /// Whether something is missing because stored bytes are damaged
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
+    /// What is missing
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    damaged: Vec<DamagedRange>,
 }
 
 impl EventsQuery {

@@ -20,6 +20,7 @@ use crate::auth::{Principal, Scopes};
 use crate::domain::instant::Rfc3339;
 use crate::domain::metric::{KNOWN, MetricRecord, kind_name, known_metric};
 use crate::export::{Csv, Format};
+use crate::http::damage::DamagedRange;
 use crate::http::error::ApiError;
 use crate::http::extract::Query;
 use crate::http::list::{filter, table};
@@ -42,6 +43,9 @@ pub fn routes() -> Router<AppState> {
 struct CatalogueQuery {
     /// Whose; a superuser who names none gets all
     organization_id: Option<String>,
+    /// Answer without what is damaged
+    #[serde(default)]
+    allow_partial: bool,
     /// The format; without it `Accept` decides
     format: Option<Format>,
 }
@@ -71,6 +75,12 @@ struct Metric {
 struct Catalogue {
     /// Sorted by name; metrics that are known beforehand are there before their first point
     results: Vec<Metric>,
+    /// Whether something is missing because stored bytes are damaged
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
+    /// What is missing
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    damaged: Vec<DamagedRange>,
 }
 
 /// Metrics
@@ -91,6 +101,7 @@ async fn list(
         state.store.catalog_scan(CatalogKind::Metric, &MetricRecord::key_prefix(organization.as_str()))
     });
     let mut question = scope.query(Stream::Metrics, TimeRange::ALL);
+    question.allow_partial = query.allow_partial;
     let field = |column: &ColumnDef| Field::Column(column.id);
     question.group_by = vec![GroupBy::Field(field(&stream::NAME))];
     question.aggregates = vec![
@@ -113,8 +124,10 @@ async fn list(
     }
     add_points(&mut metrics, &answer);
     state.own_acts.read(&principal, &context, &scope, "metrics");
+    let damaged: Vec<DamagedRange> = answer.damaged.iter().map(DamagedRange::from).collect();
     let results = metrics.into_values().collect();
-    table::respond(Format::wanted(query.format, filter::accept(&headers)), &Catalogue { results })
+    let catalogue = Catalogue { results, partial: !damaged.is_empty(), damaged };
+    table::respond(Format::wanted(query.format, filter::accept(&headers)), &catalogue)
 }
 
 /// The metrics that are known beforehand, by name, without points.
