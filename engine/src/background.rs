@@ -34,13 +34,25 @@ fn spawn(name: &'static str, core: &Arc<Core>, drive: fn(&Core)) -> Result<JoinH
     thread.map_err(|source| Error::Io { action: "start thread", path: name.into(), source })
 }
 
+/// Ends the log when its thread panics, so that nobody waits for an answer that cannot come.
+struct EndOnPanic<'a>(&'a Core);
+
+impl Drop for EndOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.log.abandon(true);
+        }
+    }
+}
+
 fn drive_log(core: &Core) {
+    let _guard = EndOnPanic(core);
     while !core.is_closing() {
         core.log.wait_for_work(LOG_IDLE);
         // Memory is full: callers wait for their answer until a flush has made room, the queue fills,
         // and further appends are refused. While flushes fail nobody is kept waiting: what was taken before
         // goes on, what comes is refused.
-        while core.memory_is_full() && core.flush_error.lock().is_none() && !core.is_closing() {
+        while core.memory_is_full() && !core.flush_fails() && !core.is_closing() {
             core.wake_flush();
             core.tables.wait_for_relief(RELIEF_WAIT);
         }

@@ -26,6 +26,10 @@ pub trait Codes: Send + Sync + std::fmt::Debug {
     ///
     /// As [`Self::code_of`].
     fn count(&self, tenant: TenantNo, kind: IdentityKind) -> Result<u32>;
+    /// What cannot be read, in words, with file and offset.
+    fn findings(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Tenants' names and numbers, for one state of the store.

@@ -57,6 +57,13 @@ impl Waiter {
     }
 }
 
+impl Waiter {
+    /// Gives back who waits, untold.
+    fn into_done(mut self) -> Done {
+        self.0.take().unwrap_or_else(|| Box::new(|_| ()))
+    }
+}
+
 impl Drop for Waiter {
     fn drop(&mut self) {
         if let Some(done) = self.0.take() {
@@ -227,7 +234,7 @@ impl Core {
         if free < reserve {
             return Err(Error::DiskFull { free, reserve });
         }
-        if self.memory_is_full() && self.flush_error.lock().is_some() {
+        if self.memory_is_full() && self.flush_fails() {
             return Err(Error::Overloaded { what: "memtable", limit: self.config.memtable_bytes_max });
         }
         Ok(())
@@ -259,9 +266,9 @@ impl Core {
         // poisoned meanwhile; then no number given here is ever read again.
         sequencer.commit(changes, lsn, received);
         let job = Job { lsn, rows, puts, appended, waiter: Waiter(Some(done)) };
-        // A refused job is dropped, which tells its waiter.
-        drop(self.log.push(Entry { lsn, kind: FRAME_APPEND, payload, job }));
-        Ok(())
+        let pushed = self.log.offer(Entry { lsn, kind: FRAME_APPEND, payload, job });
+        // Who waits is told by the caller, who holds no lock.
+        pushed.map_err(|(error, job)| (error, job.waiter.into_done()))
     }
 
     /// Writes, syncs and hands on what is queued in the log; true when there was something.
@@ -348,7 +355,12 @@ impl Core {
         self.free_bytes.load(Ordering::Relaxed) / 4 >= self.config.disk_reserve_bytes
     }
 
-    /// What recovery found wrong, in words, with file and offset.
+    /// Whether the last flush failed.
+    pub(crate) fn flush_fails(&self) -> bool {
+        self.flush_error.lock().is_some()
+    }
+
+    /// What is damaged, in words, with file and offset.
     pub(crate) fn findings(&self) -> Vec<String> {
         let segments = self.missing.iter().map(|m| format!("{}: {}", m.path.display(), m.reason));
         let wal = self.wal_damage.iter().map(|d| {
@@ -363,7 +375,11 @@ impl Core {
                 d.bytes
             )
         });
-        segments.chain(wal).collect()
+        let mut out: Vec<String> = segments.chain(wal).collect();
+        out.extend(self.ids.findings());
+        out.extend(self.requests.findings());
+        out.extend(self.tables.codes().findings());
+        out
     }
 
     /// Why appends are refused, if they are.
@@ -432,11 +448,13 @@ impl Core {
         let number = self.catalog.number_of(batch.tenant());
         let number = number.ok_or_else(|| Error::invalid("a tenant that does not exist"))?;
         let users = batch.column(&stream::USER_ID).and_then(Column::as_bytes);
+        let key_ids = batch.column(&stream::KEY_ID).and_then(Column::as_u64).unwrap_or(&[]);
         let sequencer = self.sequencer.lock();
         (0..batch.rows())
             .map(|row| {
                 let subject = users.and_then(|u| u.get(row)).unwrap_or(&[]);
                 let key = sequencer.subject_key(number, subject);
+                let key = key.filter(|key| key_ids.get(row) == Some(&key.id.0));
                 let key = key.ok_or_else(|| Error::invalid("a row whose subject has no key"))?;
                 leaf::leaf(batch, row, &key.key)
             })

@@ -389,16 +389,26 @@ impl Engine {
         if self.closed.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
-        self.core.begin_close();
-        for thread in self.threads.lock().drain(..) {
-            if thread.join().is_err() {
-                return Err(Error::Poisoned);
-            }
+        let panicked = !self.end_threads();
+        if panicked {
+            self.core.log.abandon(true);
         }
-        let written = self.core.drain_log();
-        let flushed = written.and_then(|()| self.flush()).and_then(|()| self.core.log.close());
+        let flushed = self.core.drain_log().and_then(|()| self.flush());
+        // Also after an error: an append that came in meanwhile waits for its answer.
+        let closed = self.core.log.close();
         *self.lock.lock() = None;
-        flushed
+        flushed.and(closed)
+    }
+
+    /// Ends the threads; false when one had panicked.
+    fn end_threads(&self) -> bool {
+        self.core.begin_close();
+        let threads: Vec<JoinHandle<()>> = self.threads.lock().drain(..).collect();
+        let this = std::thread::current().id();
+        // The last owner of the engine may be an answer that the log's own thread gives.
+        let ends = threads.into_iter().filter(|t| t.thread().id() != this).map(JoinHandle::join);
+        // Each is waited for, also after one that had panicked.
+        ends.filter(Result::is_err).count() == 0
     }
 
     /// Whether the engine can do its work.
@@ -415,11 +425,10 @@ impl Engine {
 }
 
 impl Drop for Engine {
-    /// Stops the threads. Nothing is lost without [`Engine::close`]: the next open replays the WAL.
+    /// Stops the threads. Nothing that was kept is lost without [`Engine::close`]: the next open replays
+    /// the WAL. What is still queued is refused.
     fn drop(&mut self) {
-        self.core.begin_close();
-        for thread in self.threads.lock().drain(..) {
-            drop(thread.join());
-        }
+        self.end_threads();
+        self.core.log.abandon(false);
     }
 }

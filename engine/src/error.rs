@@ -1,7 +1,7 @@
 //! The one error of the engine, grouped by what a caller does next.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The result of an engine call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -106,6 +106,21 @@ impl Error {
     /// A request the engine cannot serve.
     pub fn invalid(reason: impl Into<String>) -> Self {
         Self::Invalid { reason: reason.into() }
+    }
+
+    /// The file that could not be read or written, relative to the data directory.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Corrupt { path, .. } | Self::NewerFormat { path, .. } | Self::Io { path, .. } => Some(path),
+            Self::Locked { .. }
+            | Self::Poisoned
+            | Self::Closed
+            | Self::DiskFull { .. }
+            | Self::IdempotencyMismatch
+            | Self::Overloaded { .. }
+            | Self::Invalid { .. }
+            | Self::QueryLimit { .. } => None,
+        }
     }
 
     /// Whether stored bytes are damaged: reading again will not help, repair may.

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::id::{Lsn, Stream, TenantNo};
 use crate::part::{Part, Run, ZoneMap, path_of_documents};
 use crate::schema::{Column, ColumnId, ColumnType, ColumnVector, Schema, stream};
+use crate::sequencer::sequence::LOST_LEAF;
 use crate::time::TimestampUs;
 
 /// Rows that are gathered before they are sealed into a [`Chunk`].
@@ -253,7 +254,13 @@ impl Memtable {
         self.row_count += count;
         self.oldest.get_or_insert(now);
         if let Some(next) = rows.next_seq() {
-            self.next_seq.insert((rows.tenant, rows.stream), next);
+            let before = self.next_seq.insert((rows.tenant, rows.stream), next);
+            if !rows.leaves.is_empty() {
+                // Frames that a damaged log lost leave a hole, and the leaves after it keep their place.
+                let hole = next.saturating_sub(count).saturating_sub(before.unwrap_or(next));
+                let lost = std::iter::repeat_n(LOST_LEAF, usize::try_from(hole).unwrap_or(usize::MAX));
+                self.leaves.entry(rows.tenant).or_default().extend(lost);
+            }
         }
         let NewRows { tenant, stream, columns, leaves } = rows;
         if !leaves.is_empty() {

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, TenantRecord};
 use crate::clock::Clock;
+use crate::codes::{Codes, Tenants};
 use crate::config::Config;
 use crate::core::{Applier, Core, Counters, FRAME_APPEND};
 use crate::dedup::{IdIndex, IdempotencyIndex, SeenId};
@@ -16,13 +17,14 @@ use crate::disk::Disk;
 use crate::entropy::Entropy;
 use crate::error::{Error, Result};
 use crate::flush::Flusher;
-use crate::frame;
+use crate::frame::{self, FrameHeader};
 use crate::id::{Lsn, Stream, TenantId, TenantNo};
 use crate::manifest::{FileKind, Manifest, StreamMeta, Version};
 use crate::memtable::{Leaf, NewRows};
 use crate::query::Damage;
 use crate::schema::{Batch, Column, stream};
 use crate::segment::{BlockCache, FooterHash, SegmentReader};
+use crate::sequencer::sequence::LOST_LEAF;
 use crate::sequencer::{Sequencer, leaf};
 use crate::tables::{Kept, Tables};
 use crate::time::{TimeRange, TimestampUs};
@@ -35,8 +37,8 @@ pub(crate) const WAL_DIR: &str = "wal";
 ///
 /// # Errors
 ///
-/// What the manifest, the catalog and the WAL say when they cannot be read. A damaged segment is no
-/// error here: it is set aside and named by [`crate::engine::Health`].
+/// What the manifest and the catalog say when they cannot be read. Damage to the WAL, a segment, the
+/// dictionary, ids or named requests is no error here: it is named by [`crate::engine::Health`].
 pub(crate) fn open(
     config: Config,
     disk: Arc<dyn Disk>,
@@ -70,15 +72,19 @@ pub(crate) fn open(
     // A manifest that lost its end names fewer files than there are, and then frames are missing too:
     // its files are evidence, not orphans.
     if replayed.damage.is_empty() && missing.is_empty() {
-        manifest.sweep()?;
+        // What cannot be removed now harms nothing, and is tried again at the next start.
+        drop(manifest.sweep());
     }
+    // Numbers of frames that are lost are not given again either.
+    sequencer.replayed_frame(replayed.last_lsn);
     let torn_bytes = replayed.torn_tail_bytes;
     let writer = WalWriter::open(Arc::clone(&disk), wal_dir, &wal_options(&config, &entropy), &mut replayed)?;
     // Opening the writer has set the bad bytes aside and noted where.
     let damage: Vec<WalDamage> = std::mem::take(&mut replayed.damage);
 
     let counters = Arc::new(Counters::default());
-    counters.damage_found.store((damage.len() + missing.len()) as u64, Ordering::Relaxed);
+    let set_aside = ids.findings().len() + requests.findings().len() + dictionary.findings().len();
+    counters.damage_found.store((damage.len() + missing.len() + set_aside) as u64, Ordering::Relaxed);
     counters.wal_torn_bytes.store(torn_bytes, Ordering::Relaxed);
     let applier = Applier::new(
         Arc::clone(&tables),
@@ -197,9 +203,11 @@ impl Replay<'_> {
             self.sequencer.learn(put)?;
         }
         self.catalog.apply(lsn, &decoded.header.puts)?;
+        self.lost_tenants(&decoded.header)?;
         let mut rows = Vec::with_capacity(decoded.columns.len());
         for (batch, columns) in decoded.header.batches.iter().zip(decoded.columns) {
             let columns = Batch::from_columns(TenantId::new(&batch.tenant)?, batch.stream, columns)?;
+            self.sequencer.replayed_keys(&batch.key_ids);
             rows.push(self.rows(batch.tenant_no, columns, lsn, received)?);
         }
         if let Some(request) = &decoded.header.idempotency {
@@ -208,6 +216,19 @@ impl Replay<'_> {
         }
         self.sequencer.replayed_frame(lsn);
         self.tables.keep(Kept { lsn, rows }, self.clock.monotonic());
+        Ok(())
+    }
+
+    /// Makes tenants exist again whose first frame is lost: every batch says whose it is.
+    fn lost_tenants(&mut self, header: &FrameHeader) -> Result<()> {
+        for batch in &header.batches {
+            let name = TenantId::new(&batch.tenant)?;
+            if self.catalog.number_of(&name).is_none() {
+                let put = TenantRecord { number: batch.tenant_no, created: header.received }.put(&name)?;
+                self.sequencer.learn(&put)?;
+                self.catalog.apply_derived(vec![put])?;
+            }
+        }
         Ok(())
     }
 
@@ -230,17 +251,19 @@ impl Replay<'_> {
         Ok(rows)
     }
 
+    /// The leaves of audit rows. A row whose subject's key went with a lost frame has the leaf of a lost
+    /// record: nobody can compute its own.
     fn leaves(&self, tenant: TenantNo, batch: &Batch) -> Result<Vec<Leaf>> {
         let users = batch.column(&stream::USER_ID).and_then(Column::as_bytes);
+        let key_ids = batch.column(&stream::KEY_ID).and_then(Column::as_u64).unwrap_or(&[]);
         (0..batch.rows())
             .map(|row| {
                 let subject = users.and_then(|u| u.get(row)).unwrap_or(&[]);
                 let key = self.sequencer.subject_key(tenant, subject);
-                leaf::leaf(
-                    batch,
-                    row,
-                    &key.ok_or_else(|| Error::invalid("a row whose subject has no key"))?.key,
-                )
+                match key.filter(|key| key_ids.get(row) == Some(&key.id.0)) {
+                    Some(key) => leaf::leaf(batch, row, &key.key),
+                    None => Ok(LOST_LEAF),
+                }
             })
             .collect()
     }

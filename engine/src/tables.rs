@@ -109,6 +109,11 @@ impl Tables {
         Snapshot { parts, codes: Arc::clone(&inner.codes), tenants, lsn: inner.active.lsn_max() }
     }
 
+    /// The dictionary of the present version.
+    pub(crate) fn codes(&self) -> Arc<dyn Codes> {
+        Arc::clone(&self.inner.read().codes)
+    }
+
     /// Bytes and rows in memory, frozen ones included.
     pub(crate) fn memory(&self) -> (u64, u64) {
         let inner = self.inner.read();

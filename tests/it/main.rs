@@ -14,6 +14,7 @@
 mod bad_input;
 mod contract;
 mod crash_model;
+mod damage;
 mod mutations;
 mod schema;
 mod truth;

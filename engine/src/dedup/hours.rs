@@ -2,14 +2,19 @@
 //!
 //! A lookup asks the filter of each file, then the exact key in the few that may have it. An hour has
 //! a handful of files while it lasts and one afterwards.
+//!
+//! Damage costs what is damaged and nothing else: a file that cannot be opened is set aside until its
+//! hour is over, a block that cannot be read answers "not here", and a merge leaves such a file alone.
+//! A record that is sent twice may then be kept twice; no append, flush or start is refused for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::disk::Disk;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::file_header::FileType;
 use crate::id::{FileId, TenantNo};
 use crate::manifest::{FileChange, FileKind, FileMeta, Version};
@@ -22,6 +27,8 @@ const HOUR_FILES_MAX: usize = 4;
 const FILTER_BYTES_MAX: u64 = 32 << 20;
 /// Bytes of decoded blocks that are kept.
 const CACHE_BYTES: u64 = 4 << 20;
+/// Damaged places that are remembered in words.
+const FINDINGS_MAX: usize = 100;
 
 /// The hour of a time, counted from 1970.
 pub fn hour_of(at: TimestampUs) -> i64 {
@@ -41,15 +48,31 @@ pub(super) struct HourFiles {
     ty: FileType,
     carry: Carry,
     cache: BlockCache<SortedBlock>,
-    /// The newest hour last.
-    files: RwLock<Vec<Arc<HourFile>>>,
+    live: RwLock<Arc<LiveFiles>>,
+    /// Damage that was found, in words, each once.
+    findings: Mutex<BTreeSet<String>>,
 }
+
+/// The files of one version of the manifest, open.
+#[derive(Debug, Default)]
+pub(super) struct LiveFiles {
+    /// Those that can be read, the newest hour last.
+    files: Vec<Arc<HourFile>>,
+    /// Those that cannot be opened, and their hours.
+    aside: Vec<(FileId, i64)>,
+}
+
+/// Files that are open and not yet answered from.
+#[derive(Debug)]
+pub struct Prepared(pub(super) LiveFiles);
 
 #[derive(Debug)]
 pub(super) struct HourFile {
     pub(super) reader: SortedReader,
     hour: i64,
     filter_bytes: u64,
+    /// A merge met damage in it, and leaves it alone from then on.
+    is_damaged: AtomicBool,
 }
 
 /// A new entry, sorted like [`Entry`], and the blob that belongs to it.
@@ -63,6 +86,7 @@ pub(super) struct NewEntry {
 }
 
 impl HourFiles {
+    /// Opens the files of a version; damaged ones are set aside.
     pub(super) fn open(
         disk: Arc<dyn Disk>,
         kind: FileKind,
@@ -70,40 +94,88 @@ impl HourFiles {
         carry: Carry,
         version: &Version,
     ) -> Result<Self> {
-        let files =
-            Self { disk, kind, ty, carry, cache: BlockCache::new(CACHE_BYTES), files: RwLock::default() };
-        files.publish(version)?;
+        let files = Self {
+            disk,
+            kind,
+            ty,
+            carry,
+            cache: BlockCache::new(CACHE_BYTES),
+            live: RwLock::default(),
+            findings: Mutex::default(),
+        };
+        let live = files.open_files(version, &|_| true)?;
+        files.publish(live);
         Ok(files)
     }
 
-    /// Answers from the files of `version` from now on.
-    pub(super) fn publish(&self, version: &Version) -> Result<()> {
-        let before = self.files.read().clone();
-        let mut filter_bytes: u64 = before.iter().map(|f| f.filter_bytes).sum();
-        let mut files = Vec::with_capacity(before.len());
+    /// Opens what is new in a version, before it is committed: a file that was just written and cannot
+    /// be opened is an error, one that was damaged before stays set aside.
+    pub(super) fn prepare(&self, version: &Version) -> Result<LiveFiles> {
+        let before = Arc::clone(&self.live.read());
+        self.open_files(version, &|id| before.aside.iter().any(|(aside, _)| *aside == id))
+    }
+
+    /// Answers from these files from now on.
+    pub(super) fn publish(&self, live: LiveFiles) {
+        *self.live.write() = Arc::new(live);
+    }
+
+    fn open_files(&self, version: &Version, may_be_damaged: &dyn Fn(FileId) -> bool) -> Result<LiveFiles> {
+        let before = Arc::clone(&self.live.read());
+        let mut filter_bytes: u64 = before.files.iter().map(|f| f.filter_bytes).sum();
+        let mut live = LiveFiles::default();
         for meta in version.files_of(self.kind) {
-            if let Some(file) = before.iter().find(|f| f.reader.id() == meta.id) {
-                files.push(Arc::clone(file));
+            if let Some(file) = before.files.iter().find(|f| f.reader.id() == meta.id) {
+                live.files.push(Arc::clone(file));
                 continue;
             }
-            let mut file = self.open_file(meta)?;
-            if filter_bytes < FILTER_BYTES_MAX {
-                file.filter_bytes = file.reader.load_filter()?;
-                filter_bytes += file.filter_bytes;
+            match self.open_file(meta, filter_bytes < FILTER_BYTES_MAX) {
+                Ok(file) => {
+                    filter_bytes += file.filter_bytes;
+                    live.files.push(Arc::new(file));
+                }
+                Err(error @ Error::NewerFormat { .. }) => return Err(error),
+                Err(error) if may_be_damaged(meta.id) => {
+                    self.note(&error);
+                    live.aside.push((meta.id, meta.hour.unwrap_or(0)));
+                }
+                Err(error) => return Err(error),
             }
-            files.push(Arc::new(file));
         }
-        files.sort_by_key(|f| f.hour);
-        *self.files.write() = files;
-        Ok(())
+        live.files.sort_by_key(|f| f.hour);
+        Ok(live)
     }
 
-    fn open_file(&self, meta: &FileMeta) -> Result<HourFile> {
-        let reader = SortedReader::open(&*self.disk, meta, self.ty)?;
-        Ok(HourFile { reader, hour: meta.hour.unwrap_or(0), filter_bytes: 0 })
+    fn open_file(&self, meta: &FileMeta, with_filter: bool) -> Result<HourFile> {
+        let mut reader = SortedReader::open(&*self.disk, meta, self.ty)?;
+        let mut filter_bytes = 0;
+        if with_filter {
+            // Without its filter a file answers from its blocks.
+            filter_bytes = reader.load_filter().inspect_err(|e| self.note(e)).unwrap_or(0);
+        }
+        let hour = meta.hour.unwrap_or(0);
+        Ok(HourFile { reader, hour, filter_bytes, is_damaged: AtomicBool::new(false) })
     }
 
-    /// The numbers of a key and the file that has it, the newest hour first.
+    /// Remembers what cannot be read.
+    pub(super) fn note(&self, error: &Error) {
+        let mut findings = self.findings.lock();
+        if findings.len() < FINDINGS_MAX {
+            findings.insert(error.to_string());
+        }
+    }
+
+    /// The damage that was found, in words, with file and offset.
+    pub(super) fn findings(&self) -> Vec<String> {
+        self.findings.lock().iter().cloned().collect()
+    }
+
+    /// The numbers of a key and the file that has it, the newest hour first. A damaged block counts as
+    /// one that does not have the key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
     pub(super) fn get(
         &self,
         tenant: TenantNo,
@@ -111,10 +183,13 @@ impl HourFiles {
         key: &[u8],
     ) -> Result<Option<(Arc<HourFile>, u64, i64)>> {
         let hash = key_hash(tenant, tag, key);
-        let files = self.files.read();
-        for file in files.iter().rev().filter(|f| f.reader.may_contain(hash)) {
-            if let Some((value, extra)) = file.reader.get(&self.cache, tenant, tag, key)? {
-                return Ok(Some((Arc::clone(file), value, extra)));
+        let live = Arc::clone(&self.live.read());
+        for file in live.files.iter().rev().filter(|f| f.reader.may_contain(hash)) {
+            match file.reader.get(&self.cache, tenant, tag, key) {
+                Ok(Some((value, extra))) => return Ok(Some((Arc::clone(file), value, extra))),
+                Ok(None) => {}
+                Err(error) if error.is_damage() => self.note(&error),
+                Err(error) => return Err(error),
             }
         }
         Ok(None)
@@ -127,12 +202,15 @@ impl HourFiles {
         oldest: i64,
         allocate: &dyn Fn() -> FileId,
     ) -> Result<FileChange> {
-        let files = self.files.read().clone();
+        let live = Arc::clone(&self.live.read());
         let mut change = FileChange::default();
-        change.remove.extend(files.iter().filter(|f| f.hour < oldest).map(|f| f.reader.id()));
+        let hours = live.files.iter().map(|f| (f.reader.id(), f.hour)).chain(live.aside.iter().copied());
+        change.remove.extend(hours.filter(|(_, hour)| *hour < oldest).map(|(id, _)| id));
         new.retain(|hour, entries| *hour >= oldest && !entries.is_empty());
-        let of_hour = |hour: i64| files.iter().filter(move |f| f.hour == hour).collect::<Vec<_>>();
-        let latest = files.iter().map(|f| f.hour).chain(new.keys().copied()).max();
+        let sound = |f: &&Arc<HourFile>| !f.is_damaged.load(Ordering::Relaxed);
+        let files: Vec<&Arc<HourFile>> = live.files.iter().filter(sound).collect();
+        let of_hour = |hour: i64| files.iter().copied().filter(move |f| f.hour == hour).collect::<Vec<_>>();
+        let latest = live.files.iter().map(|f| f.hour).chain(new.keys().copied()).max();
         // One finished hour a time, so that a flush after a long pause does not wait for many merges.
         let finished = files.windows(2).find_map(|pair| match pair {
             [a, b] if a.hour == b.hour && a.hour >= oldest && Some(a.hour) < latest => Some(a.hour),
@@ -149,10 +227,40 @@ impl HourFiles {
             } else {
                 Vec::new()
             };
-            change.add.push(self.write_hour(hour, &entries, &merged, allocate())?);
-            change.remove.extend(merged.iter().map(|f| f.reader.id()));
+            self.write_sound(hour, &entries, merged, allocate, &mut change)?;
         }
         Ok(change)
+    }
+
+    /// Writes an hour's new entries and those of `merged`, without the files among them that turn out to
+    /// be damaged: these stay as they are.
+    fn write_sound(
+        &self,
+        hour: i64,
+        new: &[NewEntry],
+        mut merged: Vec<&Arc<HourFile>>,
+        allocate: &dyn Fn() -> FileId,
+        change: &mut FileChange,
+    ) -> Result<()> {
+        while !new.is_empty() || merged.len() > 1 {
+            let id = allocate();
+            let error = match self.write_hour(hour, new, &merged, id) {
+                Ok(meta) => {
+                    change.add.push(meta);
+                    change.remove.extend(merged.iter().map(|f| f.reader.id()));
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            // What stays of it is an orphan, and swept at the next start.
+            drop(self.disk.remove(&self.kind.path(id)));
+            let path_of = |f: &HourFile| self.kind.path(f.reader.id());
+            let bad = merged.iter().position(|f| error.file() == Some(path_of(f).as_path()));
+            let Some(bad) = bad else { return Err(error) };
+            self.note(&error);
+            merged.remove(bad).is_damaged.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn write_hour(

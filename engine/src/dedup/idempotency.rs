@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
+use super::Prepared;
 use super::hours::{HourFiles, NewEntry, hour_of};
 use crate::append::{AppendedBatch, IdempotencyKey, Rejection};
 use crate::disk::Disk;
@@ -67,7 +68,7 @@ impl IdempotencyIndex {
     ///
     /// # Errors
     ///
-    /// [`crate::Error::Corrupt`], [`crate::Error::NewerFormat`], [`crate::Error::Io`].
+    /// [`crate::Error::NewerFormat`]. A file that cannot be read is set aside, see [`Self::findings`].
     pub fn open(disk: Arc<dyn Disk>, version: &Version) -> Result<Self> {
         let files = HourFiles::open(disk, FileKind::Idempotency, TYPE, carry_blob, version)?;
         Ok(Self { files, memory: RwLock::default() })
@@ -77,7 +78,7 @@ impl IdempotencyIndex {
     ///
     /// # Errors
     ///
-    /// Damage and I/O of a file that may have it.
+    /// I/O of a file that may have it. One whose bytes are damaged is passed over.
     pub fn get(&self, key: &IdempotencyKey) -> Result<Option<Arc<StoredAnswer>>> {
         if let Some(answer) = self.memory.read().get(key) {
             return Ok(Some(Arc::clone(answer)));
@@ -85,10 +86,14 @@ impl IdempotencyIndex {
         let Some((file, offset, len)) = self.files.get(TenantNo(0), 0, &record::encode(key)?)? else {
             return Ok(None);
         };
-        let place = place_of(&file.reader, offset, len)?;
-        let bytes = file.reader.read_blob(place)?;
-        let answer = record::decode(&bytes).map_err(|e| file.reader.as_damage(offset, e))?;
-        Ok(Some(Arc::new(answer)))
+        match read_answer(&file.reader, offset, len) {
+            Ok(answer) => Ok(Some(Arc::new(answer))),
+            Err(error) if error.is_damage() => {
+                self.files.note(&error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Remembers the answer to a request.
@@ -114,7 +119,7 @@ impl IdempotencyIndex {
     ///
     /// # Errors
     ///
-    /// Damage of a file that is merged, and I/O; the answers stay in memory.
+    /// I/O; the answers stay in memory. A damaged file is left out of a merge.
     pub fn write(&self, upto: Lsn, oldest: TimestampUs, allocate: &dyn Fn() -> FileId) -> Result<FileChange> {
         let mut new: BTreeMap<i64, Vec<NewEntry>> = BTreeMap::new();
         for (key, answer) in self.memory.read().iter().filter(|(_, answer)| answer.lsn <= upto) {
@@ -125,17 +130,30 @@ impl IdempotencyIndex {
         self.files.write(new, hour_of(oldest), allocate)
     }
 
-    /// Answers from the files of `version`, which has the change of [`Self::write`], and frees the memory
-    /// of what is in them.
+    /// Opens what is new in `version`, which has the change of [`Self::write`] and is to be committed.
     ///
     /// # Errors
     ///
-    /// Damage and I/O of a new file; the answers stay in memory.
-    pub fn publish(&self, version: &Version, upto: Lsn) -> Result<()> {
-        self.files.publish(version)?;
-        self.memory.write().retain(|_, answer| answer.lsn > upto);
-        Ok(())
+    /// Damage and I/O of a new file.
+    pub fn prepare(&self, version: &Version) -> Result<Prepared> {
+        self.files.prepare(version).map(Prepared)
     }
+
+    /// Answers from the files of the version that was committed, and frees the memory of what is in them.
+    pub fn publish(&self, prepared: Prepared, upto: Lsn) {
+        self.files.publish(prepared.0);
+        self.memory.write().retain(|_, answer| answer.lsn > upto);
+    }
+
+    /// Damage that was found in files, in words, with file and offset.
+    pub fn findings(&self) -> Vec<String> {
+        self.files.findings()
+    }
+}
+
+fn read_answer(reader: &SortedReader, offset: u64, len: i64) -> Result<StoredAnswer> {
+    let bytes = reader.read_blob(place_of(reader, offset, len)?)?;
+    record::decode(&bytes).map_err(|e| reader.as_damage(offset, e))
 }
 
 fn place_of(reader: &SortedReader, offset: u64, len: i64) -> Result<BlockPlace> {

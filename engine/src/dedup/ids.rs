@@ -11,6 +11,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 
+use super::Prepared;
 use super::hours::{HourFiles, NewEntry, hour_of};
 use crate::disk::Disk;
 use crate::error::Result;
@@ -59,7 +60,7 @@ impl IdIndex {
     ///
     /// # Errors
     ///
-    /// [`crate::Error::Corrupt`], [`crate::Error::NewerFormat`], [`crate::Error::Io`].
+    /// [`crate::Error::NewerFormat`]. A file that cannot be read is set aside, see [`Self::findings`].
     pub fn open(disk: Arc<dyn Disk>, version: &Version) -> Result<Self> {
         let carry = |_: &_, entry: &crate::sorted_file::Entry<'_>, _: &mut _| Ok((entry.value, entry.extra));
         let files = HourFiles::open(disk, FileKind::Ids, TYPE, carry, version)?;
@@ -70,7 +71,7 @@ impl IdIndex {
     ///
     /// # Errors
     ///
-    /// Damage and I/O of a file that may have it.
+    /// I/O of a file that may have it. One whose bytes are damaged is passed over.
     pub fn get(&self, tenant: TenantNo, stream: Stream, id: &[u8]) -> Result<Option<u64>> {
         if let Some(seen) = self.memory.read().ids.get(memory_key(tenant, stream, id).as_slice()) {
             return Ok(Some(seen.seq));
@@ -106,7 +107,7 @@ impl IdIndex {
     ///
     /// # Errors
     ///
-    /// Damage of a file that is merged, and I/O; the ids stay in memory.
+    /// I/O; the ids stay in memory. A damaged file is left out of a merge.
     pub fn write(&self, upto: Lsn, oldest: TimestampUs, allocate: &dyn Fn() -> FileId) -> Result<FileChange> {
         let mut new: BTreeMap<i64, Vec<NewEntry>> = BTreeMap::new();
         for (key, seen) in self.memory.read().ids.iter().filter(|(_, seen)| seen.lsn <= upto) {
@@ -118,18 +119,26 @@ impl IdIndex {
         self.files.write(new, hour_of(oldest), allocate)
     }
 
-    /// Answers from the files of `version`, which has the change of [`Self::write`], and frees the memory
-    /// of what is in them.
+    /// Opens what is new in `version`, which has the change of [`Self::write`] and is to be committed.
     ///
     /// # Errors
     ///
-    /// Damage and I/O of a new file; the ids stay in memory.
-    pub fn publish(&self, version: &Version, upto: Lsn) -> Result<()> {
-        self.files.publish(version)?;
+    /// Damage and I/O of a new file.
+    pub fn prepare(&self, version: &Version) -> Result<Prepared> {
+        self.files.prepare(version).map(Prepared)
+    }
+
+    /// Answers from the files of the version that was committed, and frees the memory of what is in them.
+    pub fn publish(&self, prepared: Prepared, upto: Lsn) {
+        self.files.publish(prepared.0);
         let mut memory = self.memory.write();
         memory.ids.retain(|_, seen| seen.lsn > upto);
         memory.bytes = memory.ids.keys().map(|key| key.len() + ENTRY_BYTES).sum();
-        Ok(())
+    }
+
+    /// Damage that was found in files, in words, with file and offset.
+    pub fn findings(&self) -> Vec<String> {
+        self.files.findings()
     }
 }
 

@@ -4,7 +4,7 @@ mod hours;
 pub mod idempotency;
 pub mod ids;
 
-pub use hours::hour_of;
+pub use hours::{Prepared, hour_of};
 pub use idempotency::{IdempotencyIndex, StoredAnswer};
 pub use ids::{ID_BYTES_MAX, IdIndex, SeenId};
 

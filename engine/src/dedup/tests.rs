@@ -33,8 +33,9 @@ fn flush(
     edit.absorb(ids.write(upto, oldest, &|| manifest.allocate())?);
     edit.absorb(requests.write(upto, oldest, &|| manifest.allocate())?);
     let version = manifest.commit(edit)?;
-    ids.publish(&version, upto)?;
-    requests.publish(&version, upto)
+    ids.publish(ids.prepare(&version)?, upto);
+    requests.publish(requests.prepare(&version)?, upto);
+    Ok(())
 }
 
 fn seen(seq: u64, hour: i64) -> SeenId {

@@ -1,13 +1,24 @@
 //! All live dictionary files, for reading: identity <-> code.
+//!
+//! A file that cannot be opened is set aside, and a block that cannot be read fails alone. What the other
+//! files have is answered; what they do not have may be in the damaged one, so it is an error that names
+//! it, and so is the number of codes. A flush that would give a code to such an identity fails with this
+//! error: two codes for one identity, or one code for two, would make numbers wrong for ever, and the
+//! rows are safe in the WAL until the file is put back.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
 
 use super::format::{RANKS_PER_BLOB, Runs, TYPE, decode_runs};
 use super::plan::plan;
 use super::writer::DictionaryWriter;
 use crate::codes::Codes;
 use crate::disk::Disk;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{FileId, TenantNo};
 use crate::manifest::{FileChange, FileKind, FileMeta, Version};
 use crate::schema::IdentityKind;
@@ -23,11 +34,42 @@ pub const RANK_CACHE_BYTES: u64 = 8 << 20;
 #[derive(Debug, Clone)]
 pub struct DictionarySet {
     files: Vec<Arc<File>>,
+    /// Files that cannot be opened.
+    aside: Vec<Arc<Aside>>,
     shared: Arc<Shared>,
 }
 
+/// A file that cannot be opened, and why.
+#[derive(Debug)]
+struct Aside {
+    id: FileId,
+    path: PathBuf,
+    offset: u64,
+    reason: String,
+}
+
+impl Aside {
+    fn new(meta: &FileMeta, error: &Error) -> Self {
+        let (offset, reason) = match error {
+            Error::Corrupt { offset, reason, .. } => (*offset, reason.clone()),
+            Error::Io { source, .. } => (0, format!("{error}: {source}")),
+            other => (0, other.to_string()),
+        };
+        Self { id: meta.id, path: meta.path(), offset, reason }
+    }
+
+    fn error(&self) -> Error {
+        Error::corrupt(TYPE.what, &self.path, self.offset, &self.reason)
+    }
+}
+
+/// Damaged places that are remembered in words.
+const FINDINGS_MAX: usize = 100;
+
 #[derive(Debug)]
 struct Shared {
+    /// Damage that was found, in words, each once.
+    findings: Mutex<BTreeSet<String>>,
     disk: Arc<dyn Disk>,
     cache: BlockCache<SortedBlock>,
     ranks: BlockCache<Ranks>,
@@ -48,68 +90,147 @@ struct File {
     reader: SortedReader,
     runs: Runs,
     bytes: u64,
+    /// A merge met damage in it, and leaves it alone from then on.
+    is_damaged: AtomicBool,
 }
 
 impl DictionarySet {
-    /// Opens the dictionary files of a version.
+    /// Opens the dictionary files of a version; those that cannot be read are set aside.
     ///
     /// # Errors
     ///
-    /// [`crate::Error::Corrupt`], [`crate::Error::NewerFormat`], [`crate::Error::Io`].
+    /// [`crate::Error::NewerFormat`].
     pub fn open(disk: Arc<dyn Disk>, version: &Version) -> Result<Self> {
         let cache = BlockCache::new(DICTIONARY_CACHE_BYTES);
-        let shared = Arc::new(Shared { disk, cache, ranks: BlockCache::new(RANK_CACHE_BYTES) });
-        Self { files: Vec::new(), shared }.at(version)
+        let ranks = BlockCache::new(RANK_CACHE_BYTES);
+        let shared = Arc::new(Shared { findings: Mutex::default(), disk, cache, ranks });
+        Self { files: Vec::new(), aside: Vec::new(), shared }.open_files(version, &|_| true)
     }
 
-    /// The set for another version; files that stay are not opened again, and the cache is shared.
+    /// The set for another version; files that stay are not opened again, and the cache is shared. One
+    /// that was set aside is tried again.
     ///
     /// # Errors
     ///
-    /// As [`Self::open`].
+    /// [`crate::Error::Corrupt`], [`crate::Error::NewerFormat`], [`crate::Error::Io`] of a file that is new.
     pub fn at(&self, version: &Version) -> Result<Self> {
-        let open = |meta: &Arc<FileMeta>| match self.files.iter().find(|f| f.reader.id() == meta.id) {
-            Some(file) => Ok(Arc::clone(file)),
-            None => self.open_file(meta),
-        };
-        let files = version.files_of(FileKind::Dictionary).map(open).collect::<Result<_>>()?;
-        Ok(Self { files, shared: Arc::clone(&self.shared) })
+        self.open_files(version, &|id| self.aside.iter().any(|a| a.id == id))
+    }
+
+    fn open_files(&self, version: &Version, may_be_damaged: &dyn Fn(FileId) -> bool) -> Result<Self> {
+        let mut out = Self { files: Vec::new(), aside: Vec::new(), shared: Arc::clone(&self.shared) };
+        for meta in version.files_of(FileKind::Dictionary) {
+            if let Some(file) = self.files.iter().find(|f| f.reader.id() == meta.id) {
+                out.files.push(Arc::clone(file));
+                continue;
+            }
+            match self.open_file(meta) {
+                Ok(file) => out.files.push(file),
+                Err(error @ Error::NewerFormat { .. }) => return Err(error),
+                Err(error) if may_be_damaged(meta.id) => {
+                    out.aside.push(Arc::new(Aside::new(meta, &error)));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(out)
+    }
+
+    /// What `ask` finds in the newest file that has it. One that cannot be read does not hide what
+    /// another one has: an identity and its code are in one live file.
+    fn first<T>(&self, ask: impl Fn(&File) -> Result<Option<T>>) -> Result<Option<T>> {
+        let mut failed = None;
+        for file in self.files.iter().rev() {
+            match ask(file) {
+                Ok(None) => {}
+                Ok(found) => return Ok(found),
+                Err(error) => {
+                    if error.is_damage() {
+                        self.note(error.to_string());
+                    }
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        failed.map_or_else(|| self.check_complete().map(|()| None), Err)
+    }
+
+    /// That every file is open: what is in none of them was never given.
+    fn check_complete(&self) -> Result<()> {
+        self.aside.first().map_or(Ok(()), |aside| Err(aside.error()))
+    }
+
+    fn note(&self, finding: String) {
+        let mut findings = self.shared.findings.lock();
+        if findings.len() < FINDINGS_MAX {
+            findings.insert(finding);
+        }
     }
 
     fn open_file(&self, meta: &FileMeta) -> Result<Arc<File>> {
         let reader = SortedReader::open(&*self.shared.disk, meta, TYPE)?;
         let runs = decode_runs(reader.owner()).map_err(|e| reader.corrupt(meta.bytes, e.0))?;
-        Ok(Arc::new(File { reader, runs, bytes: meta.bytes }))
+        Ok(Arc::new(File { reader, runs, bytes: meta.bytes, is_damaged: AtomicBool::new(false) }))
     }
 
     /// Merges files when there are many of them; `added` is what this flush wrote and is not in the set
-    /// yet. The answer replaces `added` in the manifest edit.
+    /// yet. The answer replaces `added` in the manifest edit. A file that turns out to be damaged is left
+    /// as it is, and out of every merge.
     ///
     /// # Errors
     ///
-    /// Damage and I/O. Nothing changes then: the files that were read stay live.
-    pub fn merge(&self, added: Option<FileMeta>, id: impl FnOnce() -> FileId) -> Result<FileChange> {
+    /// I/O, and damage to `added`. Nothing changes then: the files that were read stay live.
+    pub fn merge(&self, added: Option<FileMeta>, id: impl Fn() -> FileId) -> Result<FileChange> {
         let mut files = self.files.clone();
         if let Some(meta) = &added {
             files.push(self.open_file(meta)?);
         }
-        let bytes: Vec<u64> = files.iter().map(|f| f.bytes).collect();
-        let Some(chosen) = plan(&bytes).and_then(|range| files.get(range)) else {
-            return Ok(FileChange { add: added.into_iter().collect(), remove: Vec::new() });
-        };
-        let mut writer = DictionaryWriter::new(Arc::clone(&self.shared.disk), id());
+        loop {
+            files.retain(|f| !f.is_damaged.load(Ordering::Relaxed));
+            let bytes: Vec<u64> = files.iter().map(|f| f.bytes).collect();
+            let Some(chosen) = plan(&bytes).and_then(|range| files.get(range)) else {
+                return Ok(FileChange { add: added.into_iter().collect(), remove: Vec::new() });
+            };
+            let id = id();
+            let error = match self.merge_into(id, chosen) {
+                Ok(merged) => return Ok(self.replaced(added.as_ref(), chosen, merged)),
+                Err(error) => error,
+            };
+            // What stays of it is an orphan, and swept at the next start.
+            drop(self.shared.disk.remove(&FileKind::Dictionary.path(id)));
+            let bad = chosen.iter().find(|f| self.is_live(f) && error.file() == Some(f.path().as_path()));
+            let Some(bad) = bad else { return Err(error) };
+            self.note(error.to_string());
+            bad.is_damaged.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn merge_into(&self, id: FileId, chosen: &[Arc<File>]) -> Result<Option<FileMeta>> {
+        let mut writer = DictionaryWriter::new(Arc::clone(&self.shared.disk), id);
         let mut merge = Merge::new(chosen.iter().map(|f| &f.reader))?;
         while let Some((file, entry)) = merge.peek() {
             writer.push(entry)?;
             merge.advance(file)?;
         }
-        let live = |f: &&Arc<File>| self.files.iter().any(|s| s.reader.id() == f.reader.id());
-        let remove = chosen.iter().filter(live).map(|f| f.reader.id()).collect();
-        if let Some(meta) = &added {
+        writer.finish()
+    }
+
+    fn replaced(
+        &self,
+        added: Option<&FileMeta>,
+        chosen: &[Arc<File>],
+        merged: Option<FileMeta>,
+    ) -> FileChange {
+        let remove = chosen.iter().filter(|f| self.is_live(f)).map(|f| f.reader.id()).collect();
+        if let Some(meta) = added {
             // It was never live, so no version has to let it go; what stays is swept at the next start.
             drop(self.shared.disk.remove(&meta.path()));
         }
-        Ok(FileChange { add: writer.finish()?.into_iter().collect(), remove })
+        FileChange { add: merged.into_iter().collect(), remove }
+    }
+
+    fn is_live(&self, file: &File) -> bool {
+        self.files.iter().any(|f| f.reader.id() == file.reader.id())
     }
 
     /// How many files there are.
@@ -124,6 +245,10 @@ impl DictionarySet {
 }
 
 impl File {
+    fn path(&self) -> PathBuf {
+        FileKind::Dictionary.path(self.reader.id())
+    }
+
     /// The identity of a code of one of this file's runs.
     fn identity(&self, shared: &Shared, tenant: TenantNo, tag: u8, code: u32) -> Result<Option<Arc<[u8]>>> {
         let Some(run) = self.runs.get(&(tenant, tag)) else {
@@ -193,30 +318,28 @@ impl File {
 
 impl Codes for DictionarySet {
     fn code_of(&self, tenant: TenantNo, kind: IdentityKind, identity: &[u8]) -> Result<Option<u32>> {
-        for file in self.files.iter().rev() {
+        self.first(|file| {
             if !file.runs.contains_key(&(tenant, kind.tag())) {
-                continue;
+                return Ok(None);
             }
-            if let Some((code, _)) = file.reader.get(&self.shared.cache, tenant, kind.tag(), identity)? {
-                let code =
-                    u32::try_from(code).map_err(|_| file.reader.corrupt(0, "a code that is too large"))?;
-                return Ok(Some(code));
-            }
-        }
-        Ok(None)
+            let found = file.reader.get(&self.shared.cache, tenant, kind.tag(), identity)?;
+            let code = found.map(|(code, _)| u32::try_from(code)).transpose();
+            code.map_err(|_| file.reader.corrupt(0, "a code that is too large"))
+        })
     }
 
     fn identity_of(&self, tenant: TenantNo, kind: IdentityKind, code: u32) -> Result<Option<Arc<[u8]>>> {
-        for file in self.files.iter().rev() {
-            if let Some(identity) = file.identity(&self.shared, tenant, kind.tag(), code)? {
-                return Ok(Some(identity));
-            }
-        }
-        Ok(None)
+        self.first(|file| file.identity(&self.shared, tenant, kind.tag(), code))
     }
 
     fn count(&self, tenant: TenantNo, kind: IdentityKind) -> Result<u32> {
+        self.check_complete()?;
         let ends = self.files.iter().filter_map(|f| f.runs.get(&(tenant, kind.tag())));
         Ok(ends.map(super::format::RunInfo::end_code).max().unwrap_or(0))
+    }
+
+    fn findings(&self) -> Vec<String> {
+        let aside = self.aside.iter().map(|a| a.error().to_string());
+        aside.chain(self.shared.findings.lock().iter().cloned()).collect()
     }
 }

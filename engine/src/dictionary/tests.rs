@@ -190,6 +190,31 @@ fn every_changed_byte_is_an_error_or_the_same_answer() {
 }
 
 #[test]
+fn a_damaged_block_is_left_out_of_merges_and_the_others_go_on() {
+    let disk = SimDisk::new();
+    let (manifest, set) = open(&disk).unwrap();
+    let (known, _) = flush(&disk, &manifest, &set, &load(0, 1500)).unwrap();
+    let meta = manifest.version().files_of(FileKind::Dictionary).next().cloned().unwrap();
+    let damaged = disk.kill();
+    assert!(damaged.corrupt(meta.path(), 100, 0x08));
+    let (manifest, mut set) = open(&damaged).unwrap();
+    let mut model = Model::new();
+    for n in 0..40 {
+        let new = Load::from([((TenantNo(77), IdentityKind::User), [format!("u{n}").into_bytes()].into())]);
+        let (given, next) = flush(&damaged, &manifest, &set, &new).unwrap();
+        learn(&mut model, given);
+        set = next;
+        assert!(set.files() <= plan::DICTIONARY_FILES_MAX + 2);
+    }
+    check(&set, &model);
+    let users = &known[&(TenantNo(1), IdentityKind::User)];
+    let lost = users.keys().filter(|u| set.code_of(TenantNo(1), IdentityKind::User, u).is_err()).count();
+    assert!(lost > 0 && lost < users.len(), "{lost} of {}", users.len());
+    let name = meta.path().display().to_string();
+    assert!(set.findings().iter().any(|f| f.contains(&name)));
+}
+
+#[test]
 fn the_bytes_of_a_dictionary_are_the_ones_of_before() {
     let disk = SimDisk::new();
     let (manifest, set) = open(&disk).unwrap();

@@ -56,20 +56,24 @@ impl DictionaryWriter {
         days: &[i32],
     ) -> Result<Vec<u32>> {
         use crate::codes::Codes;
-        let mut next = set.count(tenant, kind)?;
+        let mut next = None;
         let mut codes = Vec::with_capacity(identities.len());
         for (index, identity) in identities.iter().enumerate() {
             if let Some(code) = set.code_of(tenant, kind, identity)? {
                 codes.push(code);
                 continue;
             }
-            if next == NULL_CODE {
+            let code = match next {
+                Some(code) => code,
+                None => set.count(tenant, kind)?,
+            };
+            if code == NULL_CODE {
                 return Err(Error::invalid(format!("tenant {tenant} has no more codes")));
             }
             let extra = i64::from(days.get(index).copied().unwrap_or(0));
-            self.push(Entry { tenant, tag: kind.tag(), key: identity, value: u64::from(next), extra })?;
-            codes.push(next);
-            next += 1;
+            self.push(Entry { tenant, tag: kind.tag(), key: identity, value: u64::from(code), extra })?;
+            codes.push(code);
+            next = Some(code + 1);
         }
         Ok(codes)
     }

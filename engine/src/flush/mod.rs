@@ -13,10 +13,11 @@ use gather::{FlushCodes, Identities};
 use crate::append::{CatalogKind, CatalogPut};
 use crate::codes::Tenants;
 use crate::core::Core;
+use crate::dedup::Prepared;
 use crate::dictionary::{DictionarySet, DictionaryWriter};
 use crate::error::{Error, Result};
 use crate::id::{FileId, Stream, TenantNo};
-use crate::manifest::{Edit, FileKind, FileMeta, StreamMeta};
+use crate::manifest::{Edit, FileKind, FileMeta, StreamMeta, Version};
 use crate::memtable::{Chunk, Memtable};
 use crate::schema::Schema;
 use crate::segment::{FooterHash, SegmentInput, SegmentReader, StreamRows, write_segment};
@@ -36,6 +37,16 @@ struct Written {
     segment: Option<FileMeta>,
 }
 
+/// A flush that only has to be committed.
+#[derive(Debug)]
+struct Ready {
+    edit: Edit,
+    segment: Option<Arc<SegmentReader>>,
+    dictionary: DictionarySet,
+    ids: Prepared,
+    requests: Prepared,
+}
+
 impl Flusher {
     /// Flushes everything that is in memory; true when there was something.
     ///
@@ -44,30 +55,54 @@ impl Flusher {
     /// The error of the disk: nothing was published, the rows stay in memory and in the WAL, and the
     /// next step tries again with new files.
     pub(crate) fn step(&mut self, core: &Core) -> Result<bool> {
+        if core.manifest.is_poisoned() {
+            // The last edit may have happened: its files stay, and nothing new could be published.
+            return Err(Error::Poisoned);
+        }
         let before = core.manifest.version();
-        // After a step that failed between its commit and here, the set is that of an older version.
-        self.dictionary = self.dictionary.at(&before)?;
-        let Some(frozen) = core.tables.freeze(before.flushed_lsn()) else { return Ok(false) };
+        let Some(frozen) = core.tables.freeze(before.flushed_lsn()) else {
+            // What an earlier flush could not take back of the log would fill it for ever.
+            return match core.log.recycle(before.flushed_lsn()) {
+                Err(error @ Error::Io { .. }) => Err(error),
+                _ => Ok(false),
+            };
+        };
         core.log.rotate()?;
-        let written = self.write(core, &frozen).inspect_err(|_| remove_unfinished(core))?;
+        let first_file = core.manifest.next_file();
         // Whatever may fail is done before the commit: after it the rows are in the segment, and a
         // second try would write them twice.
-        let candidate = before.apply(&Edit { next_file: FileId(u64::MAX), ..written.edit.clone() })?;
-        let dictionary = self.dictionary.at(&candidate)?;
-        let segment = written.segment.map(|meta| open_segment(core, &meta)).transpose()?;
-        let removed: Vec<FileId> = written.edit.remove.clone();
-        let version = core.manifest.commit(written.edit)?;
-        core.tables.publish(segment, Arc::new(dictionary.clone()));
-        self.dictionary = dictionary;
+        let ready =
+            self.ready(core, &before, &frozen).inspect_err(|_| remove_unfinished(core, first_file))?;
+        let removed: Vec<FileId> = ready.edit.remove.clone();
+        let version = core.manifest.commit(ready.edit).inspect_err(|_| {
+            if !core.manifest.is_poisoned() {
+                remove_unfinished(core, first_file);
+            }
+        })?;
+        core.tables.publish(ready.segment, Arc::new(ready.dictionary.clone()));
+        self.dictionary = ready.dictionary;
         core.counters.flushes.fetch_add(1, Ordering::Relaxed);
-        core.ids.publish(&version, version.flushed_lsn())?;
-        core.requests.publish(&version, version.flushed_lsn())?;
-        core.log.recycle(version.flushed_lsn())?;
+        core.ids.publish(ready.ids, version.flushed_lsn());
+        core.requests.publish(ready.requests, version.flushed_lsn());
         for file in removed.iter().filter_map(|id| before.get(*id)) {
             // What cannot be removed now is an orphan, and swept at the next start.
             drop(core.disk.remove(&file.path()));
         }
+        core.log.recycle(version.flushed_lsn())?;
         Ok(true)
+    }
+
+    /// Writes a flush and opens what it wrote.
+    fn ready(&self, core: &Core, before: &Version, frozen: &Memtable) -> Result<Ready> {
+        let Written { edit, segment } = self.write(core, frozen)?;
+        let candidate = before.apply(&Edit { next_file: FileId(u64::MAX), ..edit.clone() })?;
+        Ok(Ready {
+            dictionary: self.dictionary.at(&candidate)?,
+            segment: segment.map(|meta| open_segment(core, &meta)).transpose()?,
+            ids: core.ids.prepare(&candidate)?,
+            requests: core.requests.prepare(&candidate)?,
+            edit,
+        })
     }
 
     fn write(&self, core: &Core, frozen: &Memtable) -> Result<Written> {
@@ -112,12 +147,14 @@ impl Flusher {
     }
 }
 
-/// Takes away the files of a flush that failed, so that tries on a full disk do not add up. What stays
-/// is swept at the next start. The catalog's log is its own affair: it may be in use before it is named.
-fn remove_unfinished(core: &Core) {
-    let catalog = Path::new(FileKind::Catalog.dir());
+/// Takes away the files of a flush that failed, so that tries on a full disk do not add up; those with
+/// a number below `first` are not of this flush. What stays is swept at the next start. The catalog's log
+/// is its own affair: it may be in use before it is named.
+fn remove_unfinished(core: &Core, first: FileId) {
     for path in core.manifest.orphans().unwrap_or_default() {
-        if FileKind::ALL.iter().any(|k| path.starts_with(k.dir())) && !path.starts_with(catalog) {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let mut kinds = FileKind::ALL.into_iter().filter(|k| *k != FileKind::Catalog);
+        if kinds.any(|k| path.starts_with(k.dir()) && k.id_of(name).is_some_and(|id| id >= first)) {
             drop(core.disk.remove(&path));
         }
     }

@@ -150,6 +150,11 @@ impl Manifest {
         FileId(self.next_file.fetch_add(1, Ordering::SeqCst))
     }
 
+    /// The number that [`Self::allocate`] gives next.
+    pub fn next_file(&self) -> FileId {
+        FileId(self.next_file.load(Ordering::SeqCst))
+    }
+
     /// Gives no number up to `id` any more; for files that the manifest does not name (the WAL's).
     pub fn reserve(&self, id: FileId) {
         self.next_file.fetch_max(id.0 + 1, Ordering::SeqCst);

@@ -152,6 +152,12 @@ impl Sequencer {
         self.next_lsn = Lsn(self.next_lsn.0.max(lsn.0 + 1));
     }
 
+    /// Gives no number of a key again that a replayed row names.
+    pub fn replayed_keys(&mut self, ids: &[u64]) {
+        let last = ids.iter().copied().max().unwrap_or(0);
+        self.next_key = self.next_key.max(last.saturating_add(1));
+    }
+
     fn raise_seq(&mut self, tenant: TenantNo, stream: Stream, next: u64) {
         let slot = self.next_seq.entry((tenant, stream)).or_insert(1);
         *slot = (*slot).max(next);

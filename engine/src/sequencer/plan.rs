@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::leaf;
-use super::{Changes, Sequencer, SubjectKey, encode_subject_key, subject_catalog_key};
+use super::{Changes, DERIVED_ID_SECRET, Sequencer, SubjectKey, encode_subject_key, subject_catalog_key};
 use crate::append::{Append, Appended, AppendedBatch, CatalogKind, CatalogPut};
 use crate::catalog::TenantRecord;
 use crate::entropy::Entropy;
@@ -55,7 +55,8 @@ impl Prepared {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when two batches have the same tenant and stream, or one has too many rows.
+    /// [`Error::Invalid`] when two batches have the same tenant and stream, one has too many rows, or a
+    /// record is one that the engine keeps for itself.
     pub fn new(append: Append) -> Result<Self> {
         for (i, batch) in append.batches.iter().enumerate() {
             if batch.rows() > crate::schema::batch::BATCH_ROWS_MAX {
@@ -67,6 +68,7 @@ impl Prepared {
                 return Err(Error::invalid("two batches of one tenant and stream in one append"));
             }
         }
+        append.puts.iter().try_for_each(check_owner)?;
         let encoded = append.batches.iter().map(frame::encode_columns).collect();
         Ok(Self { append, encoded })
     }
@@ -87,6 +89,18 @@ fn check_identities(batch: &Batch) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses records that the engine makes itself: others of their kind would not fit its state.
+fn check_owner(put: &CatalogPut) -> Result<()> {
+    let own = match put.kind {
+        CatalogKind::Tenant | CatalogKind::SubjectKey | CatalogKind::Sequence | CatalogKind::AuditRoot => {
+            true
+        }
+        CatalogKind::Secret => put.key == DERIVED_ID_SECRET,
+        CatalogKind::Metric | CatalogKind::ApiKey | CatalogKind::Setting => false,
+    };
+    if own { Err(Error::invalid("a catalog record that only the engine writes")) } else { Ok(()) }
 }
 
 /// Which rows of a batch are new.

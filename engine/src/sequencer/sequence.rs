@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::id::{Stream, TenantNo};
 
 /// Leaf of an audit record that the WAL lost: no record hashes to it.
-const LOST_LEAF: Hash = [0; 32];
+pub(crate) const LOST_LEAF: Hash = [0; 32];
 
 /// Where a tenant's stream stands, as of a flush.
 #[derive(Debug, Clone, PartialEq, Eq)]

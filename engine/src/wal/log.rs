@@ -234,9 +234,24 @@ impl<S: Sink> Log<S> {
     /// If its number is not above all that were pushed before: the caller holds its own lock while it
     /// gives numbers and pushes.
     pub fn push(&self, entry: Entry<S::Job>) -> Result<()> {
+        self.offer(entry).map_err(|(error, _)| error)
+    }
+
+    /// As [`Self::push`], and gives the job back with the error.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::push`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::push`].
+    pub fn offer(&self, entry: Entry<S::Job>) -> Result<(), (Error, S::Job)> {
         let payload_bytes = entry.payload.len() as u64;
         let mut queue = self.queue.lock();
-        self.check(&queue, payload_bytes)?;
+        if let Err(error) = self.check(&queue, payload_bytes) {
+            return Err((error, entry.job));
+        }
         assert!(entry.lsn > queue.last_lsn, "entries are pushed in the order of their numbers");
         queue.last_lsn = entry.lsn;
         queue.bytes += payload_bytes;
@@ -306,6 +321,12 @@ impl<S: Sink> Log<S> {
         let closed = tail.wal.close();
         self.publish(&tail);
         closed
+    }
+
+    /// Ends the log without writing what is queued: its jobs are lost, as closed or as poisoned.
+    pub fn abandon(&self, poisoned: bool) {
+        let end = if poisoned { End::Poisoned } else { End::Closed };
+        self.end(end, Vec::new(), &end.error());
     }
 
     /// Takes back the files whose frames are all at or below `upto`, which is flushed.
@@ -422,10 +443,14 @@ impl<S: Sink> Log<S> {
     }
 
     /// Ends the log: these jobs and everything that is queued are lost.
-    fn lose(&self, mut jobs: Vec<S::Job>, error: &Error) {
+    fn lose(&self, jobs: Vec<S::Job>, error: &Error) {
+        self.end(End::Poisoned, jobs, error);
+    }
+
+    fn end(&self, end: End, mut jobs: Vec<S::Job>, error: &Error) {
         let queued = {
             let mut queue = self.queue.lock();
-            queue.end = Some(End::Poisoned);
+            queue.end = Some(end);
             queue.bytes = 0;
             std::mem::take(&mut queue.entries)
         };
