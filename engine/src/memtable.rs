@@ -331,3 +331,31 @@ impl Memtable {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::TenantId;
+    use crate::schema::BatchBuilder;
+
+    fn audit(first_seq: u64, rows: u8) -> NewRows {
+        let mut batch = BatchBuilder::new(TenantId::new("t").unwrap(), Stream::Audit);
+        for seq in (first_seq..).take(usize::from(rows)) {
+            batch.u64(&stream::SEQ, seq);
+            batch.finish_row();
+        }
+        let leaves = (1..=rows).map(|n| [n; 32]).collect();
+        NewRows { tenant: TenantNo(1), stream: Stream::Audit, columns: batch.build().into_columns(), leaves }
+    }
+
+    #[test]
+    fn leaves_after_a_lost_frame_keep_their_place() {
+        let mut memtable = Memtable::default();
+        memtable.push(audit(4, 2), Duration::ZERO);
+        memtable.push(audit(6, 1), Duration::ZERO);
+        memtable.push(audit(9, 2), Duration::ZERO);
+        let expected = [[1; 32], [2; 32], [1; 32], LOST_LEAF, LOST_LEAF, [1; 32], [2; 32]];
+        assert_eq!(memtable.leaves(TenantNo(1)), expected);
+        assert_eq!(memtable.next_seqs().collect::<Vec<_>>(), [(TenantNo(1), Stream::Audit, 11)]);
+    }
+}
