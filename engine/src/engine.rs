@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
-use crate::append::{Append, Appended, CatalogKind, CatalogPut};
+use crate::append::{Append, Appended, CatalogKind, CatalogPut, Idempotency};
 use crate::clock::Clock;
 use crate::codes::Tenants;
 use crate::config::Config;
@@ -170,6 +170,18 @@ impl Engine {
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         self.submit(append, Box::new(move |result| drop(sender.send(result))));
         receiver.recv().unwrap_or(Err(Error::Closed))
+    }
+
+    /// Whether a request was answered within the idempotency window, so that an append of the same name
+    /// is answered with what was kept then.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::IdempotencyMismatch`] when that request had another body; damage and I/O of the files of
+    /// answers.
+    pub fn is_answered(&self, request: &Idempotency) -> Result<bool> {
+        let Some(stored) = self.core.requests.get(&request.key)? else { return Ok(false) };
+        if stored.body_hash == request.body_hash { Ok(true) } else { Err(Error::IdempotencyMismatch) }
     }
 
     /// Answers a question for numbers.

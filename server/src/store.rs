@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use insights_engine::append::{Append, Appended, CatalogKind, CatalogPut};
+use insights_engine::append::{Append, Appended, CatalogKind, CatalogPut, Idempotency};
 use insights_engine::engine::{Health, Stats, Usage};
 use insights_engine::id::{Stream, TenantId};
 use insights_engine::query::{Answer, Query, RowPage, RowRequest, ScanEnd, ScanRequest, ScanVector};
@@ -39,6 +39,15 @@ impl Store {
         let (sender, receiver) = oneshot::channel();
         self.engine.submit(append, Box::new(move |result| drop(sender.send(result))));
         receiver.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// Whether a request of this name was answered already; an append of it gets that answer again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::is_answered`].
+    pub async fn is_answered(&self, request: Idempotency) -> Result<bool> {
+        self.run(move |engine| engine.is_answered(&request)).await
     }
 
     /// Puts or removes catalog records, together.

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::id::TenantNo;
 use crate::part::ZoneMap;
 use crate::schema::stream::TIME;
-use crate::schema::{Bitmap, ColumnType, ColumnVector, IdentityKind, NULL_CODE};
+use crate::schema::{Bitmap, ColumnType, ColumnVector, IdentityKind, NULL_CODE, Scalar};
 use crate::time::TimeRange;
 
 /// Deepest nesting of a filter.
@@ -225,6 +225,7 @@ impl Compare {
             }
             let mut here = mask.clone();
             keep_present(source, granule, slice, &mut here)?;
+            drop_opaque(source, granule, slice, &mut here)?;
             mask.and_not(&here);
             self.narrow_one(source, granule, slice, &mut here)?;
             passed.or(&here);
@@ -433,6 +434,21 @@ fn keep_present(source: &Source, granule: &mut Granule<'_>, slice: &Slice, mask:
         ColumnVector::Scalars(leaves) => {
             mask.retain(|row| leaves.get(base + row).is_some_and(Option::is_some));
         }
+    }
+    Ok(())
+}
+
+/// Clears rows whose value is null, an array or an object: a choice among fields passes over them.
+fn drop_opaque(source: &Source, granule: &mut Granule<'_>, slice: &Slice, mask: &mut Mask) -> Result<()> {
+    let Source::Leaf(leaf) = source else { return Ok(()) };
+    if granule.fields.leaves().get(*leaf).is_some_and(super::field::Leaf::is_document) {
+        mask.clear();
+        return Ok(());
+    }
+    let vector = granule.load(*leaf)?;
+    if let ColumnVector::Scalars(leaves) = &*vector {
+        let base = slice.rows.start;
+        mask.retain(|row| !matches!(leaves.get(base + row), Some(Some(Scalar::Other))));
     }
     Ok(())
 }

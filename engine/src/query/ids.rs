@@ -290,6 +290,8 @@ pub(crate) fn key_ids(
                         one.clear();
                         one.resize(rows.len(), ABSENT);
                         leaf_ids(keys, *leaf, granule, tenant, rows, &mut one)?;
+                        // A null or an object says nothing: the next of the fields is asked.
+                        hide_opaque(&mut one);
                     }
                     Source::Tenant | Source::FirstOf(_) => {
                         one.clear();
@@ -354,6 +356,8 @@ pub(crate) fn distinct_ids(
                 None
             }
         };
+        // Before the next field is asked: a null or an object says nothing.
+        hide_opaque(&mut own);
         for (_, earlier) in &out {
             for (id, taken) in own.iter_mut().zip(earlier) {
                 if *taken != ABSENT {
@@ -362,9 +366,6 @@ pub(crate) fn distinct_ids(
             }
         }
         out.push((space, own));
-    }
-    for (_, ids) in &mut out {
-        hide_opaque(ids);
     }
     Ok(out)
 }

@@ -44,7 +44,10 @@ fn seen(value: &Value) -> Seen {
 pub(crate) fn value(stream: Stream, row: &Row, field: &Field) -> Option<(Seen, Option<IdentityKind>)> {
     match field {
         Field::Tenant => Some((Seen::Str(tenant_name(row.tenant).to_string()), None)),
-        Field::FirstOf(fields) => fields.iter().find_map(|f| value(stream, row, f)),
+        Field::FirstOf(fields) => {
+            let said = |f| value(stream, row, f).filter(|(seen, _)| *seen != Seen::Other);
+            fields.iter().find_map(said)
+        }
         Field::Column(id) => {
             let def = Schema::of(stream).get(*id).unwrap();
             let found = row.values.get(def.name);

@@ -93,7 +93,7 @@ pub(crate) fn numbers(
                     if let (Some(taken), Some(slot), Some(new)) =
                         (taken.get_mut(at), out.get_mut(at), one.get(at))
                         && !*taken
-                        && is_present(&vector, row)
+                        && says_something(&vector, row)
                     {
                         *taken = true;
                         *slot = *new;
@@ -116,6 +116,16 @@ pub(crate) fn is_present(vector: &ColumnVector, row: usize) -> bool {
         }
         ColumnVector::Bytes(bytes) => bytes.present().get(row),
         ColumnVector::Scalars(leaves) => leaves.get(row).is_some_and(Option::is_some),
+    }
+}
+
+/// Whether a row has a value that a choice among fields takes: not null, no array, no object.
+fn says_something(vector: &ColumnVector, row: usize) -> bool {
+    match vector {
+        ColumnVector::Scalars(leaves) => {
+            leaves.get(row).and_then(Option::as_ref).is_some_and(|scalar| *scalar != Scalar::Other)
+        }
+        other => is_present(other, row),
     }
 }
 

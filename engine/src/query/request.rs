@@ -28,7 +28,9 @@ pub enum Field {
     Path(ColumnId, Vec<String>),
     /// The tenant's name.
     Tenant,
-    /// The first of these fields that is present (an identity: user, else visitor, else session).
+    /// The first of these fields that is present (an identity: user, else visitor, else session). A null,
+    /// an array or an object counts as absent here; where a path stands alone it is present
+    /// ([`Op::Exists`] holds) and equal to nothing.
     FirstOf(Vec<Self>),
 }
 

@@ -174,6 +174,18 @@ impl Principal {
         Ok(ReadScope::one(organization).only(Stream::Events))
     }
 
+    /// The scope in which the server looks up audit records of an organization that this principal sends
+    /// again, for their receipts; it never shows them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read_organization`], with the scope `audit:write` or `admin`.
+    pub(crate) fn receipt_scope(&self, organization: &TenantId) -> Result<ReadScope, ApiError> {
+        let needs = if self.may(Scopes::ADMIN) { Scopes::ADMIN } else { Scopes::AUDIT_WRITE };
+        let organization = self.write_organization(Some(organization.as_str()), needs)?;
+        Ok(ReadScope::one(organization).only(Stream::Audit))
+    }
+
     /// The organization that a record goes to, or that is administered.
     ///
     /// # Errors

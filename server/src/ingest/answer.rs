@@ -11,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::fault::Fault;
+use super::first_copies::NO_LEAF;
 use super::intake::RecordFault;
 use crate::http::error::{ApiError, FieldError};
 
@@ -44,8 +45,10 @@ pub struct AuditReceipt {
     pub id: String,
     /// Its place in its organization's log, from 1, without holes.
     pub seq: u64,
-    /// SHA-256 leaf of the log's tree, in hexadecimal.
-    pub leaf_hash: String,
+    /// SHA-256 leaf of the log's tree, in hexadecimal. Absent for a duplicate whose first copy cannot be
+    /// read any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaf_hash: Option<String>,
 }
 
 /// The answer to a body of records.
@@ -135,7 +138,8 @@ impl Sent {
             let (seq, _) = batch.seq_of(row);
             let given = self.ids.get(index as usize).cloned().flatten();
             let id = given.unwrap_or_else(|| derived_id(home, self.stream, seq, appended.received));
-            let leaf_hash = batch.leaves.get(row as usize).map(|leaf| hex(leaf)).unwrap_or_default();
+            let leaf_hash =
+                batch.leaves.get(row as usize).filter(|leaf| **leaf != NO_LEAF).map(|leaf| hex(leaf));
             receipts.push(AuditReceipt { index, id, seq, leaf_hash });
         }
         receipts
@@ -170,7 +174,8 @@ pub fn nothing_kept(errors: Vec<RecordError>, single: bool, strict: bool) -> Api
         return ApiError::invalid(fields);
     }
     let why = if strict { "the batch is all or nothing (strict), and" } else { "nothing was accepted:" };
-    let detail = format!("{why} {records} records are invalid; see errors");
+    let are = if records == 1 { "record is" } else { "records are" };
+    let detail = format!("{why} {records} {are} invalid; see errors");
     ApiError::new(crate::http::error::Code::Invalid, detail).with_errors(fields)
 }
 

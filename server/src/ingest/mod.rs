@@ -10,6 +10,7 @@ pub mod chains;
 pub mod document;
 pub mod event;
 pub mod fault;
+pub mod first_copies;
 pub mod grammar;
 pub mod idempotency;
 pub mod intake;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use insights_engine::append::{Append, CatalogKind};
+use insights_engine::append::{Append, CatalogKind, Idempotency};
 use insights_engine::config::Durability;
 use insights_engine::id::Stream;
 use insights_engine::time::TimestampUs;
@@ -14,6 +14,7 @@ use super::audit::AuditSink;
 use super::chains::Chains;
 use super::document::Scratch;
 use super::event::EventSink;
+use super::first_copies::fill_leaves;
 use super::grammar::{BodyError, Shape, read_json, read_lines};
 use super::idempotency::idempotency;
 use super::intake::{Collected, Request};
@@ -73,7 +74,7 @@ pub struct Options {
 }
 
 /// What is needed to read a body.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Reading {
     principal: Principal,
     context: RequestContext,
@@ -97,7 +98,26 @@ struct Read {
     claims: Option<Claims>,
 }
 
+impl Read {
+    /// Whether there is nothing to give to the store: no record, none that is valid, or one that spoils
+    /// the batch.
+    fn keeps_nothing(&self, strict: bool) -> bool {
+        let Collected { batches, rejected, .. } = &self.collected;
+        batches.is_empty() || (strict && !rejected.is_empty())
+    }
+}
+
 impl Reading {
+    /// The same body, with records of any time.
+    fn of_any_time(&self) -> Self {
+        Self { newest: instant::MAX, oldest: instant::MIN, ..self.clone() }
+    }
+
+    /// What names the request, with what is kept to answer it again.
+    fn idempotency(&self, key: String, import: bool, collected: &Collected) -> Idempotency {
+        idempotency(key, &self.principal, route(self.stream, import), &self.bytes, &collected.faults)
+    }
+
     fn read(&self) -> Result<Read, ApiError> {
         let request = Request {
             principal: &self.principal,
@@ -154,39 +174,52 @@ pub async fn write(
     body: Body,
     options: Options,
 ) -> Result<Answer, ApiError> {
-    let reading = Arc::new(reading(state, principal, context, &body, &options).await?);
-    let Read { shape, collected, claims } = read(&reading).await?;
-    if collected.forbidden {
+    let mut reading = Arc::new(reading(state, principal, context, &body, &options).await?);
+    let mut found = read(&reading).await?;
+    if found.collected.forbidden {
         return Err(ApiError::forbidden());
     }
+    let mut answered = false;
+    if let Some(key) = options.idempotency_key.clone().filter(|_| found.keeps_nothing(options.strict)) {
+        let request = reading.idempotency(key, options.import, &found.collected);
+        answered = state.store.is_answered(request).await?;
+        if answered {
+            // What was kept then may be out of its time now; the answer is about the same records.
+            drop(found);
+            reading = Arc::new(reading.of_any_time());
+            found = read(&reading).await?;
+        }
+    }
+    let refused = !answered && found.keeps_nothing(options.strict);
+    let Read { shape, collected, claims } = found;
     let durable = state.config.durability == Durability::Synced;
-    if collected.records == 0 {
+    if refused && collected.records == 0 {
         return Ok(Answer {
             durable,
             records: (options.stream == Stream::Audit).then(Vec::new),
             ..Answer::default()
         });
     }
-    let Collected { batches, faults, rejected, homes, ids, .. } = collected;
     let single = shape == Shape::Single;
-    let errors = || faults.iter().cloned().map(RecordError::from).collect();
-    if batches.is_empty() || (options.strict && !rejected.is_empty()) {
-        return Err(nothing_kept(errors(), single, options.strict));
+    let idempotency = options.idempotency_key.map(|key| reading.idempotency(key, options.import, &collected));
+    let Collected { batches, faults, homes, ids, .. } = collected;
+    let errors: Vec<_> = faults.into_iter().map(RecordError::from).collect();
+    if refused {
+        return Err(nothing_kept(errors, single, options.strict));
     }
     let session_id = match &reading.namer {
         Some(namer) => session(state, namer, &reading.principal, &batches, single).await,
         None => None,
     };
-    let sent = Sent { stream: options.stream, single, homes, ids, errors: errors(), session_id };
-    let idempotency = options.idempotency_key.map(|key| {
-        let route = route(options.stream, options.import);
-        idempotency(key, &reading.principal, route, &reading.bytes, &faults)
-    });
+    let sent = Sent { stream: options.stream, single, homes, ids, errors, session_id };
     let puts = claims.as_ref().map(|claims| claims.puts().to_vec()).unwrap_or_default();
     let append = Append { batches, puts, idempotency };
-    let appended = state.store.append(append).await?;
+    let mut appended = state.store.append(append).await?;
     // Until here, so that a metric's kind is not declared twice while this request is on its way.
     drop(claims);
+    if options.stream == Stream::Audit {
+        fill_leaves(&state.store, &reading.principal, &mut appended).await;
+    }
     Ok(sent.answer(&appended, &|tenant, stream, seq, received| {
         state.store.derived_id(tenant, stream, seq, received)
     }))

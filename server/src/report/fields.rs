@@ -68,7 +68,8 @@ pub(crate) fn actions(page_view_types: &[String]) -> Filter {
 
 /// Events that have a feature: named by themselves, or actions.
 pub(crate) fn with_feature(page_view_types: &[String]) -> Filter {
-    let named = Filter::Compare(event_data(FEATURE_PATH), Op::Exists);
+    // A choice of one, which passes over a null.
+    let named = Filter::Compare(Field::FirstOf(vec![event_data(FEATURE_PATH)]), Op::Exists);
     Filter::Or(vec![named, actions(page_view_types)])
 }
 
