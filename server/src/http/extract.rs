@@ -1,6 +1,6 @@
 //! Bodies, JSON and queries, read within limits; what is wrong becomes a problem with a pointer.
 
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -72,6 +72,11 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
 /// The query of the URI as a `T`.
 #[derive(Debug, Clone)]
 pub struct Query<T>(pub T);
+
+/// The query of a route that takes no parameters: any is refused, as an unknown one is elsewhere.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoParameters {}
 
 impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
     type Rejection = ApiError;
@@ -249,6 +254,10 @@ async fn read(request: Request, state: &AppState, bytes_max: u64) -> Result<(Byt
         ApiError::new(Code::PayloadTooLarge, format!("a body has at most {bytes_max} bytes, decompressed"))
     };
     let mut body = request.into_body();
+    // What is announced as too large is refused before a byte of it is asked for.
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(too_large());
+    }
     let mut budget = Budget::default();
     let mut whole: Vec<u8> = Vec::new();
     loop {

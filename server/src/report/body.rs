@@ -42,7 +42,9 @@ impl<'a> Fields<'a> {
 
     /// A member, if it is there and not null.
     pub(crate) fn get(&mut self, name: &'static str) -> Option<&'a Value> {
-        self.known.push(name);
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
         self.object.get(name).filter(|value| !value.is_null())
     }
 

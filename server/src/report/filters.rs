@@ -212,15 +212,26 @@ fn comparison(op: &str, value: &Value, kind: Kind) -> Result<Comparison, Wrong> 
     }))
 }
 
+/// What a column of instants is compared with.
+const INSTANT: &str = "an instant is expected: RFC 3339, or a Unix time in s, ms, us or ns";
+
 /// A value to compare a field with. A column of text takes numbers as their decimal text, as identifiers
-/// do; a column of instants takes RFC 3339.
+/// do; a column of instants takes what times in take: RFC 3339 or a Unix time.
 fn literal(value: &Value, kind: Kind) -> Result<Literal, &'static str> {
     match (value, kind) {
         (Value::String(text), Kind::Instant) => {
-            let at = instant::parse(text).map_err(|_| "an instant (RFC 3339) is expected")?;
+            let at = instant::parse(text).map_err(|_| INSTANT)?;
             Ok(Literal::I64(at.0))
         }
-        (_, Kind::Instant) => Err("an instant (RFC 3339) is expected"),
+        (Value::Number(number), Kind::Instant) => {
+            let at = match (number.as_i64(), number.as_f64()) {
+                (Some(whole), _) => instant::from_integer(whole).ok(),
+                (None, Some(double)) => instant::from_double(double).ok(),
+                (None, None) => None,
+            };
+            at.map(|at| Literal::I64(at.0)).ok_or(INSTANT)
+        }
+        (_, Kind::Instant) => Err(INSTANT),
         (Value::Number(number), Kind::Text) => Ok(Literal::Str(number.to_string())),
         (Value::Number(number), _) => Ok(number
             .as_i64()

@@ -76,8 +76,8 @@ pub(crate) struct Ingest {
     /// every connection sends as soon as it has its answer (closed loop)
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) rate: Option<u64>,
-    /// Seconds
-    #[arg(long, default_value = "10", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    /// How long: seconds, or a number with s, m or h
+    #[arg(long, default_value = "10s", value_parser = seconds)]
     pub(crate) duration: u64,
     /// What all randomness comes from
     #[arg(long, default_value = "1")]
@@ -90,6 +90,22 @@ pub(crate) struct Ingest {
     pub(crate) json: bool,
 }
 
+/// The seconds of `8`, `8s`, `5m` or `1h`; a second to a day.
+fn seconds(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds_per_unit = match unit {
+        "" | "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3_600),
+        _ => None,
+    };
+    let seconds =
+        number.parse().ok().zip(seconds_per_unit).and_then(|(n, unit): (u64, u64)| n.checked_mul(unit));
+    let in_range = seconds.filter(|seconds| (1..=86_400).contains(seconds));
+    in_range.ok_or_else(|| "a duration is 1s to 24h, written as 8, 8s, 5m or 1h".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -99,5 +115,15 @@ mod tests {
     #[test]
     fn the_arguments_are_well_formed() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_duration_is_seconds_or_has_a_unit() {
+        for (text, expected) in [("8", 8), ("8s", 8), ("5m", 300), ("24h", 86_400)] {
+            assert_eq!(seconds(text), Ok(expected), "{text}");
+        }
+        for bad in ["", "s", "0", "0s", "25h", "1d", "1.5s", "-1", "8 s", "99999999999999999999h"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use insights_engine::schema::Batch;
 use insights_engine::time::{TimeRange, TimestampUs};
 use serde::Serialize;
 
+use super::filter::present;
 use super::parameters::{LIMIT_MAX, Limit, Paging, UNBOUND};
 use super::stream_body::{PieceSender, channel};
 use crate::app::AppState;
@@ -61,7 +62,7 @@ pub async fn respond(state: &AppState, list: List, uri: &Uri) -> Result<Response
     request.filter = list.filter.clone();
     request.order = list.order;
     request.allow_partial = list.paging.allow_partial;
-    if let Some(text) = &list.paging.cursor {
+    if let Some(text) = present(list.paging.cursor.as_deref()) {
         request.after = Some(cursor::decode(text, &question, &state.store.secret(cursor::SECRET).await?)?);
     }
     match (list.paging.limit, list.paging.format) {

@@ -4,6 +4,7 @@ use insights_engine::time::{DAY_US, TimeRange, TimestampUs};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use super::filter::present;
 use crate::domain::instant;
 use crate::http::error::{ApiError, FieldError};
 
@@ -14,15 +15,16 @@ use crate::http::error::{ApiError, FieldError};
 /// `invalid` with `/start` or `/end` when it is neither a date nor an instant, or when the start is after the end.
 pub fn window(start: Option<&str>, end: Option<&str>) -> Result<TimeRange, ApiError> {
     let mut errors = Vec::new();
-    let mut edge =
-        |text: Option<&str>, pointer: &str, after_days: i64, open: TimestampUs| match text.map(parse) {
-            None => open,
-            Some(Ok((at, is_date))) => TimestampUs(at.0 + if is_date { after_days * DAY_US } else { 0 }),
-            Some(Err(detail)) => {
-                errors.push(FieldError::new(pointer, "invalid", detail));
-                open
-            }
-        };
+    let mut edge = |text: Option<&str>, pointer: &str, after_days: i64, open: TimestampUs| match present(text)
+        .map(parse)
+    {
+        None => open,
+        Some(Ok((at, is_date))) => TimestampUs(at.0 + if is_date { after_days * DAY_US } else { 0 }),
+        Some(Err(detail)) => {
+            errors.push(FieldError::new(pointer, "invalid", detail));
+            open
+        }
+    };
     let start_at = edge(start, "/start", 0, TimeRange::ALL.start);
     let end_at = edge(end, "/end", 1, TimeRange::ALL.end);
     if errors.is_empty() && start_at > end_at {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use insights_engine::clock::Clock;
@@ -61,6 +61,7 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
     let peer = request.extensions().get::<Peer>().copied();
     let context = RequestContext::new(request.headers(), peer, &edge.trusted_proxies, || edge.ids.make());
     path::canonical(request.uri_mut());
+    canonical_encoding(request.headers_mut());
     let (uri, method) = (request.uri().clone(), method_name(request.method()));
     request.extensions_mut().insert(context.clone());
 
@@ -73,6 +74,24 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
     edge.metrics.observe(label, method, status, took);
     log(label, method, uri.path(), status, took, &context);
     response
+}
+
+/// Writes the coding of the body as the layer that undoes it knows it: names of codings are the same in
+/// any case, and `x-gzip` is `gzip` (RFC 9110, section 8.4.1).
+fn canonical_encoding(headers: &mut HeaderMap) {
+    let Some(value) = headers.get_mut(header::CONTENT_ENCODING) else { return };
+    let known = [
+        ("gzip", "gzip"),
+        ("x-gzip", "gzip"),
+        ("deflate", "deflate"),
+        ("zstd", "zstd"),
+        ("br", "br"),
+        ("identity", "identity"),
+    ];
+    let same = |(name, _): &&(&str, &str)| value.as_bytes().eq_ignore_ascii_case(name.as_bytes());
+    if let Some((_, canonical)) = known.iter().find(same) {
+        *value = HeaderValue::from_static(canonical);
+    }
 }
 
 /// Headers of every answer.
@@ -120,5 +139,22 @@ fn method_name(method: &Method) -> &'static str {
         Method::OPTIONS => "OPTIONS",
         Method::PATCH => "PATCH",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_codings_are_the_same_in_any_case() {
+        for (given, canonical) in
+            [("GZip", "gzip"), ("x-gzip", "gzip"), ("BR", "br"), ("lzma", "lzma"), ("gzip, br", "gzip, br")]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(given));
+            canonical_encoding(&mut headers);
+            assert_eq!(headers[header::CONTENT_ENCODING], canonical, "{given}");
+        }
     }
 }

@@ -54,6 +54,7 @@ impl From<StreamName> for Stream {
 
 /// What is imported, and how.
 #[derive(Debug, Clone, Copy, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ImportQuery {
     /// What the records are.

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use insights_engine::id::TenantId;
@@ -17,8 +17,10 @@ use crate::auth::{PLATFORM, Principal, Scopes};
 use crate::domain::identifier::{IDENTIFIER_RULE, is_identifier};
 use crate::domain::instant::{self, Rfc3339};
 use crate::domain::own_act::OwnAct;
+use crate::export::{Csv, Format};
 use crate::http::error::{ApiError, FieldError, PROBLEM_JSON, Problem};
-use crate::http::extract::{Json, Query, identifier_text};
+use crate::http::extract::{Json, NoParameters, Query, identifier_text};
+use crate::http::list::{filter, table};
 use crate::http::middleware::context::RequestContext;
 
 /// The part of the OpenAPI document that is about these routes.
@@ -220,6 +222,8 @@ pub struct KeyList {
 struct ListQuery {
     /// The organization; a superuser who names none gets the keys of all.
     organization_id: Option<String>,
+    /// The format; without it `Accept` decides.
+    format: Option<Format>,
 }
 
 /// API keys, newest first
@@ -233,12 +237,35 @@ struct ListQuery {
 async fn list(
     State(state): State<AppState>,
     principal: Principal,
+    headers: HeaderMap,
     Query(query): Query<ListQuery>,
-) -> Result<axum::Json<KeyList>, ApiError> {
+) -> Result<Response, ApiError> {
     let scope = principal.read_scope(query.organization_id.as_deref(), Scopes::ADMIN)?;
     let entries = state.auth.keyring().list(scope.organization());
     let results = entries.iter().map(|entry| KeyView::from(&**entry)).collect();
-    Ok(axum::Json(KeyList { results, next_cursor: None }))
+    let format = Format::wanted(query.format, filter::accept(&headers));
+    table::respond(format, &KeyList { results, next_cursor: None })
+}
+
+impl table::Table for KeyList {
+    const COLUMNS: &'static [&'static str] =
+        &["id", "name", "organization_id", "scopes", "superuser", "created_at", "expires_at", "last_used_at"];
+    type Row = KeyView;
+
+    fn rows(&self) -> &[KeyView] {
+        &self.results
+    }
+
+    fn write_csv(row: &KeyView, csv: &mut Csv) {
+        csv.text(&row.id);
+        csv.text(&row.name);
+        csv.text(row.organization_id.as_deref().unwrap_or_default());
+        csv.text(&row.scopes.join(" "));
+        csv.plain(row.superuser);
+        csv.plain(&row.created_at);
+        csv.plain(row.expires_at.as_deref().unwrap_or_default());
+        csv.plain(row.last_used_at.as_deref().unwrap_or_default());
+    }
 }
 
 /// Makes an API key
@@ -255,6 +282,7 @@ async fn create(
     State(state): State<AppState>,
     principal: Principal,
     context: RequestContext,
+    Query(NoParameters {}): Query<NoParameters>,
     Json(new): Json<NewKey>,
 ) -> Result<Response, ApiError> {
     let now = state.clock.now();
@@ -286,6 +314,7 @@ async fn revoke(
     principal: Principal,
     context: RequestContext,
     Path(id): Path<String>,
+    Query(NoParameters {}): Query<NoParameters>,
 ) -> Result<StatusCode, ApiError> {
     principal.require(Scopes::ADMIN)?;
     if !is_identifier(&id) {

@@ -1,16 +1,21 @@
 //! What an organization keeps.
 
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use insights_engine::engine::Usage;
 use insights_engine::id::Stream;
-use serde::Serialize;
-use utoipa::{OpenApi, ToSchema};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use crate::app::AppState;
 use crate::auth::{Principal, Scopes};
+use crate::export::{Csv, Format};
 use crate::http::error::ApiError;
+use crate::http::extract::Query;
+use crate::http::list::{filter, table};
 
 /// The part of the OpenAPI document that is about these routes.
 #[derive(Debug, OpenApi)]
@@ -56,11 +61,20 @@ struct OrganizationUsage {
     total: StreamUsage,
 }
 
+/// How the usage is written.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct UsageQuery {
+    /// The format; without it `Accept` decides. NDJSON and CSV have a row a stream
+    format: Option<Format>,
+}
+
 /// Usage of an organization
 ///
 /// Rows, bytes and series by stream.
 #[utoipa::path(get, path = "/api/insights/organizations/{id}/usage/", tag = "organizations",
-    params(("id" = String, Path, description = "The organization")),
+    params(("id" = String, Path, description = "The organization"), UsageQuery),
     responses(
         (status = 200, description = "What it keeps", body = OrganizationUsage),
         (status = 404, description = "No such organization, for a superuser"),
@@ -69,15 +83,54 @@ struct OrganizationUsage {
 async fn usage(
     State(state): State<AppState>,
     principal: Principal,
+    headers: HeaderMap,
     Path(id): Path<String>,
-) -> Result<Json<OrganizationUsage>, ApiError> {
+    Query(query): Query<UsageQuery>,
+) -> Result<Response, ApiError> {
     let scope = principal.read_organization(Some(&id), Scopes::READ)?;
     let organization = scope.organization().cloned().ok_or_else(ApiError::forbidden)?;
     if !state.store.tenant_exists(&organization) {
         return Err(ApiError::not_found());
     }
     let usage = state.store.usage(organization).await?;
-    Ok(Json(answer(id, &usage)))
+    let format = Format::wanted(query.format, filter::accept(&headers));
+    let usage = answer(id, &usage);
+    if format == Format::Json {
+        return Ok(Json(usage).into_response());
+    }
+    let OrganizationUsage { streams: Streams { events, audit, metrics }, .. } = usage;
+    let rows = Stream::ALL.into_iter().zip([events, audit, metrics]);
+    table::respond(
+        format,
+        &ByStream(rows.map(|(stream, usage)| StreamRow { stream: stream.name(), usage }).collect()),
+    )
+}
+
+/// The usage of a stream as a row of NDJSON or CSV.
+#[derive(Debug, Serialize)]
+struct StreamRow {
+    stream: &'static str,
+    #[serde(flatten)]
+    usage: StreamUsage,
+}
+
+#[derive(Debug, Serialize)]
+struct ByStream(Vec<StreamRow>);
+
+impl table::Table for ByStream {
+    const COLUMNS: &'static [&'static str] = &["stream", "rows", "bytes", "series"];
+    type Row = StreamRow;
+
+    fn rows(&self) -> &[StreamRow] {
+        &self.0
+    }
+
+    fn write_csv(StreamRow { stream, usage }: &StreamRow, csv: &mut Csv) {
+        csv.text(stream);
+        csv.plain(usage.rows);
+        csv.plain(usage.bytes);
+        csv.plain(usage.series.map(|series| series.to_string()).unwrap_or_default());
+    }
 }
 
 /// The answer of the usage of each stream, in the order of [`Stream::ALL`].

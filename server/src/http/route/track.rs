@@ -29,6 +29,7 @@ pub fn routes() -> Router<AppState> {
 
 /// How a batch is taken.
 #[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Strictness {
     /// Whether one invalid record spoils the whole batch: then nothing is kept, and the answer is 422.
