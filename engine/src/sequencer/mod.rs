@@ -84,7 +84,8 @@ impl Sequencer {
         new_derived_id_key: [u8; 32],
     ) -> Result<Self> {
         let mut out = Self {
-            next_lsn: Lsn(flushed.0 + 1),
+            // A flush may have kept catalog records of frames that a power cut took from a buffered log.
+            next_lsn: Lsn(flushed.max(catalog.applied()).0 + 1),
             next_tenant: 1,
             next_key: 1,
             tenants: HashMap::new(),
