@@ -11,7 +11,7 @@ use insights_engine::codes::{Codes, Tenants};
 use insights_engine::id::{Lsn, Stream, TenantId, TenantNo};
 use insights_engine::part::{Part, Run, ZoneMap};
 use insights_engine::query::{
-    Aggregate, Budget, Field, Filter, GroupBy, Literal, Op, Query, Scope, Snapshot, aggregate,
+    Aggregate, Budget, Field, Filter, GroupBy, Literal, Op, Query, Scope, Snapshot, Stop, aggregate,
 };
 use insights_engine::schema::stream::{APP_ID, HOST, NAME, TIME, USER_ID, VALUE};
 use insights_engine::schema::{ColumnDef, ColumnId, ColumnVector, IdentityKind};
@@ -159,7 +159,7 @@ impl Tenants for Decimal {
 
 fn snapshot(tenants: u32) -> Snapshot {
     let parts: Vec<Arc<dyn Part>> = vec![Arc::new(Memory::new(tenants))];
-    Snapshot { parts, codes: Arc::new(Decimal), tenants: Arc::new(Decimal), lsn: Lsn(1) }
+    Snapshot { parts, codes: Arc::new(Decimal), tenants: Arc::new(Decimal), lsn: Lsn(1), stop: Stop::never() }
 }
 
 fn column(def: &ColumnDef) -> Field {

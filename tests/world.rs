@@ -247,7 +247,7 @@ fn open(config: &Config, dir: &TempDir, clock: &Arc<ManualClock>) -> (Arc<Engine
     let engine = opened.expect("an engine");
     let keyring = Keyring::load(|kind, prefix| engine.catalog_scan(kind, prefix));
     let auth = Authenticator::new(&Secret::new(ROOT), keyring, None);
-    let store = Store::new(Arc::clone(&engine), config.limits.queries_max);
+    let store = Store::new(Arc::clone(&engine), config.limits.queries);
     let state = AppState::new(store, config.clone(), clock, auth, Entropy::from_seed([9; 32]));
     (engine, app(state))
 }

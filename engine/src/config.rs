@@ -31,6 +31,8 @@ pub struct Config {
     pub flush_interval: Duration,
     /// Bytes of one frame.
     pub frame_bytes_max: u64,
+    /// How long the questions of one view may take.
+    pub query_deadline: Duration,
     /// Bytes of decoded granules that are kept.
     pub block_cache_bytes: u64,
     /// Bytes of free disk under which appends are refused.
@@ -49,6 +51,7 @@ impl Default for Config {
             wal_file_bytes: 16 << 20,
             flush_interval: Duration::from_mins(5),
             frame_bytes_max: 64 << 20,
+            query_deadline: Duration::from_secs(30),
             block_cache_bytes: 64 << 20,
             disk_reserve_bytes: 64 << 20,
             deduplication_window: Duration::from_hours(24),

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -16,8 +17,8 @@ use crate::disk::{DirLock, Disk};
 use crate::error::{Error, Result};
 use crate::id::{Stream, TenantId};
 use crate::query::{
-    self, Answer, Damage, Field, Filter, Literal, Op, Order, Query, RowPage, RowRequest, ScanEnd,
-    ScanRequest, ScanVector, Scope, Series,
+    Answer, Cancel, Damage, Field, Filter, Literal, Op, Order, Query, RowPage, RowRequest, ScanEnd,
+    ScanRequest, ScanVector, Scope, Series, Stop,
 };
 use crate::schema::{Batch, BatchBuilder, stream};
 use crate::sequencer::derived_id;
@@ -193,9 +194,16 @@ impl Engine {
         self.view().aggregate(question)
     }
 
-    /// A moment of the store, for several questions whose answers must agree.
+    /// A moment of the store, for several questions whose answers must agree. They have the time of
+    /// [`Config::query_deadline`] together.
     pub fn view(&self) -> View {
-        View::new(Arc::clone(&self.core))
+        self.view_until(self.core.config.query_deadline, Cancel::new())
+    }
+
+    /// As [`Self::view`], with a time of its own, and a token that stops its questions early.
+    pub fn view_until(&self, deadline: Duration, cancel: Cancel) -> View {
+        let stop = Stop::after(Arc::clone(&self.core.clock), deadline, cancel);
+        View::new(Arc::clone(&self.core), stop)
     }
 
     /// Answers a question for rows.
@@ -204,11 +212,7 @@ impl Engine {
     ///
     /// As [`Self::aggregate`].
     pub fn rows(&self, request: &RowRequest) -> Result<RowPage> {
-        let missing = self.core.missing_from(request.stream, request.window, request.allow_partial)?;
-        let mut page = query::rows(&self.core.snapshot(&request.scope, request.stream), request)?;
-        page.damaged.extend(missing);
-        self.core.note_damage(&page.damaged);
-        Ok(page)
+        self.view().rows(request)
     }
 
     /// Gives the fields of all matching rows to `each`, vector by vector, in no order.
@@ -237,9 +241,7 @@ impl Engine {
         window: TimeRange,
         series_max: usize,
     ) -> Result<Vec<Series>> {
-        self.core.missing_from(Stream::Metrics, window, false)?;
-        let snapshot = self.core.snapshot(scope, Stream::Metrics);
-        Ok(query::series(&snapshot, scope, matchers, window, series_max, false)?.series)
+        Ok(self.view().series(scope, matchers, window, series_max)?.series)
     }
 
     /// The samples of one series in a range, by time; an error when there are more than `samples_max`.
@@ -253,9 +255,7 @@ impl Engine {
         range: TimeRange,
         samples_max: usize,
     ) -> Result<Vec<(TimestampUs, f64)>> {
-        self.core.missing_from(Stream::Metrics, range, false)?;
-        let snapshot = self.core.snapshot(&Scope::One(series.tenant.clone()), Stream::Metrics);
-        Ok(query::samples(&snapshot, series, range, samples_max, false)?.samples)
+        Ok(self.view().samples(series, range, samples_max)?.samples)
     }
 
     /// One row by its id, given by the client or derived, with every column; `None` when the scope has none.

@@ -90,6 +90,15 @@ pub enum Error {
         /// The budget.
         limit: u64,
     },
+    /// A query took longer than it may and was stopped.
+    #[error("query stopped: it may take {limit:?}")]
+    QueryDeadline {
+        /// What it may take.
+        limit: std::time::Duration,
+    },
+    /// A query was stopped because nobody waits for its answer.
+    #[error("query stopped: nobody waits for its answer")]
+    Cancelled,
 }
 
 impl Error {
@@ -119,7 +128,9 @@ impl Error {
             | Self::IdempotencyMismatch
             | Self::Overloaded { .. }
             | Self::Invalid { .. }
-            | Self::QueryLimit { .. } => None,
+            | Self::QueryLimit { .. }
+            | Self::QueryDeadline { .. }
+            | Self::Cancelled => None,
         }
     }
 
@@ -136,7 +147,9 @@ impl Error {
             | Self::IdempotencyMismatch
             | Self::Overloaded { .. }
             | Self::Invalid { .. }
-            | Self::QueryLimit { .. } => false,
+            | Self::QueryLimit { .. }
+            | Self::QueryDeadline { .. }
+            | Self::Cancelled => false,
         }
     }
 }

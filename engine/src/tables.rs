@@ -9,7 +9,7 @@ use crate::codes::{Codes, Tenants};
 use crate::id::{Lsn, Stream, TenantNo};
 use crate::memtable::{Memtable, NewRows};
 use crate::part::Part;
-use crate::query::Snapshot;
+use crate::query::{Snapshot, Stop};
 use crate::segment::SegmentReader;
 
 /// The memtables, the segments and the dictionary of one moment.
@@ -106,7 +106,13 @@ impl Tables {
             };
             parts.extend(chunks.into_iter().filter(|c| c.stream() == stream).map(|c| c as Arc<dyn Part>));
         }
-        Snapshot { parts, codes: Arc::clone(&inner.codes), tenants, lsn: inner.active.lsn_max() }
+        Snapshot {
+            parts,
+            codes: Arc::clone(&inner.codes),
+            tenants,
+            lsn: inner.active.lsn_max(),
+            stop: Stop::never(),
+        }
     }
 
     /// The dictionary of the present version.

@@ -5,21 +5,27 @@ use std::sync::{Arc, OnceLock};
 use crate::core::Core;
 use crate::error::Result;
 use crate::id::Stream;
-use crate::query::{self, Answer, Query, ScanEnd, ScanRequest, ScanVector, Scope, Snapshot};
+use crate::query::{
+    self, Answer, Filter, Query, RowPage, RowRequest, Samples, ScanEnd, ScanRequest, ScanVector, Scope,
+    Series, SeriesList, Snapshot, Stop,
+};
+use crate::time::TimeRange;
 
 /// A moment of the store. Each stream stands still from the first question about it on.
 ///
-/// Holds the segments and memtable chunks that it has seen; drop it when the questions are answered.
+/// Holds the segments and memtable chunks that it has seen; drop it when the questions are answered. Its
+/// time runs from the moment it was made: all its questions share one deadline.
 #[derive(Debug)]
 pub struct View {
     core: Arc<Core>,
+    stop: Stop,
     /// By stream: the scope that the snapshot was taken for, and the snapshot.
     moments: [OnceLock<(Scope, Snapshot)>; Stream::ALL.len()],
 }
 
 impl View {
-    pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, moments: [const { OnceLock::new() }; Stream::ALL.len()] }
+    pub(crate) fn new(core: Arc<Core>, stop: Stop) -> Self {
+        Self { core, stop, moments: [const { OnceLock::new() }; Stream::ALL.len()] }
     }
 
     /// Answers a question for numbers.
@@ -52,14 +58,56 @@ impl View {
         Ok(end)
     }
 
+    /// Answers a question for rows.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Engine::aggregate`].
+    pub fn rows(&self, request: &RowRequest) -> Result<RowPage> {
+        let missing = self.core.missing_from(request.stream, request.window, request.allow_partial)?;
+        let mut page = query::rows(&self.snapshot(&request.scope, request.stream), request)?;
+        page.damaged.extend(missing);
+        self.core.note_damage(&page.damaged);
+        Ok(page)
+    }
+
+    /// The series of a scope that have a point in a window and match `matchers`, sorted; an error when
+    /// there are more than `series_max`.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Engine::aggregate`].
+    pub fn series(
+        &self,
+        scope: &Scope,
+        matchers: &Filter,
+        window: TimeRange,
+        series_max: usize,
+    ) -> Result<SeriesList> {
+        self.core.missing_from(Stream::Metrics, window, false)?;
+        query::series(&self.snapshot(scope, Stream::Metrics), scope, matchers, window, series_max, false)
+    }
+
+    /// The samples of one series in a range, by time; an error when there are more than `samples_max`.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Engine::aggregate`].
+    pub fn samples(&self, series: &Series, range: TimeRange, samples_max: usize) -> Result<Samples> {
+        self.core.missing_from(Stream::Metrics, range, false)?;
+        let scope = Scope::One(series.tenant.clone());
+        query::samples(&self.snapshot(&scope, Stream::Metrics), series, range, samples_max, false)
+    }
+
     /// The snapshot of a stream. A question with another scope than the first one gets its own: a
     /// snapshot has the memtable chunks of its scope alone.
     fn snapshot(&self, scope: &Scope, stream: Stream) -> Snapshot {
-        let take = || (scope.clone(), self.core.snapshot(scope, stream));
+        let read = || Snapshot { stop: self.stop.clone(), ..self.core.snapshot(scope, stream) };
+        let take = || (scope.clone(), read());
         let moment = self.moments.get(usize::from(stream.tag())).map(|slot| slot.get_or_init(take));
         match moment {
             Some((first, snapshot)) if first == scope => snapshot.clone(),
-            _ => self.core.snapshot(scope, stream),
+            _ => read(),
         }
     }
 }

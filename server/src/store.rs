@@ -1,11 +1,12 @@
 //! The only bridge to the engine: asynchronous, and never without a scope.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use insights_engine::append::{Append, Appended, CatalogKind, CatalogPut, Idempotency};
 use insights_engine::engine::{Health, Stats, Usage};
 use insights_engine::id::{Stream, TenantId};
-use insights_engine::query::{Answer, Query, RowPage, RowRequest, ScanEnd, ScanRequest, ScanVector};
+use insights_engine::query::{Answer, Cancel, Query, RowPage, RowRequest, ScanEnd, ScanRequest, ScanVector};
 use insights_engine::schema::Batch;
 use insights_engine::time::TimestampUs;
 use insights_engine::view::View;
@@ -22,12 +23,39 @@ use crate::auth::ReadScope;
 pub struct Store {
     engine: Arc<Engine>,
     queries: Arc<Semaphore>,
+    limits: QueryLimits,
+}
+
+/// What questions may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueryLimits {
+    /// Questions that run at once; further ones wait for their turn.
+    pub queries_max: usize,
+    /// How long one moment's questions may take together, their wait included.
+    pub deadline: Duration,
+    /// Bytes of memory of one question.
+    pub memory_bytes_max: u64,
+}
+
+/// A moment of the store. When it goes, questions that still run in it stop: a client that has left takes
+/// its work along.
+#[derive(Debug)]
+pub struct Moment {
+    view: Arc<View>,
+    cancel: Cancel,
+}
+
+impl Drop for Moment {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
 }
 
 impl Store {
-    /// A bridge to an open engine that lets `queries_max` questions run at once.
-    pub fn new(engine: Arc<Engine>, queries_max: usize) -> Self {
-        Self { engine, queries: Arc::new(Semaphore::new(queries_max.clamp(1, Semaphore::MAX_PERMITS))) }
+    /// A bridge to an open engine that lets questions use this much.
+    pub fn new(engine: Arc<Engine>, limits: QueryLimits) -> Self {
+        let queries = Semaphore::new(limits.queries_max.clamp(1, Semaphore::MAX_PERMITS));
+        Self { engine, queries: Arc::new(queries), limits }
     }
 
     /// Keeps rows and records; returns when they are durable (or written, with buffered durability).
@@ -65,12 +93,13 @@ impl Store {
     ///
     /// As [`Engine::aggregate`].
     pub async fn aggregate(&self, scope: &ReadScope, query: Query) -> Result<Answer> {
-        self.aggregate_in(&self.view(), scope, query).await
+        self.aggregate_in(&self.moment(), scope, query).await
     }
 
     /// A moment of the store, for several questions whose answers must agree.
-    pub fn view(&self) -> Arc<View> {
-        Arc::new(self.engine.view())
+    pub fn moment(&self) -> Moment {
+        let cancel = Cancel::new();
+        Moment { view: Arc::new(self.engine.view_until(self.limits.deadline, cancel.clone())), cancel }
     }
 
     /// As [`Self::aggregate`], in a moment that other questions share.
@@ -78,14 +107,10 @@ impl Store {
     /// # Errors
     ///
     /// As [`Engine::aggregate`].
-    pub async fn aggregate_in(
-        &self,
-        view: &Arc<View>,
-        scope: &ReadScope,
-        mut query: Query,
-    ) -> Result<Answer> {
+    pub async fn aggregate_in(&self, moment: &Moment, scope: &ReadScope, mut query: Query) -> Result<Answer> {
         query.scope = scope.of(query.stream)?;
-        let view = Arc::clone(view);
+        query.budget.memory_bytes_max = self.limits.memory_bytes_max;
+        let view = Arc::clone(&moment.view);
         self.run(move |_| view.aggregate(&query)).await
     }
 
@@ -96,7 +121,9 @@ impl Store {
     /// As [`Engine::rows`].
     pub async fn rows(&self, scope: &ReadScope, mut request: RowRequest) -> Result<RowPage> {
         request.scope = scope.of(request.stream)?;
-        self.run(move |engine| engine.rows(&request)).await
+        let moment = self.moment();
+        let view = Arc::clone(&moment.view);
+        self.run(move |_| view.rows(&request)).await
     }
 
     /// Folds all matching rows within `scope` into `state`, vector by vector, in no order, in a moment
@@ -107,14 +134,14 @@ impl Store {
     /// As [`Engine::scan`].
     pub async fn scan_in<T: Send + 'static>(
         &self,
-        view: &Arc<View>,
+        moment: &Moment,
         scope: &ReadScope,
         mut request: ScanRequest,
         mut state: T,
         mut each: impl FnMut(&mut T, &ScanVector) -> Result<()> + Send + 'static,
     ) -> Result<(T, ScanEnd)> {
         request.scope = scope.of(request.stream)?;
-        let view = Arc::clone(view);
+        let view = Arc::clone(&moment.view);
         self.run(move |_| {
             let end = view.scan(&request, &mut |vector| each(&mut state, vector))?;
             Ok((state, end))
@@ -215,7 +242,11 @@ impl Store {
         &self,
         work: impl FnOnce(&Engine) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let permit = Arc::clone(&self.queries).acquire_owned().await.map_err(|_| Error::Closed)?;
+        let permit = Arc::clone(&self.queries).acquire_owned();
+        let permit = tokio::time::timeout(self.limits.deadline, permit).await;
+        let overloaded =
+            Error::Overloaded { what: "questions at once", limit: self.limits.queries_max as u64 };
+        let permit = permit.map_err(|_| overloaded)?.map_err(|_| Error::Closed)?;
         let engine = Arc::clone(&self.engine);
         let joined = tokio::task::spawn_blocking(move || {
             let result = work(&engine);
@@ -230,3 +261,7 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

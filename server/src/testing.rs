@@ -65,7 +65,7 @@ impl TestApp {
         let keyring = Keyring::load(|kind, prefix| engine.catalog_scan(kind, prefix));
         let tokens = config.jwt.as_ref().map(|jwt| TokenVerifier::new(jwt).unwrap());
         let auth = Authenticator::new(&Secret::new(ROOT), keyring, tokens);
-        let store = Store::new(Arc::clone(&engine), config.limits.queries_max);
+        let store = Store::new(Arc::clone(&engine), config.limits.queries);
         let state = AppState::new(store, config, clock.clone(), auth, Entropy::from_seed([9; 32]));
         Self { app: app(state.clone()), state, clock, engine, _dir: dir }
     }

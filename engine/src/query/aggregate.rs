@@ -51,7 +51,7 @@ pub fn aggregate(snapshot: &Snapshot, query: &Query) -> Result<Answer> {
     for (task, token) in tasks.iter().zip(1..) {
         let Some(mut granule) = Granule::new(snapshot, &fields, task, token) else { continue };
         for slice in &task.slices {
-            tally.looked_at(slice);
+            tally.look_at(slice)?;
             let read = run.read(&mut granule, slice);
             if tally.or_skip(read, slice)?.is_some() {
                 run.accumulators.fold(slice, &run.groups);

@@ -20,6 +20,7 @@ mod row_groups;
 mod rows;
 mod scan;
 mod series;
+mod stop;
 mod walk;
 
 #[cfg(test)]
@@ -39,3 +40,4 @@ pub use rows::{PAGE_ROWS_MAX, rows};
 pub use scan::scan;
 pub use series::{Samples, Series, SeriesList, samples, series};
 pub use snapshot::Snapshot;
+pub use stop::{Cancel, Stop};

@@ -184,7 +184,7 @@ fn find(
             if !best.may_want(slice.min_time, slice.max_time) {
                 continue;
             }
-            tally.looked_at(slice);
+            tally.look_at(slice)?;
             let read = keys(&mut predicate, (time, seq, lsn), window, lsn_max, &mut granule, slice);
             for (row, key) in tally.or_skip(read, slice)?.unwrap_or_default() {
                 let later = after.is_none_or(|after| match request.order {

@@ -43,7 +43,7 @@ pub fn scan(
     for (task, token) in tasks.iter().zip(1..) {
         let Some(mut granule) = Granule::new(snapshot, &fields, task, token) else { continue };
         for slice in &task.slices {
-            tally.looked_at(slice);
+            tally.look_at(slice)?;
             let read =
                 filter::select(&mut predicate, time, request.window, &mut granule, slice).and_then(|mask| {
                     let rows = walk::selected(&mask, slice, &mut list);

@@ -108,6 +108,7 @@ pub fn series(
     for (task, token) in plan::plan(snapshot, scope, Stream::Metrics, window).iter().zip(1..) {
         let Some(mut granule) = Granule::new(snapshot, &fields, task, token) else { continue };
         for slice in &task.slices {
+            tally.look_at(slice)?;
             let read = filter::select(&mut predicate, time, window, &mut granule, slice).and_then(|mask| {
                 let rows = walk::selected(&mask, slice, &mut list);
                 names.find(&mut granule, slice, rows, leaves, &mut found)
@@ -222,6 +223,7 @@ pub fn samples(
     for (task, token) in plan::plan(snapshot, &scope, Stream::Metrics, range).iter().zip(1..) {
         let Some(mut granule) = Granule::new(snapshot, &fields, task, token) else { continue };
         for slice in &task.slices {
+            tally.look_at(slice)?;
             let read =
                 filter::select(&mut predicate, time, range, &mut granule, slice).and_then(|mut mask| {
                     if mask.is_empty() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::codes::{Codes, Tenants};
 use crate::id::Lsn;
 use crate::part::Part;
+use crate::query::stop::Stop;
 
 /// What one question sees: the segments and memtable chunks of one moment.
 #[derive(Debug, Clone)]
@@ -17,4 +18,6 @@ pub struct Snapshot {
     pub tenants: Arc<dyn Tenants>,
     /// The newest frame whose rows are in `parts`.
     pub lsn: Lsn,
+    /// When the question ends without an answer.
+    pub stop: Stop,
 }

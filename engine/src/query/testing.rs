@@ -7,7 +7,7 @@ use crate::codes::{Codes, Tenants};
 use crate::error::{Error, Result};
 use crate::id::{Lsn, Stream, TenantId, TenantNo};
 use crate::part::{Part, Run, ZoneMap, path_of_documents};
-use crate::query::Snapshot;
+use crate::query::{Snapshot, Stop};
 use crate::schema::{
     BytesColumn, ColumnDef, ColumnId, ColumnType, ColumnVector, Document, IdentityKind, NULL_CODE, Schema,
     Value,
@@ -296,7 +296,7 @@ impl TestStore {
             })
         };
         let parts = self.parts.iter().enumerate().map(part).collect();
-        Snapshot { parts, codes, tenants: Arc::new(TestTenants), lsn: Lsn(lsn) }
+        Snapshot { parts, codes, tenants: Arc::new(TestTenants), lsn: Lsn(lsn), stop: Stop::never() }
     }
 
     pub(crate) fn rows(&self) -> impl Iterator<Item = &Row> {

@@ -4,6 +4,7 @@ use super::mask::{Mask, Rows};
 use super::plan::Slice;
 use super::request::{Cost, Damage};
 use super::snapshot::Snapshot;
+use super::stop::Stop;
 use crate::error::{Error, Result};
 use crate::id::Stream;
 use crate::time::{TimeRange, TimestampUs};
@@ -17,18 +18,32 @@ pub(crate) struct Tally {
     bytes_before: u64,
     rows: u64,
     damaged: Vec<TimeRange>,
+    stop: Stop,
 }
 
 impl Tally {
     /// Nothing looked at yet.
     pub(crate) fn new(snapshot: &Snapshot, stream: Stream, window: TimeRange, allow_partial: bool) -> Self {
         let bytes_before = bytes_read(snapshot);
-        Self { stream, window, allow_partial, bytes_before, rows: 0, damaged: Vec::new() }
+        Self {
+            stream,
+            window,
+            allow_partial,
+            bytes_before,
+            rows: 0,
+            damaged: Vec::new(),
+            stop: snapshot.stop.clone(),
+        }
     }
 
-    /// Counts the rows of a slice that was looked at.
-    pub(crate) fn looked_at(&mut self, slice: &Slice) {
+    /// Counts the rows of a slice that is looked at next.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Stop::check`]: the question ends here.
+    pub(crate) fn look_at(&mut self, slice: &Slice) -> Result<()> {
         self.rows += slice.rows.len() as u64;
+        self.stop.check()
     }
 
     /// The result of reading a slice; `None` when it could not be read and the question goes on without.

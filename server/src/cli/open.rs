@@ -70,7 +70,7 @@ impl Opened {
         if let Err(error) = self.engine.secret(cursor::SECRET) {
             tracing::warn!(%error, "the secret of cursors could not be made");
         }
-        let store = Store::new(Arc::clone(&self.engine), config.limits.queries_max);
+        let store = Store::new(Arc::clone(&self.engine), config.limits.queries);
         Ok((AppState::new(store, config, self.clock, auth, self.entropy), superuser))
     }
 }

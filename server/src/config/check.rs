@@ -11,6 +11,7 @@ use super::error::ConfigError;
 use super::raw::{Origin, RawConfig};
 use super::units::{Network, parse_bytes, parse_duration};
 use super::{ClaimNames, Config, JwtConfig, JwtKeys, Limits, LogFormat, Secret};
+use crate::store::QueryLimits;
 
 /// Fewest characters of a secret: 128 bits even when it is hexadecimal.
 const SECRET_CHARS_MIN: usize = 32;
@@ -120,8 +121,11 @@ impl Fields<'_> {
     fn limits(&self) -> Result<Limits, ConfigError> {
         Ok(Limits {
             bodies_in_flight_bytes_max: self.units("bodies_in_flight_bytes", parse_bytes)?,
-            query_memory_bytes_max: self.units("query_memory_bytes", parse_bytes)?,
-            queries_max: self.count("queries_max")?,
+            queries: QueryLimits {
+                queries_max: self.count("queries_max")?,
+                deadline: self.units("query_deadline", parse_duration)?,
+                memory_bytes_max: self.units("query_memory_bytes", parse_bytes)?,
+            },
             connections_max: self.count("connections_max")?,
             future_max: self.units("future_limit", parse_duration)?,
             ..Limits::default()

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 pub use error::ConfigError;
 use insights_engine::config::{Config as EngineConfig, Durability};
+
+use crate::store::QueryLimits;
 pub use raw::RawConfig;
 pub use secret::Secret;
 pub use units::Network;
@@ -131,10 +133,8 @@ pub struct Limits {
     pub bodies_in_flight_bytes_max: u64,
     /// Records of one ingest body.
     pub batch_records_max: usize,
-    /// Bytes of memory one question may use.
-    pub query_memory_bytes_max: u64,
-    /// Questions that run at once; further ones wait.
-    pub queries_max: usize,
+    /// What questions may use.
+    pub queries: QueryLimits,
     /// Connections that are open at once; further ones wait to be accepted.
     pub connections_max: usize,
     /// How far in the future an event may lie.
@@ -148,8 +148,11 @@ impl Default for Limits {
             body_bytes_max: 1 << 20,
             bodies_in_flight_bytes_max: 64 << 20,
             batch_records_max: 10_000,
-            query_memory_bytes_max: 256 << 20,
-            queries_max: 8,
+            queries: QueryLimits {
+                queries_max: 8,
+                deadline: Duration::from_secs(30),
+                memory_bytes_max: 256 << 20,
+            },
             connections_max: 4_096,
             future_max: Duration::from_hours(1),
         }

@@ -400,6 +400,14 @@ impl From<EngineError> for ApiError {
                 Code::TooManyCells,
                 format!("the question needs too much: {what} is limited to {limit}"),
             ),
+            EngineError::QueryDeadline { limit } => Self::new(
+                Code::Overloaded,
+                format!(
+                    "the question took longer than {limit:?}; a shorter window or fewer groups take less"
+                ),
+            ),
+            // Nobody reads this: the client has left.
+            EngineError::Cancelled => Self::new(Code::Overloaded, "the question was stopped"),
             EngineError::Invalid { reason } => Self::invalid_at("", "invalid", reason.clone()),
             EngineError::Corrupt { .. } => {
                 tracing::error!(error = &error as &dyn std::error::Error, "damaged data was met");

@@ -52,7 +52,7 @@ impl Server {
         let shared: Arc<dyn Clock> = clock.clone();
         let config = Config::default();
         let engine = Engine::open(config.engine.clone(), disk, Arc::clone(&shared), [7; 32]).unwrap();
-        let store = Store::new(Arc::clone(&engine), 2);
+        let store = Store::new(Arc::clone(&engine), config.limits.queries);
         let auth = Authenticator::new(&Secret::new("x".repeat(32)), Keyring::default(), None);
         let state = AppState::new(store, config, shared, auth, Entropy::from_seed([7; 32]));
         Self { dir, clock, engine, state }
@@ -514,7 +514,7 @@ async fn metrics_have_one_kind_and_known_names_one_spelling() {
     let (rows, end) = server
         .state
         .store
-        .scan_in(&server.state.store.view(), &scope, request, 0, |rows, vector| {
+        .scan_in(&server.state.store.moment(), &scope, request, 0, |rows, vector| {
             *rows += vector.rows;
             Ok(())
         })

@@ -1,16 +1,13 @@
 //! How a report reads: within one scope and one moment, several questions at once, costs and damage added up.
 
-use std::sync::Arc;
-
 use insights_engine::id::Stream;
 use insights_engine::query::{Answer, Cost, Damage, Query, ScanEnd, ScanRequest, ScanVector};
 use insights_engine::time::TimeRange;
-use insights_engine::view::View;
 use parking_lot::Mutex;
 
 use crate::auth::ReadScope;
 use crate::http::error::ApiError;
-use crate::store::Store;
+use crate::store::{Moment, Store};
 
 /// What the questions of one report cost, and what they could not read.
 #[derive(Debug, Default)]
@@ -25,7 +22,7 @@ pub(crate) struct Totals {
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     store: &'a Store,
-    view: Arc<View>,
+    moment: Moment,
     scope: &'a ReadScope,
     allow_partial: bool,
     totals: Mutex<Totals>,
@@ -34,7 +31,7 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// A reader that has read nothing.
     pub(crate) fn new(store: &'a Store, scope: &'a ReadScope, allow_partial: bool) -> Self {
-        Self { store, view: store.view(), scope, allow_partial, totals: Mutex::default() }
+        Self { store, moment: store.moment(), scope, allow_partial, totals: Mutex::default() }
     }
 
     /// A question of this reader's scope.
@@ -54,7 +51,7 @@ impl<'a> Reader<'a> {
     /// Those of the engine on the wire; damage names the stream and the window.
     pub(crate) async fn aggregate(&self, query: Query) -> Result<Answer, ApiError> {
         let (stream, window) = (query.stream, query.window);
-        let answer = self.store.aggregate_in(&self.view, self.scope, query).await;
+        let answer = self.store.aggregate_in(&self.moment, self.scope, query).await;
         let answer = answer.map_err(|e| self.refused(e, stream, window))?;
         self.count(answer.cost, &answer.damaged);
         Ok(answer)
@@ -68,7 +65,7 @@ impl<'a> Reader<'a> {
     pub(crate) async fn glance(&self, query: Query) -> Result<Answer, ApiError> {
         let (stream, window) = (query.stream, query.window);
         let query = Query { allow_partial: true, ..query };
-        let answer = self.store.aggregate_in(&self.view, self.scope, query).await;
+        let answer = self.store.aggregate_in(&self.moment, self.scope, query).await;
         let answer = answer.map_err(|e| self.refused(e, stream, window))?;
         self.count(answer.cost, &[]);
         Ok(answer)
@@ -86,7 +83,7 @@ impl<'a> Reader<'a> {
         each: impl FnMut(&mut T, &ScanVector) -> insights_engine::Result<()> + Send + 'static,
     ) -> Result<(T, ScanEnd), ApiError> {
         let (stream, window) = (request.stream, request.window);
-        let scanned = self.store.scan_in(&self.view, self.scope, request, state, each).await;
+        let scanned = self.store.scan_in(&self.moment, self.scope, request, state, each).await;
         let (state, end) = scanned.map_err(|e| self.refused(e, stream, window))?;
         self.count(end.cost, &end.damaged);
         Ok((state, end))

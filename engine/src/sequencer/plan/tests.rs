@@ -153,11 +153,8 @@ fn a_number_that_the_catalog_has_seen_is_not_given_again() {
     let disk: Arc<dyn crate::disk::Disk> = Arc::new(SimDisk::new());
     let version = Manifest::open_or_create(Arc::clone(&disk)).unwrap().version();
     let catalog = Catalog::open(Arc::clone(&disk), &version).unwrap();
-    let put = |key: &[u8]| CatalogPut {
-        kind: CatalogKind::Setting,
-        key: key.to_vec(),
-        value: Some(b"v".to_vec()),
-    };
+    let put =
+        |key: &[u8]| CatalogPut { kind: CatalogKind::Setting, key: key.to_vec(), value: Some(b"v".to_vec()) };
     catalog.apply(Lsn(7), &[put(b"lost")]).unwrap();
     let ids = Arc::new(IdIndex::open(Arc::clone(&disk), &version).unwrap());
     let requests = Arc::new(IdempotencyIndex::open(disk, &version).unwrap());
