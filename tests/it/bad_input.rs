@@ -684,6 +684,8 @@ fn a_cursor_is_good_for_its_own_question_alone() {
         let cursor = first["next_cursor"].as_str().expect("a cursor").to_owned();
         let next = world.get(&path(&format!("&cursor={cursor}")), &key).expect(200);
         assert_ne!(next["results"], first["results"]);
+        let idle = format!("&order=desc&user_id=&cursor={cursor}");
+        assert_eq!(world.get(&path(&idle), &key).expect(200)["results"], next["results"], "{list}");
         let last = cursor.chars().last().unwrap();
         let bent = format!("{}{}", &cursor[..cursor.len() - 1], if last == 'A' { 'B' } else { 'A' });
         for (credential, rest) in [

@@ -98,8 +98,15 @@ async fn read(state: &AppState, list: &List, request: RowRequest) -> Result<RowP
 /// What a cursor of this list is bound to.
 fn question(list: &List, uri: &Uri) -> Question {
     let pairs: Vec<_> = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).collect();
-    let bound =
-        pairs.iter().map(|(name, value)| (&**name, &**value)).filter(|(name, _)| !UNBOUND.contains(name));
+    // What says nothing is not bound: an empty value, the order that is the default. The organization is
+    // bound as the scope.
+    let says_something = |(name, value): &(&str, &str)| {
+        !UNBOUND.contains(name)
+            && !value.is_empty()
+            && *name != "organization_id"
+            && (*name, *value) != ("order", "desc")
+    };
+    let bound = pairs.iter().map(|(name, value)| (&**name, &**value)).filter(says_something);
     Question::new(list.stream.name(), list.scope.organization().map(TenantId::as_str), bound)
 }
 
