@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::append::{Append, Appended, CatalogKind, CatalogPut, Idempotency};
+use crate::checkpoint::{self, CheckpointReport};
 use crate::clock::Clock;
 use crate::codes::Tenants;
 use crate::config::Config;
@@ -389,6 +390,17 @@ impl Engine {
     pub fn flush(&self) -> Result<()> {
         while self.step_flush()? {}
         Ok(())
+    }
+
+    /// Makes a copy of the store as of now, below `checkpoints/` of the data directory: a data directory of
+    /// its own, which shares the sealed files by hard links. Appends and questions go on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a name that is none or is taken, [`Error::DiskFull`], [`Error::Poisoned`],
+    /// [`Error::Io`]; nothing is left of it then.
+    pub fn checkpoint(&self, name: &str) -> Result<CheckpointReport> {
+        checkpoint::checkpoint(&self.core, name)
     }
 
     /// Stops taking appends, writes what is queued, flushes, and stops the threads. A second call does

@@ -7,6 +7,7 @@
 pub mod append;
 mod background;
 pub mod catalog;
+pub mod checkpoint;
 pub mod clock;
 pub mod codec;
 pub mod codes;

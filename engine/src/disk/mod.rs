@@ -15,6 +15,7 @@ mod lock;
 mod map;
 pub mod os;
 pub mod sim;
+mod sub;
 
 use std::fmt;
 use std::ops::Deref;
@@ -25,6 +26,7 @@ use crate::error::Result;
 
 pub use os::{OsDisk, raise_open_files_limit};
 pub use sim::SimDisk;
+pub(crate) use sub::SubDisk;
 
 /// One entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +56,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn exists(&self, path: &Path) -> Result<bool>;
     /// Gives a file another name, replacing what had it.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
-    /// Removes a file.
+    /// Gives a file a second name, which must be free; both are names of the same bytes. Only for sealed
+    /// files, whose bytes never change. Durable with the directory of the new name.
+    fn link(&self, from: &Path, to: &Path) -> Result<()>;
+    /// Removes a file's name; its bytes go with the last one.
     fn remove(&self, path: &Path) -> Result<()>;
     /// Creates a directory and its parents, with mode 0700; fine when it exists.
     fn create_dir(&self, path: &Path) -> Result<()>;

@@ -108,6 +108,10 @@ impl Disk for OsDisk {
         fs::rename(self.full(from)?, self.full(to)?).map_err(|e| io_error("rename", from, e))
     }
 
+    fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        fs::hard_link(self.full(from)?, self.full(to)?).map_err(|e| io_error("link", from, e))
+    }
+
     fn remove(&self, path: &Path) -> Result<()> {
         fs::remove_file(self.full(path)?).map_err(|e| io_error("remove", path, e))
     }

@@ -36,7 +36,8 @@ pub const MANIFEST_LOG_BYTES_MIN: u64 = 1 << 20;
 /// How many times the bytes of its first edit a log may grow to.
 const GROWTH: u64 = 4;
 
-const DIR: &str = "manifest";
+/// The directory of the manifest.
+pub(crate) const DIR: &str = "manifest";
 const CURRENT: &str = "manifest/CURRENT";
 const CURRENT_NEW: &str = "manifest/CURRENT.tmp";
 const POINTER: FileType = FileType { magic: *b"INSCURR\0", version: MANIFEST_VERSION, what: "manifest" };
@@ -226,6 +227,18 @@ impl Manifest {
             self.disk.remove(path)?;
         }
         Ok(orphans.len())
+    }
+
+    /// Writes a manifest of `version` to the disk of a copy; the version exists there once this answers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub(crate) fn write_copy(disk: &dyn Disk, version: &Version) -> Result<()> {
+        let id = version.next_file();
+        let edit = Edit { next_file: FileId(id.0 + 1), ..version.to_edit() };
+        write_log(disk, id, &edit)?;
+        point_to(disk, id)
     }
 
     /// Starts a new log from `version`. The commit before it is durable whatever happens here: until

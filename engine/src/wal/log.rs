@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::spare::Spares;
-use super::writer::WalWriter;
+use super::writer::{Extent, WalWriter};
 use crate::clock::Clock;
 use crate::config::Durability;
 use crate::error::{Error, Result};
@@ -339,6 +339,12 @@ impl<S: Sink> Log<S> {
         let count = tail.wal.recycle(upto);
         self.publish(&tail);
         count
+    }
+
+    /// The files of the log as far as they are written, and the number of the last frame in them. They stay
+    /// as they are until the next [`Self::recycle`].
+    pub fn extents(&self) -> (Vec<Extent>, Lsn) {
+        self.tail.lock().wal.extents()
     }
 
     /// Begins the next file, so that the present one can be recycled after the next flush.

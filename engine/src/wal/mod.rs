@@ -17,4 +17,4 @@ mod tests;
 pub use log::{Entry, Log, LogOptions, LogStats, Sink, Step};
 pub use replay::{Frame, Replayed, WalDamage, replay};
 pub use spare::Spares;
-pub use writer::{WalOptions, WalWriter};
+pub use writer::{Extent, WalOptions, WalWriter};

@@ -53,6 +53,15 @@ struct Sealed {
     frame_bytes: u64,
 }
 
+/// A file of the log, as far as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extent {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its first bytes, which do not change before the file is recycled.
+    pub bytes: u64,
+}
+
 /// The end of the log. After the first error it takes nothing more: see [`Error::Poisoned`].
 #[derive(Debug)]
 pub struct WalWriter {
@@ -298,6 +307,14 @@ impl WalWriter {
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_BYTES_KEPT);
         Ok(())
+    }
+
+    /// The files of the log as far as they are written, oldest first, and the number of the last frame in
+    /// them.
+    pub fn extents(&self) -> (Vec<Extent>, Lsn) {
+        let sealed = self.sealed.iter().map(|file| Extent { path: file.path.clone(), bytes: file.bytes });
+        let active = Extent { path: self.active.path.clone(), bytes: self.active.written };
+        (sealed.chain([active]).collect(), self.written)
     }
 
     fn sync_active(&mut self) -> Result<()> {

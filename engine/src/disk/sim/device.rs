@@ -293,6 +293,21 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        let mut state = self.state.lock();
+        let source = state.begin_at(OpKind::Create, from)?;
+        let target = normal(to).ok_or_else(|| Error::invalid("a path leaves the data directory"))?;
+        let inode = *state.names.get(&source).ok_or_else(|| io_error("link", from, gone()))?;
+        if state.names.contains_key(&target) || state.dirs.contains(&target) {
+            return Err(io_error("link", to, errno(rustix::io::Errno::EXIST)));
+        }
+        if !state.dirs.contains(parent(&target)) {
+            return Err(io_error("link", to, gone()));
+        }
+        state.change_name(NameChange::Create(target, inode));
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> Result<()> {
         let mut state = self.state.lock();
         let clean = state.begin_at(OpKind::Remove, path)?;

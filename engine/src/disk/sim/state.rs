@@ -55,7 +55,7 @@ impl SimInode {
 /// One change of a name that is not durable.
 #[derive(Debug, Clone)]
 pub(super) enum NameChange {
-    /// A file got its first name.
+    /// A file got its first name, or one more.
     Create(PathBuf, Inode),
     /// A file got another name, replacing what had it; it keeps no other.
     Rename(PathBuf, Inode),
