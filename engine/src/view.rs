@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::id::Stream;
 use crate::query::{
     self, Answer, Filter, Query, RowPage, RowRequest, Samples, ScanEnd, ScanRequest, ScanVector, Scope,
-    Series, SeriesList, Snapshot, Stop,
+    Series, SeriesList, SessionAnswer, SessionRequest, Snapshot, Stop,
 };
 use crate::time::TimeRange;
 
@@ -97,6 +97,21 @@ impl View {
         self.core.missing_from(Stream::Metrics, range, false)?;
         let scope = Scope::One(series.tenant.clone());
         query::samples(&self.snapshot(&scope, Stream::Metrics), series, range, samples_max, false)
+    }
+
+    /// Answers a question for sessions.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Engine::aggregate`].
+    pub fn sessions(&self, request: &SessionRequest) -> Result<SessionAnswer> {
+        let mut answer = query::sessions(&self.snapshot(&request.scope, Stream::Events), request)?;
+        let read = answer.read.unwrap_or(request.window);
+        let missing = self.core.missing_from(Stream::Events, read, request.allow_partial)?;
+        answer.exact &= missing.is_empty();
+        answer.damaged.extend(missing);
+        self.core.note_damage(&answer.damaged);
+        Ok(answer)
     }
 
     /// The snapshot of a stream. A question with another scope than the first one gets its own: a

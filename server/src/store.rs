@@ -6,7 +6,10 @@ use std::time::Duration;
 use insights_engine::append::{Append, Appended, CatalogKind, CatalogPut, Idempotency};
 use insights_engine::engine::{Health, Stats, Usage};
 use insights_engine::id::{Stream, TenantId};
-use insights_engine::query::{Answer, Cancel, Query, RowPage, RowRequest, ScanEnd, ScanRequest, ScanVector};
+use insights_engine::query::{
+    Answer, Cancel, Query, RowPage, RowRequest, ScanEnd, ScanRequest, ScanVector, SessionAnswer,
+    SessionRequest,
+};
 use insights_engine::schema::Batch;
 use insights_engine::time::TimestampUs;
 use insights_engine::view::View;
@@ -124,6 +127,24 @@ impl Store {
         let moment = self.moment();
         let view = Arc::clone(&moment.view);
         self.run(move |_| view.rows(&request)).await
+    }
+
+    /// Answers a question for sessions within `scope`, which replaces the request's own, in a moment that
+    /// other questions share.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::sessions`].
+    pub async fn sessions_in(
+        &self,
+        moment: &Moment,
+        scope: &ReadScope,
+        mut request: SessionRequest,
+    ) -> Result<SessionAnswer> {
+        request.scope = scope.of(Stream::Events)?;
+        request.budget.memory_bytes_max = self.limits.memory_bytes_max;
+        let view = Arc::clone(&moment.view);
+        self.run(move |_| view.sessions(&request)).await
     }
 
     /// Folds all matching rows within `scope` into `state`, vector by vector, in no order, in a moment

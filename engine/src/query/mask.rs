@@ -124,6 +124,11 @@ impl Mask {
         }
     }
 
+    /// The bits, 64 rows a word.
+    pub(crate) fn words(&self) -> &[u64] {
+        &self.words
+    }
+
     /// How many rows there are, in the set or not.
     pub(crate) fn len(&self) -> usize {
         self.len

@@ -1,6 +1,7 @@
 //! Questions and answers: who may see what, filters, groups, aggregates, rows.
 
 pub mod request;
+pub mod session_request;
 pub mod snapshot;
 
 mod accumulate;
@@ -20,6 +21,8 @@ mod row_groups;
 mod rows;
 mod scan;
 mod series;
+mod session_rows;
+mod sessions;
 mod stop;
 mod walk;
 
@@ -39,5 +42,7 @@ pub use request::{
 pub use rows::{PAGE_ROWS_MAX, rows};
 pub use scan::scan;
 pub use series::{Samples, Series, SeriesList, samples, series};
+pub use session_request::{SessionAnswer, SessionClasses, SessionRequest, StartedSession};
+pub use sessions::sessions;
 pub use snapshot::Snapshot;
 pub use stop::{Cancel, Stop};

@@ -4,8 +4,10 @@ use std::fmt;
 use std::ops::BitOr;
 
 use insights_engine::id::{Stream, TenantId};
-use insights_engine::query::{Budget, Filter, Order, Query, RowRequest, ScanRequest, Scope};
-use insights_engine::time::TimeRange;
+use insights_engine::query::{
+    Budget, Filter, Order, Query, RowRequest, ScanRequest, Scope, SessionClasses, SessionRequest,
+};
+use insights_engine::time::{Buckets, TimeRange};
 use insights_engine::{Error, Result};
 
 /// A set of permissions.
@@ -149,6 +151,25 @@ impl ReadScope {
             order: Order::Desc,
             limit,
             after: None,
+            allow_partial: false,
+        }
+    }
+
+    /// A question for sessions in this scope: of all events, not exact.
+    pub fn session_request(
+        &self,
+        window: TimeRange,
+        buckets: Buckets,
+        classes: SessionClasses,
+    ) -> SessionRequest {
+        SessionRequest {
+            scope: self.scope.clone(),
+            window,
+            buckets,
+            filter: Filter::all(),
+            classes,
+            exact: false,
+            budget: Budget::default(),
             allow_partial: false,
         }
     }

@@ -80,10 +80,10 @@ pub(crate) struct Exactness {
     /// Distinct users.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) active_users: Option<ErrorBound>,
-    /// Sessions and all that is computed of them, the median duration included.
+    /// Sessions and all that is computed of them, but the median duration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sessions: Option<ErrorBound>,
-    /// Quantiles of metrics.
+    /// Quantiles of metrics, and the median duration of sessions.
     pub(crate) quantiles: ErrorBound,
 }
 

@@ -12,7 +12,8 @@ use super::fields;
 use super::metric_numbers::Stat;
 use super::metric_query::{Found, MetricQuestion};
 use super::reader::Reader;
-use super::user_activity::{self, Selection};
+use super::sessions;
+use super::user_activity::Selection;
 use super::window::{CELLS_MAX, Window};
 use crate::http::error::ApiError;
 
@@ -105,13 +106,15 @@ async fn durations(
     stats: &[Stat],
     found: &mut Found,
 ) -> Result<(), ApiError> {
-    let selection =
-        Selection { filter: question.filter.clone(), page_view_types: question.page_view_types.clone() };
-    let chains = user_activity::chains(reader, window, &selection).await?;
+    let selection = Selection {
+        filter: question.filter.clone(),
+        page_view_types: question.page_view_types.clone(),
+        exact: true,
+    };
     let mut buckets = vec![Vec::new(); window.buckets.len()];
-    for (bucket, first, duration) in chains.started(window) {
-        if let Some(sessions) = buckets.get_mut(bucket) {
-            sessions.push((first, seconds(duration)));
+    for session in sessions::started(reader, window, &selection).await? {
+        if let Some(sessions) = buckets.get_mut(session.bucket) {
+            sessions.push((session.first, seconds(session.duration_us)));
         }
     }
     let series = found.entry(vec![KeyValue::Str(name.into())]).or_default();

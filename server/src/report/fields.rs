@@ -19,11 +19,6 @@ pub(crate) fn identity() -> Field {
     Field::FirstOf(vec![column(&stream::USER_ID), column(&stream::ANONYMOUS_ID), column(&stream::SESSION_ID)])
 }
 
-/// Whose chain an event without a session belongs to: the user's, else the visitor's.
-pub(crate) fn person() -> Field {
-    Field::FirstOf(vec![column(&stream::USER_ID), column(&stream::ANONYMOUS_ID)])
-}
-
 /// The page of a page view.
 pub(crate) fn page() -> Field {
     Field::FirstOf(PAGE_PATHS.iter().map(|path| event_data(path)).collect())

@@ -1,8 +1,11 @@
 //! How a report reads: within one scope and one moment, several questions at once, costs and damage added up.
 
 use insights_engine::id::Stream;
-use insights_engine::query::{Answer, Cost, Damage, Query, ScanEnd, ScanRequest, ScanVector};
-use insights_engine::time::TimeRange;
+use insights_engine::query::{
+    Answer, Cost, Damage, Query, ScanEnd, ScanRequest, ScanVector, SessionAnswer, SessionClasses,
+    SessionRequest,
+};
+use insights_engine::time::{Buckets, TimeRange};
 use parking_lot::Mutex;
 
 use crate::auth::ReadScope;
@@ -44,6 +47,19 @@ impl<'a> Reader<'a> {
         ScanRequest { allow_partial: self.allow_partial, ..self.scope.scan_request(stream, window) }
     }
 
+    /// A question for sessions of this reader's scope.
+    pub(crate) fn session_request(
+        &self,
+        window: TimeRange,
+        buckets: Buckets,
+        classes: SessionClasses,
+    ) -> SessionRequest {
+        SessionRequest {
+            allow_partial: self.allow_partial,
+            ..self.scope.session_request(window, buckets, classes)
+        }
+    }
+
     /// Answers a question for numbers.
     ///
     /// # Errors
@@ -68,6 +84,19 @@ impl<'a> Reader<'a> {
         let answer = self.store.aggregate_in(&self.moment, self.scope, query).await;
         let answer = answer.map_err(|e| self.refused(e, stream, window))?;
         self.count(answer.cost, &[]);
+        Ok(answer)
+    }
+
+    /// Answers a question for sessions.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::aggregate`].
+    pub(crate) async fn sessions(&self, request: SessionRequest) -> Result<SessionAnswer, ApiError> {
+        let window = request.window;
+        let answer = self.store.sessions_in(&self.moment, self.scope, request).await;
+        let answer = answer.map_err(|e| self.refused(e, Stream::Events, window))?;
+        self.count(answer.cost, &answer.damaged);
         Ok(answer)
     }
 

@@ -210,7 +210,9 @@ impl AnalyticsRequest {
             fields.problem("breakdown", "invalid", known);
         }
         let compare = fields.choice("compare", &["previous_period"]).is_some();
-        let selection = Selection { filter, page_view_types: config.page_view_event_types.clone() };
+        let page_view_types = config.page_view_event_types.clone();
+        let exact = common.as_ref().is_some_and(|common| common.exact);
+        let selection = Selection { filter, page_view_types, exact };
         let breakdown = breakdown.flatten();
         let request = common.map(|common| Self { common, families, app_id, selection, breakdown, compare });
         let request = finish(fields, request)?;

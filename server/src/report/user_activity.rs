@@ -10,7 +10,7 @@ use super::answer::{Quantity, ratio, seconds};
 use super::breakdown::{self, Breakdown, KeyCount};
 use super::fields;
 use super::reader::Reader;
-use super::sessions::{Chains, Margin, Sessions};
+use super::sessions::{Sessions, sessions};
 use super::window::Window;
 use crate::http::error::ApiError;
 
@@ -24,6 +24,8 @@ pub(crate) struct Selection {
     pub(crate) filter: Filter,
     /// Event types that are page views.
     pub(crate) page_view_types: Vec<String>,
+    /// Whether quantiles are interpolated over rows.
+    pub(crate) exact: bool,
 }
 
 /// The family `user_activity`.
@@ -231,44 +233,6 @@ fn list_query(
     }
 }
 
-/// The sessions of the window, from events around it as far as they matter.
-///
-/// # Errors
-///
-/// Those of the engine on the wire.
-async fn sessions(reader: &Reader<'_>, window: &Window, selection: &Selection) -> Result<Sessions, ApiError> {
-    Ok(chains(reader, window, selection).await?.fold(window))
-}
-
-/// The chains that the sessions of the window are made of.
-///
-/// # Errors
-///
-/// Those of the engine on the wire.
-pub(crate) async fn chains(
-    reader: &Reader<'_>,
-    window: &Window,
-    selection: &Selection,
-) -> Result<Chains, ApiError> {
-    let mut margin = Margin::FIRST;
-    loop {
-        let read = margin.around(window.range);
-        let mut request = reader.scan_request(Stream::Events, read);
-        request.filter = selection.filter.clone();
-        request.fields = Chains::scan_fields();
-        let (mut chains, end) = reader.scan(request, Chains::new(window.range), Chains::add).await?;
-        let types = end.names.get(Chains::TYPE_FIELD);
-        chains.finish(|event_type| {
-            let name = types.and_then(|names| names.get(usize::try_from(event_type).ok()?));
-            name.is_some_and(|name| selection.page_view_types.iter().any(|view| **view == **name))
-        });
-        match margin.wider(chains.unsettled(read)) {
-            Some(wider) => margin = wider,
-            None => return Ok(chains),
-        }
-    }
-}
-
 fn number(group: &Group, aggregate: usize) -> u64 {
     group.values.get(aggregate).map_or(0, |value| value.as_u64())
 }
@@ -317,16 +281,16 @@ fn fold_summary(total: &Answer, features: &Answer, sessions: &Sessions) -> Activ
     ActivitySummary {
         events: total(0),
         active_users: total(1),
-        sessions: sessions.started,
+        sessions: sessions.totals.started,
         session_duration: SessionDuration {
-            avg_s: mean_s(sessions.duration_us, sessions.started),
+            avg_s: mean_s(sessions.totals.duration_us, sessions.totals.started),
             median_s: sessions.median_us.map(|us| us / 1e6),
         },
-        bounce_rate: ratio(count(sessions.bounces), count(sessions.started)),
+        bounce_rate: ratio(count(sessions.totals.bounces), count(sessions.totals.started)),
         pages_visited: total(2),
         actions_performed: total(3),
         features_used: features.count() as u64,
-        time_on_platform_s: Quantity(seconds(sessions.allocated_us)),
+        time_on_platform_s: Quantity(seconds(sessions.totals.allocated_us)),
     }
 }
 

@@ -37,11 +37,8 @@ fn every_bucket_has_a_row_and_averages_of_nothing_are_null() {
         pages: answer(&[(KeyValue::Absent, &[1, 1]), (str("/"), &[1, 1])]),
         features: answer(&[(str("x"), &[2, 1]), (str("y"), &[2, 2]), (KeyValue::Absent, &[1, 1])]),
         sessions: Sessions {
-            started: 2,
-            bounces: 1,
-            duration_us: 90_000_000,
+            totals: SessionTotals { bounces: 1, ..second },
             median_us: Some(45_000_000.0),
-            allocated_us: 1_500_000,
             active: vec![0, 3, 0],
             series: vec![none, second, none],
         },

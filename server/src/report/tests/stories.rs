@@ -85,8 +85,15 @@ async fn the_activity_of_three_people_is_counted_as_by_hand() {
         if flushed {
             app.flush();
         }
-        let answer = analytics(&app, &key, window(json!({"metrics": ["user_activity"]}))).await;
+        let exactly = json!({"metrics": ["user_activity"], "exact": true});
+        let answer = analytics(&app, &key, window(exactly)).await;
         assert_eq!(answer["metrics"]["user_activity"], expected, "flushed: {flushed}");
+        // Without rows the median alone is of a histogram.
+        let mut nearly = analytics(&app, &key, window(json!({"metrics": ["user_activity"]}))).await;
+        let median = nearly["metrics"]["user_activity"]["summary"]["session_duration"]["median_s"].take();
+        assert!((median.as_f64().unwrap() / 600.0 - 1.0).abs() < 0.0055, "{median}");
+        nearly["metrics"]["user_activity"]["summary"]["session_duration"]["median_s"] = json!(600.0);
+        assert_eq!(nearly["metrics"]["user_activity"], expected, "flushed: {flushed}");
         assert_eq!(answer["organization_id"], "acme");
         assert_eq!(answer["window"], json!({"start": "2023-11-13T00:00:00Z", "end": "2023-11-15T00:00:00Z"}));
         // Now is 22:13:20 of the second day.

@@ -1,4 +1,4 @@
-//! Sessions: chains of events of one key with gaps under 30 minutes, cut, joined and folded into buckets.
+//! A chain of events of one key with gaps under 30 minutes, and the plain way from events to chains.
 //!
 //! A session is a maximal chain, whatever the order in which its events arrive: it is a connected
 //! component of the events of one key under "closer than [`GAP_US`]". So chains of parts of the events
@@ -43,44 +43,44 @@ pub struct Chain {
     /// The time of its last event.
     pub last: TimestampUs,
     /// Its events.
-    pub events: u64,
+    pub events: u32,
     /// Those that show a page.
-    pub pages: u64,
+    pub pages: u32,
     /// Those that are actions.
-    pub actions: u64,
+    pub actions: u32,
     /// Those that the user did.
-    pub interactive: u64,
+    pub interactive: u32,
     /// The least number of a user that an event has, or [`NO_USER`]: the same in whatever order chains
     /// are joined.
     pub user: u32,
 }
 
 impl Chain {
-    fn of(event: &SessionEvent) -> Self {
+    pub(crate) fn of(event: &SessionEvent) -> Self {
         Self {
             key: event.key,
             first: event.time,
             last: event.time,
             events: 1,
-            pages: u64::from(event.page),
-            actions: u64::from(event.action),
-            interactive: u64::from(event.interactive),
+            pages: u32::from(event.page),
+            actions: u32::from(event.action),
+            interactive: u32::from(event.interactive),
             user: event.user,
         }
     }
 
     /// Whether a chain that does not start before this one is of the same session.
-    fn reaches(&self, later: &Self) -> bool {
+    pub(crate) fn reaches(&self, later: &Self) -> bool {
         self.key == later.key && later.first.0.saturating_sub(self.last.0) < GAP_US
     }
 
-    fn absorb(&mut self, other: &Self) {
+    pub(crate) fn absorb(&mut self, other: &Self) {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
-        self.events += other.events;
-        self.pages += other.pages;
-        self.actions += other.actions;
-        self.interactive += other.interactive;
+        self.events = self.events.saturating_add(other.events);
+        self.pages = self.pages.saturating_add(other.pages);
+        self.actions = self.actions.saturating_add(other.actions);
+        self.interactive = self.interactive.saturating_add(other.interactive);
         self.user = self.user.min(other.user);
     }
 
@@ -126,19 +126,6 @@ impl Chain {
 pub fn chains(events: &mut [SessionEvent]) -> Vec<Chain> {
     events.sort_unstable();
     fold(events.iter().map(Chain::of))
-}
-
-/// The chains of two lists as one; each list is sorted by (key, first), and so is the result.
-///
-/// Joining is commutative and associative: it gives the chains of all events of both.
-pub fn join(left: &[Chain], right: &[Chain]) -> Vec<Chain> {
-    let (mut left, mut right) = (left.iter().copied().peekable(), right.iter().copied().peekable());
-    let order = |chain: &Chain| (chain.key, chain.first);
-    fold(std::iter::from_fn(move || match (left.peek(), right.peek()) {
-        (Some(a), Some(b)) if order(b) < order(a) => right.next(),
-        (Some(_), _) => left.next(),
-        (None, _) => right.next(),
-    }))
 }
 
 /// Joins neighbours of one session; `chains` are sorted by (key, first).
@@ -189,45 +176,6 @@ pub fn active_chains(events: &mut [SessionEvent], buckets: &Buckets, mut each: i
     }
 }
 
-/// What the sessions of one bucket add up to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SessionTotals {
-    /// Sessions that started in the bucket.
-    pub started: u64,
-    /// Of those, the ones where the user did exactly one thing.
-    pub bounces: u64,
-    /// The whole durations of those that started in the bucket.
-    pub duration_us: i64,
-    /// Events of those that started in the bucket.
-    pub events: u64,
-    /// Their pages.
-    pub pages: u64,
-    /// Their actions.
-    pub actions: u64,
-    /// Time of any session inside the bucket.
-    pub allocated_us: i64,
-}
-
-/// The totals of each bucket. A session begun before the first bucket adds allocated time alone.
-pub fn totals(chains: &[Chain], buckets: &Buckets) -> Vec<SessionTotals> {
-    let mut out = vec![SessionTotals::default(); buckets.len()];
-    for chain in chains {
-        if let Some(total) = chain.started_in(buckets).and_then(|index| out.get_mut(index)) {
-            total.started += 1;
-            total.bounces += u64::from(chain.is_bounce());
-            total.duration_us += chain.duration_us();
-            total.events += chain.events;
-            total.pages += chain.pages;
-            total.actions += chain.actions;
-        }
-        chain.allocate(buckets, |index, us| {
-            if let Some(total) = out.get_mut(index) {
-                total.allocated_us += us;
-            }
-        });
-    }
-    out
-}
-
 #[cfg(test)]
+#[path = "chain_tests.rs"]
 mod tests;

@@ -1,0 +1,388 @@
+//! The events of rows as sessions take them: keyed, classed and added to their chains.
+
+use hashbrown::HashMap;
+
+use super::field::{Fields, Leaf};
+use super::filter::{self, Predicate};
+use super::granule::Granule;
+use super::ids::never_given;
+use super::mask::Mask;
+use super::plan::{self, Slice};
+use super::request::{Budget, Cost, Damage};
+use super::session_request::SessionRequest;
+use super::snapshot::Snapshot;
+use super::walk::Tally;
+use crate::error::{Error, Result};
+use crate::id::{Stream, TenantNo};
+use crate::schema::stream::{ANONYMOUS_ID, SESSION_ID, TIME, USER_ID};
+use crate::schema::{ColumnVector, IdentityKind, NULL_CODE};
+use crate::session::gather::{Class, Gather, KEYS_MAX};
+use crate::session::key::{KeyKind, session_key};
+use crate::session::{NO_USER, SessionEvent};
+use crate::time::{TimeRange, TimestampUs};
+
+/// A row of no session, and a place of a table that nothing asked for yet.
+const NO_KEY: u32 = u32::MAX;
+
+/// Reads rows into chains, range by range.
+#[derive(Debug)]
+pub(crate) struct SessionRows<'a> {
+    snapshot: &'a Snapshot,
+    request: &'a SessionRequest,
+    fields: Fields,
+    columns: Columns,
+    predicate: Predicate,
+    classes: Classes,
+    keys: Keys,
+    /// The chains.
+    pub(crate) gather: Gather,
+    /// Every event inside the window, when buckets are so narrow that chains do not tell their activity.
+    pub(crate) events: Vec<SessionEvent>,
+    narrow: bool,
+    cost: Cost,
+    damaged: Vec<Damage>,
+    /// Granules so far: what the tables of their dictionaries go by.
+    granules: u64,
+}
+
+/// The leaves that are read of every event.
+#[derive(Debug, Clone, Copy)]
+struct Columns {
+    time: usize,
+    session: usize,
+    /// The user, then the visitor.
+    person: [usize; 2],
+}
+
+#[derive(Debug)]
+struct Classes {
+    page: Predicate,
+    action: Predicate,
+    interactive: Predicate,
+}
+
+/// What one slice adds, read before anything is added.
+#[derive(Debug)]
+struct Selected {
+    mask: Mask,
+    page: Mask,
+    action: Mask,
+    interactive: Mask,
+    /// The number of the key of each row of the slice, or [`NO_KEY`].
+    keys: Vec<u32>,
+}
+
+impl<'a> SessionRows<'a> {
+    /// Nothing read yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a field that events do not have.
+    pub(crate) fn new(snapshot: &'a Snapshot, request: &'a SessionRequest, narrow: bool) -> Result<Self> {
+        let mut fields = Fields::new(Stream::Events);
+        let columns = Columns {
+            time: fields.column(&TIME)?,
+            session: fields.column(&SESSION_ID)?,
+            person: [fields.column(&USER_ID)?, fields.column(&ANONYMOUS_ID)?],
+        };
+        Ok(Self {
+            snapshot,
+            request,
+            columns,
+            predicate: Predicate::compile(&request.filter, &mut fields)?,
+            classes: Classes {
+                page: Predicate::compile(&request.classes.page, &mut fields)?,
+                action: Predicate::compile(&request.classes.action, &mut fields)?,
+                interactive: Predicate::compile(&request.classes.interactive, &mut fields)?,
+            },
+            fields,
+            keys: Keys::default(),
+            gather: Gather::new(request.window),
+            events: Vec::new(),
+            narrow,
+            cost: Cost::default(),
+            damaged: Vec::new(),
+            granules: 0,
+        })
+    }
+
+    /// Adds the events of a range of times, which was not read before.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`super::sessions`].
+    pub(crate) fn read(&mut self, range: TimeRange) -> Result<()> {
+        if range.start >= range.end {
+            return Ok(());
+        }
+        let snapshot = self.snapshot;
+        let request = self.request;
+        let mut tally = Tally::new(snapshot, Stream::Events, range, request.allow_partial);
+        for task in plan::plan(snapshot, &request.scope, Stream::Events, range) {
+            self.granules += 1;
+            let fields = std::mem::replace(&mut self.fields, Fields::new(Stream::Events));
+            let done = match Granule::new(snapshot, &fields, &task, self.granules) {
+                Some(mut granule) => self.task(&mut granule, &task.slices, range, &mut tally),
+                None => Ok(()),
+            };
+            self.fields = fields;
+            done?;
+            self.check(request.budget)?;
+        }
+        let (cost, damaged) = tally.finish(snapshot);
+        self.cost += cost;
+        self.damaged.extend(damaged);
+        Ok(())
+    }
+
+    fn task(
+        &mut self,
+        granule: &mut Granule<'_>,
+        slices: &[Slice],
+        range: TimeRange,
+        tally: &mut Tally,
+    ) -> Result<()> {
+        for slice in slices {
+            tally.look_at(slice)?;
+            let selected = self.select(granule, slice, range);
+            let Some(Some(selected)) = tally.or_skip(selected, slice)? else { continue };
+            let times = granule.load(self.columns.time)?;
+            match &*times {
+                ColumnVector::I64(times, _) => self.add(times, slice, &selected),
+                _ => return Err(Error::invalid("a part whose event times are no instants")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads everything that a slice adds, and changes no chain; `None` when it adds nothing.
+    fn select(
+        &mut self,
+        granule: &mut Granule<'_>,
+        slice: &Slice,
+        range: TimeRange,
+    ) -> Result<Option<Selected>> {
+        let mask = filter::select(&mut self.predicate, self.columns.time, range, granule, slice)?;
+        if mask.is_empty() {
+            return Ok(None);
+        }
+        granule.load(self.columns.time)?;
+        let mut class = |predicate: &mut Predicate| -> Result<Mask> {
+            let mut some = mask.clone();
+            predicate.narrow(granule, slice, &mut some)?;
+            Ok(some)
+        };
+        let page = class(&mut self.classes.page)?;
+        let action = class(&mut self.classes.action)?;
+        let interactive = class(&mut self.classes.interactive)?;
+        let keys = self.keys.of_rows(&mut self.gather, self.columns, granule, slice, &mask)?;
+        Ok(Some(Selected { mask, page, action, interactive, keys }))
+    }
+
+    fn add(&mut self, times: &[i64], slice: &Slice, selected: &Selected) {
+        let times = times.get(slice.rows.clone()).unwrap_or(&[]);
+        let class_words =
+            selected.page.words().iter().zip(selected.action.words()).zip(selected.interactive.words());
+        let rows = times.chunks(64).zip(selected.keys.chunks(64));
+        for ((word, ((page, action), interactive)), (times, keys)) in
+            selected.mask.words().iter().zip(class_words).zip(rows)
+        {
+            let mut left = *word;
+            while left != 0 {
+                let bit = left.trailing_zeros();
+                left &= left - 1;
+                let (Some(at), Some(key)) = (times.get(bit as usize), keys.get(bit as usize)) else { break };
+                if *key == NO_KEY {
+                    continue;
+                }
+                let is = |words: u64| words >> bit & 1 == 1;
+                let class = Class { page: is(*page), action: is(*action), interactive: is(*interactive) };
+                self.gather.event(*key, TimestampUs(*at), NO_USER, class);
+                if self.narrow {
+                    self.remember(*key, TimestampUs(*at));
+                }
+            }
+        }
+    }
+
+    fn remember(&mut self, key: u32, time: TimestampUs) {
+        if self.request.window.contains(time) {
+            let (page, action, interactive) = (false, false, false);
+            let key = u64::from(key);
+            self.events.push(SessionEvent { key, time, user: NO_USER, page, action, interactive });
+        }
+    }
+
+    fn check(&self, budget: Budget) -> Result<()> {
+        let events = self.events.capacity() * size_of::<SessionEvent>();
+        let bytes = self.gather.memory_bytes() + self.keys.memory_bytes() + events;
+        if bytes as u64 > budget.memory_bytes_max {
+            return Err(Error::QueryLimit { what: "bytes of memory", limit: budget.memory_bytes_max });
+        }
+        Ok(())
+    }
+
+    /// What was read, and what could not be.
+    pub(crate) fn finish(self) -> (Cost, Vec<Damage>) {
+        (self.cost, self.damaged)
+    }
+}
+
+/// Numbers of keys by code and by value of a granule's dictionary, filled as they are seen.
+#[derive(Debug, Default)]
+struct Keys {
+    codes: HashMap<(TenantNo, IdentityKind), Vec<u32>>,
+    code_places: usize,
+    /// By leaf: the granule, and the number of each value with the tenant that it is a number of.
+    dictionaries: HashMap<usize, (u64, Vec<(TenantNo, u32)>)>,
+}
+
+impl Keys {
+    fn memory_bytes(&self) -> usize {
+        self.code_places * size_of::<u32>() + self.codes.len() * 64
+    }
+
+    /// The numbers of the keys of the rows of a slice that are in `mask`.
+    fn of_rows(
+        &mut self,
+        gather: &mut Gather,
+        columns: Columns,
+        granule: &mut Granule<'_>,
+        slice: &Slice,
+        mask: &Mask,
+    ) -> Result<Vec<u32>> {
+        let mut out = vec![NO_KEY; mask.len()];
+        self.fill(gather, columns.session, KeyKind::Session, granule, slice, mask, &mut out)?;
+        for leaf in columns.person {
+            let mut missing = mask.clone();
+            missing.retain_values(&out, |key| key == NO_KEY);
+            if missing.is_empty() {
+                break;
+            }
+            self.fill(gather, leaf, KeyKind::Person, granule, slice, &missing, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    /// Puts the numbers of the values of a leaf where `mask` says.
+    #[expect(clippy::too_many_arguments, reason = "one place of a slice, and what is known of it")]
+    fn fill(
+        &mut self,
+        gather: &mut Gather,
+        leaf: usize,
+        kind: KeyKind,
+        granule: &mut Granule<'_>,
+        slice: &Slice,
+        mask: &Mask,
+        out: &mut [u32],
+    ) -> Result<()> {
+        let vector = granule.load(leaf)?;
+        let tenant = slice.tenant;
+        let rows = slice.rows.clone();
+        match &*vector {
+            ColumnVector::Codes(codes) => {
+                let identity = granule.fields.leaves().get(leaf).and_then(Leaf::kind);
+                let Some(identity) = identity else {
+                    return Err(Error::invalid("codes in a column that has none"));
+                };
+                let codes = codes.get(rows).unwrap_or(&[]);
+                self.of_codes(gather, granule.snapshot, (tenant, identity), codes, mask, out)
+            }
+            ColumnVector::Dict { codes, values } => {
+                let table = self.dictionaries.entry(leaf).or_default();
+                if table.0 != granule.token || table.1.len() != values.len() {
+                    table.0 = granule.token;
+                    table.1.clear();
+                    table.1.resize(values.len(), (tenant, NO_KEY));
+                }
+                let codes = codes.get(rows).unwrap_or(&[]);
+                each_in(mask, codes, out, |code, slot| {
+                    let Some(known) = table.1.get_mut(*code as usize) else { return Ok(()) };
+                    if known.1 == NO_KEY || known.0 != tenant {
+                        let Some(text) = values.get(*code as usize) else { return Ok(()) };
+                        *known = (tenant, number(gather, tenant, kind, text)?);
+                    }
+                    *slot = known.1;
+                    Ok(())
+                })
+            }
+            ColumnVector::Bytes(bytes) => {
+                let from = rows.start;
+                let rows: Vec<usize> = (from..from + mask.len()).collect();
+                each_in(mask, &rows, out, |row, slot| {
+                    if let Some(text) = bytes.get(*row) {
+                        *slot = number(gather, tenant, kind, text)?;
+                    }
+                    Ok(())
+                })
+            }
+            _ => Err(Error::invalid("a name that is no text")),
+        }
+    }
+
+    fn of_codes(
+        &mut self,
+        gather: &mut Gather,
+        snapshot: &Snapshot,
+        (tenant, identity): (TenantNo, IdentityKind),
+        codes: &[u32],
+        mask: &Mask,
+        out: &mut [u32],
+    ) -> Result<()> {
+        let table = self.codes.entry((tenant, identity)).or_default();
+        let before = table.len();
+        let done = each_in(mask, codes, out, |code, slot| {
+            if *code == NULL_CODE {
+                return Ok(());
+            }
+            let place = *code as usize;
+            if let Some(known) = table.get(place).filter(|known| **known != NO_KEY) {
+                *slot = *known;
+                return Ok(());
+            }
+            // Asked first: a code that was never given must not make the table grow to its size.
+            let Some(name) = snapshot.codes.identity_of(tenant, identity, *code)? else {
+                return Err(never_given(identity, *code));
+            };
+            *slot = number(gather, tenant, KeyKind::Person, &name)?;
+            if table.len() <= place {
+                table.resize(place + 1, NO_KEY);
+            }
+            if let Some(known) = table.get_mut(place) {
+                *known = *slot;
+            }
+            Ok(())
+        });
+        self.code_places += table.len() - before;
+        done
+    }
+}
+
+/// The number of a name's key.
+fn number(gather: &mut Gather, tenant: TenantNo, kind: KeyKind, name: &[u8]) -> Result<u32> {
+    let number = gather.number(tenant, session_key(kind, name));
+    if number as usize >= KEYS_MAX {
+        return Err(Error::QueryLimit { what: "sessions", limit: KEYS_MAX as u64 });
+    }
+    Ok(number)
+}
+
+/// Calls with (value, place of the result) of each row of the mask.
+fn each_in<T>(
+    mask: &Mask,
+    values: &[T],
+    out: &mut [u32],
+    mut each: impl FnMut(&T, &mut u32) -> Result<()>,
+) -> Result<()> {
+    for ((word, values), out) in mask.words().iter().zip(values.chunks(64)).zip(out.chunks_mut(64)) {
+        let mut left = *word;
+        while left != 0 {
+            let bit = left.trailing_zeros() as usize;
+            left &= left - 1;
+            if let (Some(value), Some(slot)) = (values.get(bit), out.get_mut(bit)) {
+                each(value, slot)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! Sessions of a window: chains of its rows and of those around it, as far as they can change a number.
+
+use super::request::Damage;
+use super::session_request::{SessionAnswer, SessionRequest, StartedSession};
+use super::session_rows::SessionRows;
+use super::snapshot::Snapshot;
+use crate::error::Result;
+use crate::rollup::histogram;
+use crate::session::gather::{Gather, Piece};
+use crate::session::{self, DURATION_US_MAX, GAP_US, active_chains};
+use crate::time::{Buckets, TimeRange, TimestampUs};
+
+/// How far around the window events are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Margin {
+    before_us: i64,
+    after_us: i64,
+}
+
+/// On which sides of what was read further events could change a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Unsettled {
+    before: bool,
+    after: bool,
+}
+
+impl Margin {
+    /// Most sessions begin and end within two hours.
+    const FIRST: Self = Self { before_us: 7_200_000_000, after_us: 7_200_000_000 };
+
+    /// Before the window this settles every number: a chain that touches the edge of this margin began
+    /// more than a capped duration before the window, and allocates no time to it.
+    const BEFORE_US_MAX: i64 = DURATION_US_MAX + GAP_US;
+    /// After the window: a chain of more than a year without a gap is not followed further.
+    const AFTER_US_MAX: i64 = 400 * DURATION_US_MAX;
+
+    /// What is read of events for `window`.
+    fn around(self, window: TimeRange) -> TimeRange {
+        let start = TimestampUs(window.start.0.saturating_sub(self.before_us));
+        TimeRange { start, end: TimestampUs(window.end.0.saturating_add(self.after_us)) }
+    }
+
+    /// More of what is not settled; `None` when more would change nothing.
+    fn wider(self, unsettled: Unsettled) -> Option<Self> {
+        let before_us = if unsettled.before { Self::BEFORE_US_MAX } else { self.before_us };
+        let after_us =
+            if unsettled.after { (self.after_us * 13).min(Self::AFTER_US_MAX) } else { self.after_us };
+        let wider = Self { before_us, after_us };
+        (wider != self).then_some(wider)
+    }
+}
+
+/// Answers a question for sessions.
+///
+/// # Errors
+///
+/// [`crate::Error::Invalid`] for a field that events do not have, [`crate::Error::QueryLimit`] over the
+/// budget of memory, and what the parts answer where they are damaged (unless `allow_partial`).
+pub fn sessions(snapshot: &Snapshot, request: &SessionRequest) -> Result<SessionAnswer> {
+    let window = request.window;
+    let cut = request.buckets.cut_to(window);
+    if window.start >= window.end {
+        return Ok(SessionAnswer { exact: true, ..SessionAnswer::default() });
+    }
+    let narrow = has_narrow(&cut);
+    let mut rows = SessionRows::new(snapshot, request, narrow)?;
+    let mut margin = Margin::FIRST;
+    let mut read = margin.around(window);
+    rows.read(read)?;
+    loop {
+        rows.gather.join();
+        let Some(wider) = margin.wider(unsettled(&rows.gather, window, read)) else { break };
+        let next = wider.around(window);
+        rows.read(TimeRange { start: next.start, end: read.start })?;
+        rows.read(TimeRange { start: read.end, end: next.end })?;
+        (margin, read) = (wider, next);
+    }
+    let mut answer = fold(&rows.gather, &cut, request.exact);
+    if narrow {
+        answer.active = vec![0; cut.len()];
+        active_chains(&mut rows.events, &cut, |_, bucket| {
+            if let Some(count) = answer.active.get_mut(bucket) {
+                *count += 1;
+            }
+        });
+    }
+    (answer.cost, answer.damaged) = rows.finish();
+    join_damage(&mut answer.damaged);
+    answer.exact = answer.damaged.is_empty();
+    answer.read = Some(read);
+    Ok(answer)
+}
+
+/// Whether a bucket between others is shorter than a gap: a chain may then pass over it without an event.
+fn has_narrow(buckets: &Buckets) -> bool {
+    let inner = buckets.iter().take(buckets.len().saturating_sub(1)).skip(1);
+    inner.into_iter().any(|b| b.end.0.saturating_sub(b.start.0) < GAP_US)
+}
+
+/// Whether events outside of `read` could change a number.
+fn unsettled(gather: &Gather, window: TimeRange, read: TimeRange) -> Unsettled {
+    let mut out = Unsettled { before: false, after: false };
+    for Piece { chain, .. } in gather.pieces() {
+        let enters = chain.first < window.start && chain.last >= window.start;
+        out.before |= enters && chain.first.0.saturating_sub(GAP_US) < read.start.0;
+        let open = chain.duration_us() < DURATION_US_MAX || chain.interactive < 2;
+        let ends = chain.last.0.saturating_add(GAP_US);
+        out.after |= window.contains(chain.first) && open && ends > read.end.0;
+    }
+    out
+}
+
+/// The numbers of whole chains. Buckets between others are not shorter than gaps, so that a chain has an
+/// event in each bucket between its first and its last one inside the window.
+fn fold(gather: &Gather, cut: &Buckets, exact: bool) -> SessionAnswer {
+    let mut answer = SessionAnswer {
+        series: session::totals(gather.pieces().map(|p| &p.chain), cut),
+        active: vec![0; cut.len()],
+        ..SessionAnswer::default()
+    };
+    let mut durations = Vec::new();
+    for piece in gather.pieces() {
+        if let (Some(first), Some(last)) = (cut.index_of(piece.inside_first), cut.index_of(piece.inside_last))
+        {
+            answer.active.get_mut(first..=last).into_iter().flatten().for_each(|count| *count += 1);
+        }
+        let Some(bucket) = piece.chain.started_in(cut) else { continue };
+        let duration_us = piece.chain.duration_us();
+        #[expect(clippy::cast_precision_loss, reason = "microseconds of a day")]
+        durations.push(duration_us as f64);
+        if exact {
+            answer.started.push(StartedSession { bucket, first: piece.chain.first, duration_us });
+        }
+    }
+    answer.durations.record_all(&durations, &mut histogram::Tally::default());
+    answer
+}
+
+/// Puts ranges in order and joins those that touch: several passes over rows may have met one place.
+fn join_damage(damaged: &mut Vec<Damage>) {
+    damaged.sort_unstable_by_key(|d| (d.range.start, d.range.end));
+    damaged.dedup_by(|later, kept| {
+        let touch = later.range.start <= kept.range.end;
+        if touch {
+            kept.range.end = kept.range.end.max(later.range.end);
+        }
+        touch
+    });
+}
+
+#[cfg(test)]
+#[path = "sessions_tests.rs"]
+mod tests;

@@ -1,0 +1,181 @@
+//! Chains out of events and of parts of chains that come in any order, in memory of the chains alone.
+//!
+//! Most events come in the order of their times, so that each one either lengthens the chain that its
+//! key has open or starts the next one: one look into a table by the key's number. What comes in
+//! another order makes pieces that [`Gather::join`] puts together.
+
+use hashbrown::HashMap;
+
+use super::chain::{Chain, GAP_US, NO_USER};
+use crate::id::TenantNo;
+use crate::time::{TimeRange, TimestampUs};
+
+/// Most keys of one question: their numbers are below.
+pub(crate) const KEYS_MAX: usize = u32::MAX as usize - 1;
+
+/// What an event is to its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Class {
+    /// It shows a page.
+    pub(crate) page: bool,
+    /// It is an action.
+    pub(crate) action: bool,
+    /// The user did it.
+    pub(crate) interactive: bool,
+}
+
+/// A chain, or a part of one, and what of it lies inside the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// The chain.
+    pub(crate) chain: Chain,
+    /// Its first event inside the window; after `inside_last` when there is none.
+    pub(crate) inside_first: TimestampUs,
+    /// Its last event inside the window.
+    pub(crate) inside_last: TimestampUs,
+}
+
+impl Piece {
+    /// Of no event: what a key has before its first one.
+    const NONE: Self = Self {
+        chain: Chain {
+            key: 0,
+            first: TimestampUs(0),
+            last: TimestampUs(0),
+            events: 0,
+            pages: 0,
+            actions: 0,
+            interactive: 0,
+            user: NO_USER,
+        },
+        inside_first: TimestampUs(i64::MAX),
+        inside_last: TimestampUs(i64::MIN),
+    };
+
+    /// Whether `other` is of the same session, wherever it lies.
+    #[inline]
+    fn touches(&self, other: &Self) -> bool {
+        other.chain.first.0.saturating_sub(self.chain.last.0) < GAP_US
+            && self.chain.first.0.saturating_sub(other.chain.last.0) < GAP_US
+    }
+
+    #[inline]
+    fn absorb(&mut self, other: &Self) {
+        self.chain.absorb(&other.chain);
+        self.inside_first = self.inside_first.min(other.inside_first);
+        self.inside_last = self.inside_last.max(other.inside_last);
+    }
+}
+
+/// The chains of everything that was added.
+#[derive(Debug)]
+pub(crate) struct Gather {
+    window: TimeRange,
+    numbers: HashMap<(TenantNo, u128), u32>,
+    /// By number of the key: the piece that was touched last.
+    open: Vec<Piece>,
+    /// The other pieces; after [`Self::join`] sorted by (key, first).
+    closed: Vec<Piece>,
+    joined: bool,
+}
+
+impl Gather {
+    /// Nothing yet; `window` is what [`Piece::inside_first`] goes by.
+    pub(crate) fn new(window: TimeRange) -> Self {
+        Self { window, numbers: HashMap::new(), open: Vec::new(), closed: Vec::new(), joined: true }
+    }
+
+    /// The number of a session's key, dense from 0.
+    #[inline]
+    pub(crate) fn number(&mut self, tenant: TenantNo, key: u128) -> u32 {
+        let next = u32::try_from(self.open.len()).unwrap_or(u32::MAX);
+        *self.numbers.entry((tenant, key)).or_insert_with(|| {
+            self.open.push(Piece::NONE);
+            next
+        })
+    }
+
+    /// Adds an event of a key that has a number.
+    #[inline]
+    pub(crate) fn event(&mut self, number: u32, at: TimestampUs, user: u32, class: Class) {
+        let chain = Chain {
+            key: u64::from(number),
+            first: at,
+            last: at,
+            events: 1,
+            pages: u32::from(class.page),
+            actions: u32::from(class.action),
+            interactive: u32::from(class.interactive),
+            user,
+        };
+        let inside = self.window.contains(at);
+        let (inside_first, inside_last) =
+            if inside { (at, at) } else { (Piece::NONE.inside_first, Piece::NONE.inside_last) };
+        self.piece(Piece { chain, inside_first, inside_last });
+    }
+
+    /// Adds a part of a chain, whose key is a number.
+    #[inline]
+    pub(crate) fn piece(&mut self, piece: Piece) {
+        let Some(open) = usize::try_from(piece.chain.key).ok().and_then(|key| self.open.get_mut(key)) else {
+            debug_assert!(false, "a key without a number");
+            return;
+        };
+        if open.chain.events == 0 {
+            *open = piece;
+        } else if open.touches(&piece) {
+            open.absorb(&piece);
+            // It may have come near to what was closed before.
+            self.joined &= self.closed.is_empty();
+        } else {
+            self.closed.push(std::mem::replace(open, piece));
+            self.joined = false;
+        }
+    }
+
+    /// Puts together what belongs together: from now on every chain is whole, as far as events came.
+    pub(crate) fn join(&mut self) {
+        if std::mem::replace(&mut self.joined, true) {
+            return;
+        }
+        // A key's chain that was touched last takes part, and is left out of the closed ones again.
+        let mut keys: Vec<u64> = Vec::new();
+        self.closed.sort_unstable_by_key(|p| (p.chain.key, p.chain.first));
+        keys.extend(self.closed.iter().map(|p| p.chain.key));
+        keys.dedup();
+        let closed = std::mem::take(&mut self.closed);
+        let mut rest = closed.as_slice();
+        let mut own: Vec<Piece> = Vec::new();
+        for key in keys {
+            let (mine, others) = rest.split_at(rest.partition_point(|p| p.chain.key <= key));
+            rest = others;
+            let Some(open) = usize::try_from(key).ok().and_then(|key| self.open.get_mut(key)) else {
+                continue;
+            };
+            own.clear();
+            own.extend_from_slice(mine);
+            let place = own.partition_point(|p| p.chain.first <= open.chain.first);
+            own.insert(place, *open);
+            let mut whole: Option<Piece> = None;
+            for piece in &own {
+                match &mut whole {
+                    Some(before) if before.chain.reaches(&piece.chain) => before.absorb(piece),
+                    _ => self.closed.extend(whole.replace(*piece)),
+                }
+            }
+            *open = whole.unwrap_or(Piece::NONE);
+        }
+    }
+
+    /// Every chain there is, in no order; they are whole after [`Self::join`].
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = &Piece> {
+        self.closed.iter().chain(self.open.iter().filter(|piece| piece.chain.events > 0))
+    }
+
+    /// Bytes of memory this takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        // An entry of the table takes its key, its number and a byte, and a half of the places are empty.
+        let pieces = self.open.capacity() + self.closed.capacity();
+        pieces * size_of::<Piece>() + self.numbers.capacity() * 48
+    }
+}
