@@ -11,7 +11,7 @@ use insights_engine::codes::{Codes, Tenants};
 use insights_engine::id::{Lsn, Stream, TenantId, TenantNo};
 use insights_engine::part::{Part, Run, ZoneMap};
 use insights_engine::query::{
-    Aggregate, Budget, Field, Filter, GroupBy, Literal, Op, Query, Scope, Snapshot, Stop, aggregate,
+    Aggregate, Budget, Field, Filter, GroupBy, Literal, Op, PartId, Query, Scope, Snapshot, Stop, aggregate,
 };
 use insights_engine::schema::stream::{APP_ID, HOST, NAME, TIME, USER_ID, VALUE};
 use insights_engine::schema::{ColumnDef, ColumnId, ColumnVector, IdentityKind};
@@ -88,6 +88,10 @@ impl Memory {
 }
 
 impl Part for Memory {
+    fn id(&self) -> PartId {
+        PartId::Memory
+    }
+
     fn runs(&self, stream: Stream) -> &[Run] {
         if stream == Stream::Metrics { &self.runs } else { &[] }
     }

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use crate::error::{Error, Result};
 use crate::id::{Lsn, Stream, TenantNo};
 use crate::part::{Part, Run, ZoneMap, path_of_documents};
+use crate::query::PartId;
 use crate::schema::{Column, ColumnId, ColumnType, ColumnVector, Schema, stream};
 use crate::sequencer::sequence::LOST_LEAF;
 use crate::time::TimestampUs;
@@ -82,6 +83,10 @@ fn vector_of(column: Column) -> ColumnVector {
 }
 
 impl Part for Chunk {
+    fn id(&self) -> PartId {
+        PartId::Memory
+    }
+
     fn runs(&self, stream: Stream) -> &[Run] {
         if stream == self.stream { &self.run } else { &[] }
     }

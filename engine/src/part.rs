@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::id::{Stream, TenantNo};
+use crate::query::PartId;
 use crate::schema::{BytesColumn, ColumnId, ColumnVector, Scalar};
 use crate::time::TimestampUs;
 
@@ -67,6 +68,8 @@ pub enum ZoneMap {
 /// The reading methods answer [`crate::Error::Corrupt`] for damaged bytes and [`crate::Error::Io`]
 /// when the disk refuses; never a wrong value.
 pub trait Part: Send + Sync + std::fmt::Debug {
+    /// Which bytes this part stands for.
+    fn id(&self) -> PartId;
     /// The runs of a stream, sorted by tenant, then by day.
     fn runs(&self, stream: Stream) -> &[Run];
     /// The runs of one tenant; a segment finds them through its index.

@@ -6,8 +6,8 @@ use crate::core::Core;
 use crate::error::Result;
 use crate::id::Stream;
 use crate::query::{
-    self, Answer, Filter, Query, RowPage, RowRequest, Samples, ScanEnd, ScanRequest, ScanVector, Scope,
-    Series, SeriesList, SessionAnswer, SessionRequest, Snapshot, Stop,
+    self, Answer, DataVersion, Filter, Query, RowPage, RowRequest, Samples, ScanEnd, ScanRequest, ScanVector,
+    Scope, Series, SeriesList, SessionAnswer, SessionRequest, Snapshot, Stop,
 };
 use crate::time::TimeRange;
 
@@ -112,6 +112,16 @@ impl View {
         answer.damaged.extend(missing);
         self.core.note_damage(&answer.damaged);
         Ok(answer)
+    }
+
+    /// The state of what a question of `scope` over `window` may read. An answer that was given at this
+    /// version holds for as long as the version does.
+    ///
+    /// # Errors
+    ///
+    /// None that rows in memory give.
+    pub fn version(&self, scope: &Scope, stream: Stream, window: TimeRange) -> Result<DataVersion> {
+        query::version(&self.snapshot(scope, stream), scope, stream, window)
     }
 
     /// The snapshot of a stream. A question with another scope than the first one gets its own: a

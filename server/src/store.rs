@@ -16,6 +16,7 @@ use insights_engine::view::View;
 use insights_engine::{Engine, Error, Result};
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::answers::{Answers, Given};
 use crate::auth::ReadScope;
 
 /// An open engine, shared by all handlers. Cheap to clone.
@@ -27,6 +28,7 @@ pub struct Store {
     engine: Arc<Engine>,
     queries: Arc<Semaphore>,
     limits: QueryLimits,
+    answers: Arc<Answers>,
 }
 
 /// What questions may use.
@@ -38,6 +40,8 @@ pub struct QueryLimits {
     pub deadline: Duration,
     /// Bytes of memory of one question.
     pub memory_bytes_max: u64,
+    /// Bytes of answers that are kept for the same question.
+    pub kept_bytes_max: u64,
 }
 
 /// A moment of the store. When it goes, questions that still run in it stop: a client that has left takes
@@ -58,7 +62,8 @@ impl Store {
     /// A bridge to an open engine that lets questions use this much.
     pub fn new(engine: Arc<Engine>, limits: QueryLimits) -> Self {
         let queries = Semaphore::new(limits.queries_max.clamp(1, Semaphore::MAX_PERMITS));
-        Self { engine, queries: Arc::new(queries), limits }
+        let answers = Arc::new(Answers::new(limits.kept_bytes_max));
+        Self { engine, queries: Arc::new(queries), limits, answers }
     }
 
     /// Keeps rows and records; returns when they are durable (or written, with buffered durability).
@@ -96,7 +101,7 @@ impl Store {
     ///
     /// As [`Engine::aggregate`].
     pub async fn aggregate(&self, scope: &ReadScope, query: Query) -> Result<Answer> {
-        self.aggregate_in(&self.moment(), scope, query).await
+        Ok(self.aggregate_in(&self.moment(), scope, query).await?.answer)
     }
 
     /// A moment of the store, for several questions whose answers must agree.
@@ -110,11 +115,17 @@ impl Store {
     /// # Errors
     ///
     /// As [`Engine::aggregate`].
-    pub async fn aggregate_in(&self, moment: &Moment, scope: &ReadScope, mut query: Query) -> Result<Answer> {
+    pub async fn aggregate_in(
+        &self,
+        moment: &Moment,
+        scope: &ReadScope,
+        mut query: Query,
+    ) -> Result<Given<Answer>> {
         query.scope = scope.of(query.stream)?;
         query.budget.memory_bytes_max = self.limits.memory_bytes_max;
         let view = Arc::clone(&moment.view);
-        self.run(move |_| view.aggregate(&query)).await
+        let answers = Arc::clone(&self.answers);
+        self.run(move |_| answers.numbers(&view, &query)).await
     }
 
     /// Answers a question for rows within `scope`, which replaces the request's own.
@@ -140,11 +151,12 @@ impl Store {
         moment: &Moment,
         scope: &ReadScope,
         mut request: SessionRequest,
-    ) -> Result<SessionAnswer> {
+    ) -> Result<Given<SessionAnswer>> {
         request.scope = scope.of(Stream::Events)?;
         request.budget.memory_bytes_max = self.limits.memory_bytes_max;
         let view = Arc::clone(&moment.view);
-        self.run(move |_| view.sessions(&request)).await
+        let answers = Arc::clone(&self.answers);
+        self.run(move |_| answers.sessions(&view, &request)).await
     }
 
     /// Folds all matching rows within `scope` into `state`, vector by vector, in no order, in a moment

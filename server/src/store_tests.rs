@@ -13,8 +13,12 @@ use tempfile::TempDir;
 use super::*;
 use crate::auth::{Principal, PrincipalKind, Scopes};
 
-const LIMITS: QueryLimits =
-    QueryLimits { queries_max: 1, deadline: Duration::from_secs(30), memory_bytes_max: 1 << 20 };
+const LIMITS: QueryLimits = QueryLimits {
+    queries_max: 1,
+    deadline: Duration::from_secs(30),
+    memory_bytes_max: 1 << 20,
+    kept_bytes_max: 1 << 20,
+};
 
 /// A store with three chunks of events of one tenant.
 fn store(clock: &Arc<ManualClock>) -> (TempDir, Store) {

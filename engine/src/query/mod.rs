@@ -24,6 +24,7 @@ mod series;
 mod session_rows;
 mod sessions;
 mod stop;
+mod version;
 mod walk;
 
 #[cfg(test)]
@@ -46,3 +47,5 @@ pub use session_request::{SessionAnswer, SessionClasses, SessionRequest, Started
 pub use sessions::sessions;
 pub use snapshot::Snapshot;
 pub use stop::{Cancel, Stop};
+pub(crate) use version::version;
+pub use version::{DataVersion, PartId};

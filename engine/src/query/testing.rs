@@ -7,7 +7,7 @@ use crate::codes::{Codes, Tenants};
 use crate::error::{Error, Result};
 use crate::id::{Lsn, Stream, TenantId, TenantNo};
 use crate::part::{Part, Run, ZoneMap, path_of_documents};
-use crate::query::{Snapshot, Stop};
+use crate::query::{PartId, Snapshot, Stop};
 use crate::schema::{
     BytesColumn, ColumnDef, ColumnId, ColumnType, ColumnVector, Document, IdentityKind, NULL_CODE, Schema,
     Value,
@@ -174,6 +174,10 @@ impl TestPart {
 }
 
 impl Part for TestPart {
+    fn id(&self) -> PartId {
+        PartId::Memory
+    }
+
     fn runs(&self, stream: Stream) -> &[Run] {
         if stream == self.stream { &self.runs } else { &[] }
     }

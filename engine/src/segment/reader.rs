@@ -20,6 +20,7 @@ use crate::disk::{Disk, DiskFile, Mapping};
 use crate::error::{Error, Result};
 use crate::id::{FileId, Lsn, Stream, TenantId, TenantNo};
 use crate::part::{Part, Run, ZoneMap, path_of_documents};
+use crate::query::PartId;
 use crate::schema::{BytesColumn, ColumnDef, ColumnId, ColumnType, ColumnVector, Document, Schema};
 
 /// Largest footer that is read.
@@ -435,6 +436,10 @@ fn open_footer(
 }
 
 impl Part for SegmentReader {
+    fn id(&self) -> PartId {
+        PartId::File(self.file)
+    }
+
     fn runs(&self, stream: Stream) -> &[Run] {
         self.index(stream).map_or(&[], |s| &s.runs)
     }

@@ -125,6 +125,7 @@ impl Fields<'_> {
                 queries_max: self.count("queries_max")?,
                 deadline: self.units("query_deadline", parse_duration)?,
                 memory_bytes_max: self.units("query_memory_bytes", parse_bytes)?,
+                kept_bytes_max: self.units("report_cache_bytes", parse_bytes)?,
             },
             connections_max: self.count("connections_max")?,
             future_max: self.units("future_limit", parse_duration)?,

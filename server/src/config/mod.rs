@@ -152,6 +152,7 @@ impl Default for Limits {
                 queries_max: 8,
                 deadline: Duration::from_secs(30),
                 memory_bytes_max: 256 << 20,
+                kept_bytes_max: 16 << 20,
             },
             connections_max: 4_096,
             future_max: Duration::from_hours(1),

@@ -102,7 +102,7 @@ impl Envelope {
             window: Bounds::of(window.range, window),
             generated_at: window.text(window.now()),
             complete_until: window.text(window.complete_until()),
-            cached: false,
+            cached: !totals.computed,
             partial: !damaged.is_empty(),
             damaged,
         }

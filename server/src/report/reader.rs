@@ -8,6 +8,7 @@ use insights_engine::query::{
 use insights_engine::time::{Buckets, TimeRange};
 use parking_lot::Mutex;
 
+use crate::answers::Given;
 use crate::auth::ReadScope;
 use crate::http::error::ApiError;
 use crate::store::{Moment, Store};
@@ -19,6 +20,8 @@ pub(crate) struct Totals {
     pub(crate) cost: Cost,
     /// What they could not read.
     pub(crate) damaged: Vec<Damage>,
+    /// Whether any of them had to be computed: every answer was there already when not.
+    pub(crate) computed: bool,
 }
 
 /// A store, whose rows are read, and what that has cost.
@@ -69,8 +72,7 @@ impl<'a> Reader<'a> {
         let (stream, window) = (query.stream, query.window);
         let answer = self.store.aggregate_in(&self.moment, self.scope, query).await;
         let answer = answer.map_err(|e| self.refused(e, stream, window))?;
-        self.count(answer.cost, &answer.damaged);
-        Ok(answer)
+        Ok(self.take(answer, |answer| (answer.cost, &answer.damaged)))
     }
 
     /// Answers from what can be read, and keeps silent about the rest: for what only decides how to ask.
@@ -83,8 +85,7 @@ impl<'a> Reader<'a> {
         let query = Query { allow_partial: true, ..query };
         let answer = self.store.aggregate_in(&self.moment, self.scope, query).await;
         let answer = answer.map_err(|e| self.refused(e, stream, window))?;
-        self.count(answer.cost, &[]);
-        Ok(answer)
+        Ok(self.take(answer, |answer| (answer.cost, &[])))
     }
 
     /// Answers a question for sessions.
@@ -96,8 +97,7 @@ impl<'a> Reader<'a> {
         let window = request.window;
         let answer = self.store.sessions_in(&self.moment, self.scope, request).await;
         let answer = answer.map_err(|e| self.refused(e, Stream::Events, window))?;
-        self.count(answer.cost, &answer.damaged);
-        Ok(answer)
+        Ok(self.take(answer, |answer| (answer.cost, &answer.damaged)))
     }
 
     /// Folds the fields of all matching rows.
@@ -114,14 +114,14 @@ impl<'a> Reader<'a> {
         let (stream, window) = (request.stream, request.window);
         let scanned = self.store.scan_in(&self.moment, self.scope, request, state, each).await;
         let (state, end) = scanned.map_err(|e| self.refused(e, stream, window))?;
-        self.count(end.cost, &end.damaged);
+        self.count(end.cost, &end.damaged, false);
         Ok((state, end))
     }
 
     /// Adds what another reader's questions cost.
     pub(crate) fn absorb(&self, other: Reader<'_>) {
         let totals = other.totals.into_inner();
-        self.count(totals.cost, &totals.damaged);
+        self.count(totals.cost, &totals.damaged, !totals.computed);
     }
 
     /// What everything cost.
@@ -133,8 +133,16 @@ impl<'a> Reader<'a> {
         ApiError::of_read(error, stream, window, &self.store.health().damaged)
     }
 
-    fn count(&self, cost: Cost, damaged: &[Damage]) {
+    /// Counts an answer and takes it.
+    fn take<T>(&self, given: Given<T>, counts: impl FnOnce(&T) -> (Cost, &[Damage])) -> T {
+        let (cost, damaged) = counts(&given.answer);
+        self.count(cost, damaged, given.cached);
+        given.answer
+    }
+
+    fn count(&self, cost: Cost, damaged: &[Damage], cached: bool) {
         let mut totals = self.totals.lock();
+        totals.computed |= !cached;
         totals.cost += cost;
         totals.damaged.extend_from_slice(damaged);
     }

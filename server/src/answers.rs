@@ -1,0 +1,150 @@
+//! Answers that are kept for the next one who asks the same: bounded, and never stale.
+//!
+//! A question's key is the whole question, its authorized scope included. An answer is kept with the state
+//! of the rows that it was made from ([`DataVersion`]), of the days it touched alone, and is given again only
+//! in a moment with the same state: rows of other days, organizations and streams do not disturb it, a new
+//! row of its own does.
+
+use std::fmt::{self, Write};
+
+use insights_engine::id::Stream;
+use insights_engine::query::{
+    Answer, Cost, DataVersion, KeyValue, Query, Scope, SessionAnswer, SessionRequest, StartedSession,
+};
+use insights_engine::time::TimeRange;
+use insights_engine::view::View;
+use insights_engine::{Result, session::SessionTotals};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use sha2::{Digest, Sha256};
+
+/// Bytes that an answer takes beside its groups, about.
+const ENTRY_BYTES: usize = 256;
+
+/// An answer, and whether it was there already.
+#[derive(Debug, Clone)]
+pub struct Given<T> {
+    /// The answer; one that was there already cost nothing.
+    pub answer: T,
+    /// Whether it was there already.
+    pub cached: bool,
+}
+
+/// The answers that are kept. One for a store.
+#[derive(Debug)]
+pub(crate) struct Answers(Cache<Key, Entry, Bytes>);
+
+/// SHA-256 of the question.
+type Key = [u8; 32];
+
+/// An answer, and what it depends on.
+#[derive(Debug, Clone)]
+struct Entry {
+    read: TimeRange,
+    version: DataVersion,
+    kept: Kept,
+}
+
+#[derive(Debug, Clone)]
+enum Kept {
+    Numbers(Answer),
+    Sessions(SessionAnswer),
+}
+
+#[derive(Debug, Clone)]
+struct Bytes;
+
+impl Weighter<Key, Entry> for Bytes {
+    fn weight(&self, _: &Key, entry: &Entry) -> u64 {
+        let bytes = match &entry.kept {
+            Kept::Numbers(answer) => numbers_bytes(answer),
+            Kept::Sessions(answer) => {
+                answer.series.len() * (size_of::<SessionTotals>() + size_of::<u64>())
+                    + answer.started.len() * size_of::<StartedSession>()
+                    + answer.durations.memory_bytes()
+            }
+        };
+        (ENTRY_BYTES + bytes) as u64
+    }
+}
+
+fn numbers_bytes(answer: &Answer) -> usize {
+    let text = |key: &KeyValue| if let KeyValue::Str(text) = key { text.len() + 16 } else { 0 };
+    let group = |group: &insights_engine::query::Group| {
+        let key: usize = group.key.iter().map(|k| size_of::<KeyValue>() + text(k)).sum();
+        48 + key + size_of_val(group.values.as_slice())
+    };
+    answer.groups.iter().map(group).sum()
+}
+
+impl Answers {
+    /// Keeps at most about `bytes_max` bytes.
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        // An answer of a report is a few KiB.
+        let items = usize::try_from(bytes_max / 4_096).unwrap_or(usize::MAX).max(16);
+        Self(Cache::with_weighter(items, bytes_max, Bytes))
+    }
+
+    /// Answers a question for numbers, from here when nothing has changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::aggregate`].
+    pub(crate) fn numbers(&self, view: &View, query: &Query) -> Result<Given<Answer>> {
+        let key = key_of("numbers", query);
+        if let Some(Kept::Numbers(answer)) = self.fresh(view, &key, &query.scope, query.stream)? {
+            return Ok(Given { answer: Answer { cost: Cost::default(), ..answer }, cached: true });
+        }
+        let answer = view.aggregate(query)?;
+        if answer.damaged.is_empty() {
+            let version = view.version(&query.scope, query.stream, query.window)?;
+            self.0.insert(key, Entry { read: query.window, version, kept: Kept::Numbers(answer.clone()) });
+        }
+        Ok(Given { answer, cached: false })
+    }
+
+    /// Answers a question for sessions, from here when nothing has changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::sessions`].
+    pub(crate) fn sessions(&self, view: &View, request: &SessionRequest) -> Result<Given<SessionAnswer>> {
+        let key = key_of("sessions", request);
+        if let Some(Kept::Sessions(answer)) = self.fresh(view, &key, &request.scope, Stream::Events)? {
+            return Ok(Given { answer: SessionAnswer { cost: Cost::default(), ..answer }, cached: true });
+        }
+        let answer = view.sessions(request)?;
+        if let (Some(read), true) = (answer.read, answer.damaged.is_empty()) {
+            let version = view.version(&request.scope, Stream::Events, read)?;
+            self.0.insert(key, Entry { read, version, kept: Kept::Sessions(answer.clone()) });
+        }
+        Ok(Given { answer, cached: false })
+    }
+
+    /// What is kept of a question, when the rows it depends on are as they were.
+    fn fresh(&self, view: &View, key: &Key, scope: &Scope, stream: Stream) -> Result<Option<Kept>> {
+        let Some(entry) = self.0.get(key) else { return Ok(None) };
+        Ok((view.version(scope, stream, entry.read)? == entry.version).then_some(entry.kept))
+    }
+}
+
+/// The key of a question: of its kind and everything that is asked.
+fn key_of(kind: &str, question: &impl fmt::Debug) -> Key {
+    struct Hash(Sha256);
+
+    impl Write for Hash {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.update(text);
+            Ok(())
+        }
+    }
+
+    let mut hash = Hash(Sha256::new());
+    // Hashing cannot fail.
+    write!(hash, "{kind}{question:?}").ok();
+    hash.0.finalize().into()
+}
+
+#[cfg(test)]
+#[path = "answers_tests.rs"]
+mod tests;
