@@ -14,6 +14,42 @@ pub enum Durability {
     Buffered,
 }
 
+/// When segments are merged, and how much that may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompactionLimits {
+    /// Segments of level 0 that start a merge.
+    pub fresh_files: usize,
+    /// Age of the newest row of a segment of level 0 that starts a merge, however few there are.
+    pub fresh_age: Duration,
+    /// Bytes of segments that a merge of a day that is not over reads; more wait for the next one.
+    pub input_bytes_max: u64,
+    /// Segments of one stream, class and day that is not over that start a merge.
+    pub day_files: usize,
+    /// How long after its end a day counts as over: rows that come later are late.
+    pub day_grace: Duration,
+    /// Late segments of a day that are merged with its final one, whatever they hold.
+    pub late_files: usize,
+    /// Late rows of a day that are merged with its final segment, in percent of its rows.
+    pub late_percent: u64,
+    /// Bytes that are read and written in a second, about.
+    pub io_bytes_per_second: u64,
+}
+
+impl Default for CompactionLimits {
+    fn default() -> Self {
+        Self {
+            fresh_files: 4,
+            fresh_age: Duration::from_mins(30),
+            input_bytes_max: 1 << 30,
+            day_files: 8,
+            day_grace: Duration::from_hours(2),
+            late_files: 8,
+            late_percent: 10,
+            io_bytes_per_second: 64 << 20,
+        }
+    }
+}
+
 /// The limits of one engine.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -39,6 +75,8 @@ pub struct Config {
     pub disk_reserve_bytes: u64,
     /// How long a record's id and a request's idempotency key are remembered.
     pub deduplication_window: Duration,
+    /// When segments are merged.
+    pub compaction: CompactionLimits,
 }
 
 impl Default for Config {
@@ -55,6 +93,7 @@ impl Default for Config {
             block_cache_bytes: 64 << 20,
             disk_reserve_bytes: 64 << 20,
             deduplication_window: Duration::from_hours(24),
+            compaction: CompactionLimits::default(),
         }
     }
 }
@@ -72,12 +111,19 @@ impl Config {
             ("wal_bytes_max", self.wal_bytes_max),
             ("wal_file_bytes", self.wal_file_bytes),
             ("frame_bytes_max", self.frame_bytes_max),
+            ("compaction.fresh_files", self.compaction.fresh_files as u64),
+            ("compaction.input_bytes_max", self.compaction.input_bytes_max),
+            ("compaction.late_files", self.compaction.late_files as u64),
+            ("compaction.io_bytes_per_second", self.compaction.io_bytes_per_second),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, n)| *n == 0) {
             return Err(Error::invalid(format!("{name} must be positive")));
         }
         if self.memtable_flush_bytes > self.memtable_bytes_max {
             return Err(Error::invalid("memtable_flush_bytes is at most memtable_bytes_max"));
+        }
+        if self.compaction.day_files < 2 {
+            return Err(Error::invalid("compaction.day_files is at least 2"));
         }
         Ok(())
     }

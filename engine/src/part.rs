@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::id::{Stream, TenantNo};
 use crate::query::PartId;
+use crate::rollup::CellFile;
 use crate::schema::{BytesColumn, ColumnId, ColumnVector, Scalar};
 use crate::time::TimestampUs;
 
@@ -108,6 +109,15 @@ pub trait Part: Send + Sync + std::fmt::Debug {
     fn bytes_of(&self, stream: Stream) -> u64;
     /// Bytes read from the disk so far, for the cost of an answer.
     fn bytes_read(&self) -> u64;
+    /// The earliest and the latest event time of a stream's rows; `None` when there are none.
+    fn bounds(&self, stream: Stream) -> Option<(TimestampUs, TimestampUs)> {
+        let runs = self.runs(stream);
+        Some((runs.iter().map(|r| r.min_time).min()?, runs.iter().map(|r| r.max_time).max()?))
+    }
+    /// The rollup cells that sum its rows up, one file a tier; none for what is young.
+    fn cells(&self) -> &[Arc<CellFile>] {
+        &[]
+    }
 }
 
 /// The leaves at `path` of encoded documents, in the form [`Part::path`] promises.

@@ -16,17 +16,17 @@ use crate::dictionary::DictionarySet;
 use crate::disk::Disk;
 use crate::entropy::Entropy;
 use crate::error::{Error, Result};
-use crate::flush::Flusher;
+use crate::flush::{Flusher, open_segment};
 use crate::frame::{self, FrameHeader};
 use crate::id::{Lsn, Stream, TenantId, TenantNo};
 use crate::manifest::{FileKind, Manifest, StreamMeta, Version};
 use crate::memtable::{Leaf, NewRows};
 use crate::query::Damage;
 use crate::schema::{Batch, Column, stream};
-use crate::segment::{BlockCache, FooterHash, SegmentReader};
+use crate::segment::BlockCache;
 use crate::sequencer::sequence::LOST_LEAF;
 use crate::sequencer::{Sequencer, leaf};
-use crate::tables::{Kept, Tables};
+use crate::tables::{Kept, LiveSegment, Tables};
 use crate::time::{TimeRange, TimestampUs};
 use crate::wal::{self, Frame, Log, LogOptions, WalDamage, WalOptions, WalWriter};
 
@@ -158,11 +158,10 @@ fn open_segments(
     disk: &dyn Disk,
     version: &Version,
     cache: &Arc<BlockCache>,
-) -> Result<(Vec<Arc<SegmentReader>>, Vec<MissingSegment>)> {
+) -> Result<(Vec<Arc<LiveSegment>>, Vec<MissingSegment>)> {
     let (mut segments, mut missing) = (Vec::new(), Vec::new());
     for meta in version.files_of(FileKind::Segment) {
-        match SegmentReader::open(disk, &meta.path(), meta.id, Some(FooterHash(meta.hash)), Arc::clone(cache))
-        {
+        match open_segment(disk, cache, meta) {
             Ok(segment) => segments.push(segment),
             Err(error @ Error::NewerFormat { .. }) => return Err(error),
             Err(error) => missing.push(MissingSegment {

@@ -6,11 +6,94 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::codes::{Codes, Tenants};
-use crate::id::{Lsn, Stream, TenantNo};
+use crate::error::Result;
+use crate::id::{FileId, Lsn, Stream, TenantNo};
+use crate::manifest::FileMeta;
 use crate::memtable::{Memtable, NewRows};
-use crate::part::Part;
-use crate::query::{Snapshot, Stop};
+use crate::part::{Part, Run, ZoneMap};
+use crate::query::{PartId, Snapshot, Stop};
+use crate::rollup::CellFile;
+use crate::schema::{ColumnId, ColumnVector};
 use crate::segment::SegmentReader;
+use crate::time::TimestampUs;
+
+/// A live segment: what the manifest says of it, its rows, and the cells that sum them up.
+///
+/// A query that has one keeps it readable, also after the manifest has let it go.
+#[derive(Debug)]
+pub(crate) struct LiveSegment {
+    /// What the manifest says.
+    pub meta: Arc<FileMeta>,
+    /// Its rows.
+    pub reader: Arc<SegmentReader>,
+    /// Its cells, one file a tier, the finest first.
+    pub cells: Vec<Arc<CellFile>>,
+}
+
+impl Part for LiveSegment {
+    fn id(&self) -> PartId {
+        PartId::File(self.meta.id)
+    }
+
+    fn runs(&self, stream: Stream) -> &[Run] {
+        self.reader.runs(stream)
+    }
+
+    fn rows(&self, stream: Stream) -> u64 {
+        self.reader.rows(stream)
+    }
+
+    fn granule_rows(&self) -> usize {
+        self.reader.granule_rows()
+    }
+
+    fn zone_map(&self, stream: Stream, column: ColumnId, granule: usize) -> Option<ZoneMap> {
+        self.reader.zone_map(stream, column, granule)
+    }
+
+    fn column(&self, stream: Stream, column: ColumnId, granule: usize) -> Result<Arc<ColumnVector>> {
+        self.reader.column(stream, column, granule)
+    }
+
+    fn path(
+        &self,
+        stream: Stream,
+        column: ColumnId,
+        path: &[String],
+        granule: usize,
+    ) -> Result<Arc<ColumnVector>> {
+        self.reader.path(stream, column, path, granule)
+    }
+
+    fn bytes_of(&self, stream: Stream) -> u64 {
+        self.reader.bytes_of(stream)
+    }
+
+    fn bytes_read(&self) -> u64 {
+        self.reader.bytes_read()
+    }
+
+    fn bounds(&self, stream: Stream) -> Option<(TimestampUs, TimestampUs)> {
+        self.meta.stream(stream).map(|s| (s.min_time, s.max_time))
+    }
+
+    fn cells(&self) -> &[Arc<CellFile>] {
+        &self.cells
+    }
+}
+
+/// What takes the place of what, at once.
+#[derive(Debug, Default)]
+pub(crate) struct Publication {
+    /// Segments that are live no longer. One that is in `added` too is replaced.
+    pub removed: Vec<FileId>,
+    /// Segments that are live from now on.
+    pub added: Vec<Arc<LiveSegment>>,
+    /// The dictionary of the new version, when it is another one.
+    pub codes: Option<Arc<dyn Codes>>,
+    /// Whether the added segments hold the rows of the frozen memtable.
+    pub flushed: bool,
+}
 
 /// The memtables, the segments and the dictionary of one moment.
 #[derive(Debug)]
@@ -24,7 +107,7 @@ pub(crate) struct Tables {
 struct Inner {
     active: Memtable,
     frozen: Option<Arc<Memtable>>,
-    segments: Vec<Arc<SegmentReader>>,
+    segments: Vec<Arc<LiveSegment>>,
     codes: Arc<dyn Codes>,
 }
 
@@ -39,7 +122,7 @@ pub(crate) struct Kept {
 
 impl Tables {
     /// Segments and nothing in memory; frames up to `flushed` are in them.
-    pub(crate) fn new(segments: Vec<Arc<SegmentReader>>, codes: Arc<dyn Codes>, flushed: Lsn) -> Self {
+    pub(crate) fn new(segments: Vec<Arc<LiveSegment>>, codes: Arc<dyn Codes>, flushed: Lsn) -> Self {
         let inner = Inner { active: Memtable::new(flushed), frozen: None, segments, codes };
         Self { inner: RwLock::new(inner), relieved: (Mutex::new(()), Condvar::new()) }
     }
@@ -70,16 +153,24 @@ impl Tables {
         Some(frozen)
     }
 
-    /// Puts the segment in the place of the frozen memtable.
-    pub(crate) fn publish(&self, segment: Option<Arc<SegmentReader>>, codes: Arc<dyn Codes>) {
+    /// Lets readers see a new version: whoever asks sees all of it or nothing.
+    pub(crate) fn publish(&self, publication: Publication) {
+        let Publication { removed, added, codes, flushed } = publication;
         {
             let mut inner = self.inner.write();
-            inner.frozen = None;
-            inner.segments.extend(segment);
-            inner.codes = codes;
+            if flushed {
+                inner.frozen = None;
+            }
+            inner.segments.retain(|s| !removed.contains(&s.meta.id));
+            inner.segments.extend(added);
+            if let Some(codes) = codes {
+                inner.codes = codes;
+            }
         }
-        let _guard = self.relieved.0.lock();
-        self.relieved.1.notify_all();
+        if flushed {
+            let _guard = self.relieved.0.lock();
+            self.relieved.1.notify_all();
+        }
     }
 
     /// Waits until a flush has taken rows out of memory, or `timeout` has passed.
@@ -97,7 +188,8 @@ impl Tables {
     ) -> Snapshot {
         let inner = self.inner.read();
         let mut parts: Vec<Arc<dyn Part>> = Vec::with_capacity(inner.segments.len() + 8);
-        parts.extend(inner.segments.iter().map(|s| Arc::clone(s) as Arc<dyn Part>));
+        let segments = inner.segments.iter().filter(|s| s.meta.stream(stream).is_some());
+        parts.extend(segments.map(|s| Arc::clone(s) as Arc<dyn Part>));
         let memtables = inner.frozen.iter().map(AsRef::as_ref).chain([&inner.active]);
         for memtable in memtables {
             let chunks = match tenant {

@@ -129,6 +129,29 @@ fn numbers<T: Copy>(
         .collect()
 }
 
+/// The codes of a code column of one chunk, one a row.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] for an identity that was not gathered.
+pub(crate) fn codes_of(
+    chunk: &Chunk,
+    def: &ColumnDef,
+    kind: IdentityKind,
+    codes: &FlushCodes,
+) -> Result<Vec<u32>> {
+    let vector = chunk.column(chunk.stream(), def.id, 0)?;
+    let ColumnVector::Dict { codes: local, values } = vector.as_ref() else {
+        return Err(Error::invalid("a code column that is none"));
+    };
+    let mut map = Vec::with_capacity(values.len());
+    for value in values.iter().flatten() {
+        map.push(codes.of(chunk.tenant(), kind, value)?);
+    }
+    let code = |local: &u32| map.get(*local as usize).copied().unwrap_or(NULL_CODE);
+    Ok(local.iter().map(code).collect())
+}
+
 fn code_column(
     def: &ColumnDef,
     kind: IdentityKind,
@@ -136,23 +159,9 @@ fn code_column(
     rows: &[RowRef],
     codes: &FlushCodes,
 ) -> Result<Vec<u32>> {
-    let mut of_chunks: Vec<(Arc<ColumnVector>, Vec<u32>)> = Vec::with_capacity(chunks.len());
-    for chunk in chunks {
-        let vector = chunk.column(chunk.stream(), def.id, 0)?;
-        let mut map = Vec::new();
-        if let ColumnVector::Dict { values, .. } = vector.as_ref() {
-            for value in values.iter().flatten() {
-                map.push(codes.of(chunk.tenant(), kind, value)?);
-            }
-        }
-        of_chunks.push((vector, map));
-    }
-    let code = |row: &RowRef| {
-        let (vector, map) = of_chunks.get(row.chunk as usize)?;
-        let ColumnVector::Dict { codes, .. } = vector.as_ref() else { return None };
-        let local = *codes.get(row.row as usize)?;
-        if local == NULL_CODE { Some(NULL_CODE) } else { map.get(local as usize).copied() }
-    };
+    let of_chunks: Vec<Vec<u32>> =
+        chunks.iter().map(|c| codes_of(c, def, kind, codes)).collect::<Result<_>>()?;
+    let code = |row: &RowRef| of_chunks.get(row.chunk as usize)?.get(row.row as usize).copied();
     rows.iter()
         .map(|row| code(row).ok_or_else(|| Error::invalid("a row without the code its chunk has")))
         .collect()

@@ -15,13 +15,15 @@ use crate::codes::Tenants;
 use crate::core::Core;
 use crate::dedup::Prepared;
 use crate::dictionary::{DictionarySet, DictionaryWriter};
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::id::{FileId, Stream, TenantNo};
 use crate::manifest::{Edit, FileKind, FileMeta, StreamMeta, Version};
 use crate::memtable::{Chunk, Memtable};
 use crate::schema::Schema;
-use crate::segment::{FooterHash, SegmentInput, SegmentReader, StreamRows, write_segment};
+use crate::segment::{BlockCache, FooterHash, SegmentInput, SegmentReader, StreamRows, write_segment};
 use crate::sequencer::sequence::SequenceRecord;
+use crate::tables::{LiveSegment, Publication};
 
 /// What a flush needs from one time to the next.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ struct Written {
 #[derive(Debug)]
 struct Ready {
     edit: Edit,
-    segment: Option<Arc<SegmentReader>>,
+    segment: Option<Arc<LiveSegment>>,
     dictionary: DictionarySet,
     ids: Prepared,
     requests: Prepared,
@@ -79,7 +81,12 @@ impl Flusher {
                 remove_unfinished(core, first_file);
             }
         })?;
-        core.tables.publish(ready.segment, Arc::new(ready.dictionary.clone()));
+        core.tables.publish(Publication {
+            added: ready.segment.into_iter().collect(),
+            codes: Some(Arc::new(ready.dictionary.clone())),
+            flushed: true,
+            ..Publication::default()
+        });
         self.dictionary = ready.dictionary;
         core.counters.flushes.fetch_add(1, Ordering::Relaxed);
         core.ids.publish(ready.ids, version.flushed_lsn());
@@ -98,7 +105,9 @@ impl Flusher {
         let candidate = before.apply(&Edit { next_file: FileId(u64::MAX), ..edit.clone() })?;
         Ok(Ready {
             dictionary: self.dictionary.at(&candidate)?,
-            segment: segment.map(|meta| open_segment(core, &meta)).transpose()?,
+            segment: segment
+                .map(|meta| open_segment(core.disk.as_ref(), &core.cache, &Arc::new(meta)))
+                .transpose()?,
             ids: core.ids.prepare(&candidate)?,
             requests: core.requests.prepare(&candidate)?,
             edit,
@@ -165,14 +174,14 @@ fn remove_unfinished(core: &Core, first: FileId) {
 /// # Errors
 ///
 /// Damage and I/O.
-pub(crate) fn open_segment(core: &Core, meta: &FileMeta) -> Result<Arc<SegmentReader>> {
-    SegmentReader::open(
-        core.disk.as_ref(),
-        &meta.path(),
-        meta.id,
-        Some(FooterHash(meta.hash)),
-        Arc::clone(&core.cache),
-    )
+pub(crate) fn open_segment(
+    disk: &dyn Disk,
+    cache: &Arc<BlockCache>,
+    meta: &Arc<FileMeta>,
+) -> Result<Arc<LiveSegment>> {
+    let hash = Some(FooterHash(meta.hash));
+    let reader = SegmentReader::open(disk, &meta.path(), meta.id, hash, Arc::clone(cache))?;
+    Ok(Arc::new(LiveSegment { meta: Arc::clone(meta), reader, cells: Vec::new() }))
 }
 
 /// Chunks, sorted by stream and tenant, as one list a stream.
@@ -201,7 +210,7 @@ fn write_rows(
     };
     let mut numbers: Vec<TenantNo> = Vec::new();
     for (stream, chunks) in by_stream {
-        let ordered = order::order(*stream, chunks);
+        let ordered = order::order(*stream, chunks, codes)?;
         let columns = Schema::of(*stream).columns.iter();
         let columns =
             columns.map(|def| gather::column(def, chunks, &ordered.rows, codes)).collect::<Result<_>>()?;
@@ -219,6 +228,7 @@ fn write_rows(
     let id = core.manifest.allocate();
     let summary = write_segment(core.disk.as_ref(), &FileKind::Segment.path(id), id, &input)?;
     let mut meta = FileMeta::new(id, FileKind::Segment, summary.bytes, summary.footer_hash.0);
+    meta.lsn_max = lsn;
     meta.streams = summary
         .streams
         .iter()

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::gather::{FlushCodes, codes_of};
+use crate::error::Result;
 use crate::id::{Stream, TenantNo};
 use crate::memtable::Chunk;
 use crate::part::Run;
-use crate::schema::{BytesColumn, ColumnDef, ColumnVector, Schema, stream};
+use crate::schema::{BytesColumn, ColumnDef, ColumnVector, IdentityKind, Schema, stream};
 use crate::time::TimestampUs;
 
 /// One row of the memtable: its chunk and its place in it.
@@ -29,7 +31,11 @@ pub(crate) struct Ordered {
 }
 
 /// Sorts the rows of `chunks`, which are of one stream and sorted by tenant.
-pub(crate) fn order(stream: Stream, chunks: &[Arc<Chunk>]) -> Ordered {
+///
+/// # Errors
+///
+/// [`crate::Error::Invalid`] for an identity that `codes` was not made with.
+pub(crate) fn order(stream: Stream, chunks: &[Arc<Chunk>], codes: &FlushCodes) -> Result<Ordered> {
     let mut out = Ordered::default();
     let mut from = 0;
     while let Some(first) = chunks.get(from) {
@@ -37,17 +43,24 @@ pub(crate) fn order(stream: Stream, chunks: &[Arc<Chunk>]) -> Ordered {
         let len = chunks.iter().skip(from).take_while(|c| c.tenant() == tenant).count();
         let of_tenant = chunks.get(from..from + len).unwrap_or(&[]);
         let base = u32::try_from(from).unwrap_or(u32::MAX);
-        order_tenant(stream, tenant, of_tenant, base, &mut out);
+        order_tenant(stream, tenant, of_tenant, base, codes, &mut out)?;
         from += len;
     }
-    out
+    Ok(out)
 }
 
 /// (UTC day, rank of the stream key, time, arrival), the row.
 type SortKey = (i32, u32, i64, u64);
 
-fn order_tenant(stream: Stream, tenant: TenantNo, chunks: &[Arc<Chunk>], base: u32, out: &mut Ordered) {
-    let ranks = if stream == Stream::Metrics { Some(series_ranks(chunks)) } else { None };
+fn order_tenant(
+    stream: Stream,
+    tenant: TenantNo,
+    chunks: &[Arc<Chunk>],
+    base: u32,
+    codes: &FlushCodes,
+    out: &mut Ordered,
+) -> Result<()> {
+    let ranks = if stream == Stream::Metrics { Some(series_ranks(chunks, codes)?) } else { None };
     let mut keyed: Vec<(SortKey, RowRef)> = Vec::with_capacity(chunks.iter().map(|c| c.len()).sum());
     let mut arrival = 0_u64;
     for (index, chunk) in (0_u32..).zip(chunks) {
@@ -71,36 +84,39 @@ fn order_tenant(stream: Stream, tenant: TenantNo, chunks: &[Arc<Chunk>], base: u
             max_time: TimestampUs(times.max().unwrap_or(0)),
         });
     }
+    Ok(())
 }
 
 fn arrival_index(arrival: u64) -> usize {
     usize::try_from(arrival).unwrap_or(usize::MAX)
 }
 
+/// A series among those of its tenant: application, host and name, absent ones last, then labels. The
+/// series of one source stand together: their points come at the same times.
+type SeriesKey<'a> = ([u32; 3], Option<&'a [u8]>);
+
+/// The code columns of a series' key, in the order of the key.
+pub(crate) const SERIES_CODES: [(ColumnDef, IdentityKind); 3] = [
+    (stream::APP_ID, IdentityKind::App),
+    (stream::HOST, IdentityKind::Name),
+    (stream::NAME, IdentityKind::Name),
+];
+
 /// Of each row, in the order of arrival, the rank of its series among the tenant's.
-fn series_ranks(chunks: &[Arc<Chunk>]) -> Vec<u32> {
-    let mut numbers: HashMap<Vec<u8>, u32> = HashMap::new();
+fn series_ranks(chunks: &[Arc<Chunk>], codes: &FlushCodes) -> Result<Vec<u32>> {
+    let mut numbers: HashMap<SeriesKey<'_>, u32> = HashMap::new();
     let mut of_rows = Vec::new();
-    let mut key = Vec::new();
     for chunk in chunks {
-        let columns =
-            [&stream::NAME, &stream::APP_ID, &stream::HOST, &stream::LABELS].map(|def| texts(chunk, def));
-        for row in 0..chunk.len() {
-            key.clear();
-            for column in columns.iter().flatten() {
-                // Identities hold no 0 byte and come first, so the key is unambiguous.
-                key.extend_from_slice(column.get(row).unwrap_or(&[]));
-                key.push(0);
-            }
+        let [apps, hosts, names] = SERIES_CODES.map(|(def, kind)| codes_of(chunk, &def, kind, codes));
+        let (apps, hosts, names) = (apps?, hosts?, names?);
+        let labels = texts(chunk, &stream::LABELS);
+        for (row, ((app, host), name)) in apps.iter().zip(&hosts).zip(&names).enumerate() {
+            let key = ([*app, *host, *name], labels.and_then(|l| l.get(row)));
             let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-            let number = match numbers.get(key.as_slice()) {
-                Some(number) => *number,
-                None => *numbers.entry(key.clone()).or_insert(next),
-            };
-            of_rows.push(number);
+            of_rows.push(*numbers.entry(key).or_insert(next));
         }
     }
-    let mut sorted: Vec<(&Vec<u8>, u32)> = numbers.iter().map(|(key, number)| (key, *number)).collect();
+    let mut sorted: Vec<(SeriesKey<'_>, u32)> = numbers.into_iter().collect();
     sorted.sort_unstable();
     let mut rank_of = vec![0_u32; sorted.len()];
     for (rank, (_, number)) in (0_u32..).zip(sorted) {
@@ -108,7 +124,7 @@ fn series_ranks(chunks: &[Arc<Chunk>]) -> Vec<u32> {
             *slot = rank;
         }
     }
-    of_rows.iter().map(|number| rank_of.get(*number as usize).copied().unwrap_or(0)).collect()
+    Ok(of_rows.iter().map(|number| rank_of.get(*number as usize).copied().unwrap_or(0)).collect())
 }
 
 /// The instants of a column of a chunk.
@@ -137,10 +153,16 @@ pub(crate) fn texts<'a>(chunk: &'a Chunk, def: &ColumnDef) -> Option<&'a BytesCo
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
+    use super::super::gather::{Identities, add_identities};
     use super::*;
-    use crate::id::TenantId;
+    use crate::dictionary::{DictionarySet, DictionaryWriter};
+    use crate::disk::Disk;
+    use crate::disk::sim::SimDisk;
+    use crate::id::{FileId, TenantId};
+    use crate::manifest::Version;
     use crate::memtable::{Memtable, NewRows};
     use crate::schema::BatchBuilder;
     use crate::time::DAY_US;
@@ -155,6 +177,16 @@ mod tests {
         NewRows { tenant: TenantNo(tenant), stream: Stream::Metrics, columns, leaves: Vec::new() }
     }
 
+    /// Codes of all identities in the order of their text.
+    fn codes(chunks: &[Arc<Chunk>]) -> FlushCodes {
+        let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
+        disk.create_dir(Path::new("dictionary")).unwrap();
+        let set = DictionarySet::open(Arc::clone(&disk), &Version::default()).unwrap();
+        let mut identities = Identities::new();
+        add_identities(chunks, &mut identities).unwrap();
+        FlushCodes::assign(identities, &set, &mut DictionaryWriter::new(disk, FileId(1))).unwrap()
+    }
+
     #[test]
     fn rows_come_by_tenant_day_series_and_time() {
         let mut memtable = Memtable::default();
@@ -163,7 +195,8 @@ mod tests {
             .push(metric_rows(1, &[("mem", DAY_US + 1), ("mem", 3), ("cpu", 9), ("cpu", 4)]), Duration::ZERO);
         memtable.push(metric_rows(1, &[("cpu", 4), ("mem", -1)]), Duration::ZERO);
         let chunks = memtable.chunks();
-        let ordered = order(Stream::Metrics, &chunks);
+        let codes = codes(&chunks);
+        let ordered = order(Stream::Metrics, &chunks, &codes).unwrap();
         let row = |r: &RowRef| {
             let chunk = &chunks[r.chunk as usize];
             let name = texts(chunk, &stream::NAME).unwrap().get_str(r.row as usize).unwrap().to_owned();

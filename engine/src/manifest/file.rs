@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{FileId, Stream};
+use crate::id::{FileId, Lsn, Stream};
+use crate::rollup::Tier;
 use crate::time::TimestampUs;
 
 /// What a file holds. The number is stable, it is on disk.
@@ -20,11 +21,14 @@ pub enum FileKind {
     Idempotency = 3,
     /// The log of the catalog.
     Catalog = 4,
+    /// Rollup cells of one segment at one tier.
+    Cells = 5,
 }
 
 impl FileKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Segment, Self::Dictionary, Self::Ids, Self::Idempotency, Self::Catalog];
+    pub const ALL: [Self; 6] =
+        [Self::Segment, Self::Dictionary, Self::Ids, Self::Idempotency, Self::Catalog, Self::Cells];
 
     /// The directory of the kind, below the data directory.
     pub const fn dir(self) -> &'static str {
@@ -34,6 +38,7 @@ impl FileKind {
             Self::Ids => "ids",
             Self::Idempotency => "idempotency",
             Self::Catalog => "catalog",
+            Self::Cells => "cells",
         }
     }
 
@@ -45,6 +50,7 @@ impl FileKind {
             Self::Ids => "ids",
             Self::Idempotency => "idem",
             Self::Catalog => "log",
+            Self::Cells => "cells",
         }
     }
 
@@ -79,6 +85,21 @@ pub struct StreamMeta {
     pub max_time: TimestampUs,
 }
 
+/// What a file of rollup cells was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CellsOf {
+    /// The segment whose rows it sums up; it goes when that one goes.
+    pub segment: FileId,
+    /// How long the intervals of its cells are.
+    pub tier: Tier,
+    /// Hash of the rollup definitions that it was made with.
+    pub definitions: u64,
+}
+
+/// The retention class of rows that are kept for as long as the store's default says, and of all rows of
+/// level 0.
+pub const CLASS_DEFAULT: u8 = 0;
+
 /// A live file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileMeta {
@@ -90,18 +111,41 @@ pub struct FileMeta {
     pub bytes: u64,
     /// SHA-256 of its footer, so that another file cannot pass for it; zeroes for the catalog's log.
     pub hash: [u8; 32],
-    /// How often its rows were merged, from 0.
+    /// The most merges that any of its rows went through, from 0; what erasure rewrites is not counted.
     pub level: u8,
+    /// The UTC day of all its rows, in days since 1970; of every segment from level 1 on.
+    pub day: Option<i32>,
+    /// How long its rows live; [`CLASS_DEFAULT`] at level 0, where rows of all classes stand together.
+    pub class: u8,
+    /// Whether it is the final segment of a day that is over, in the densest encoding.
+    pub dense: bool,
+    /// None of its rows came in a later frame.
+    pub lsn_max: Lsn,
     /// The streams it has rows of, by stream.
     pub streams: Vec<StreamMeta>,
     /// For files of one hour of receipt: hours since 1970.
     pub hour: Option<i64>,
+    /// For cells: what they sum up.
+    pub of: Option<CellsOf>,
 }
 
 impl FileMeta {
-    /// A file without rows and without an hour.
+    /// A file without rows, day and hour.
     pub fn new(id: FileId, kind: FileKind, bytes: u64, hash: [u8; 32]) -> Self {
-        Self { id, kind, bytes, hash, level: 0, streams: Vec::new(), hour: None }
+        Self {
+            id,
+            kind,
+            bytes,
+            hash,
+            level: 0,
+            day: None,
+            class: CLASS_DEFAULT,
+            dense: false,
+            lsn_max: Lsn(0),
+            streams: Vec::new(),
+            hour: None,
+            of: None,
+        }
     }
 
     /// Where it is, below the data directory.
@@ -112,6 +156,11 @@ impl FileMeta {
     /// What it holds of a stream, if anything.
     pub fn stream(&self, stream: Stream) -> Option<&StreamMeta> {
         self.streams.iter().find(|s| s.stream == stream)
+    }
+
+    /// Rows of all its streams.
+    pub fn rows(&self) -> u64 {
+        self.streams.iter().map(|s| s.rows).sum()
     }
 }
 

@@ -5,7 +5,7 @@ pub mod file;
 pub mod log;
 
 pub use edit::{Edit, Version};
-pub use file::{FileChange, FileKind, FileMeta, StreamMeta};
+pub use file::{CLASS_DEFAULT, CellsOf, FileChange, FileKind, FileMeta, StreamMeta};
 pub use log::Manifest;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::disk::Disk;
 use crate::disk::sim::{CrashPolicy, FaultKind, OpKind, SimDisk};
 use crate::error::Error;
 use crate::id::{FileId, Lsn, Stream};
+use crate::rollup::Tier;
 use crate::time::TimestampUs;
 
 /// Small enough that a handful of commits starts a new log.
@@ -28,8 +29,13 @@ fn segment(id: FileId) -> FileMeta {
     };
     FileMeta {
         level: 1,
+        day: Some(-1),
+        class: 2,
+        dense: true,
+        lsn_max: Lsn(id.0),
         streams: vec![stream],
         hour: Some(-3),
+        of: Some(CellsOf { segment: FileId(1), tier: Tier::Hour, definitions: 7 }),
         ..FileMeta::new(id, FileKind::Segment, 99, [3; 32])
     }
 }

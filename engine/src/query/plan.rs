@@ -63,6 +63,10 @@ pub(crate) fn plan(snapshot: &Snapshot, scope: &Scope, stream: Stream, window: T
     let tenants = tenants(snapshot, scope);
     let mut tasks = Vec::new();
     for (index, part) in snapshot.parts.iter().enumerate() {
+        // A file of other days costs one comparison, however many tenants it has.
+        if !part.bounds(stream).is_some_and(|(min, max)| window.overlaps(min, max)) {
+            continue;
+        }
         let from = tasks.len();
         let mut add = |runs: &[Run]| {
             for run in runs.iter().filter(|r| window.overlaps(r.min_time, r.max_time)) {

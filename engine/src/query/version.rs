@@ -43,6 +43,9 @@ pub(crate) fn version(
     let touches = |run: &&Run| window.overlaps(run.min_time, run.max_time);
     let mut hash = Sha256::new();
     for part in &snapshot.parts {
+        if !part.bounds(stream).is_some_and(|(min, max)| window.overlaps(min, max)) {
+            continue;
+        }
         let first = match &tenants {
             None => part.runs(stream).iter().find(touches),
             Some(numbers) => numbers.iter().find_map(|n| part.runs_of(stream, *n).iter().find(touches)),

@@ -22,6 +22,7 @@ use crate::id::{FileId, Lsn, Stream, TenantId, TenantNo};
 use crate::part::{Part, Run, ZoneMap, path_of_documents};
 use crate::query::PartId;
 use crate::schema::{BytesColumn, ColumnDef, ColumnId, ColumnType, ColumnVector, Document, Schema};
+use crate::time::TimestampUs;
 
 /// Largest footer that is read.
 const FOOTER_BYTES_MAX: u32 = 64 << 20;
@@ -493,5 +494,9 @@ impl Part for SegmentReader {
 
     fn bytes_read(&self) -> u64 {
         self.bytes_read.load(Ordering::Relaxed)
+    }
+
+    fn bounds(&self, stream: Stream) -> Option<(TimestampUs, TimestampUs)> {
+        self.footer.streams.iter().find(|s| s.stream == stream).map(|s| (s.min_time, s.max_time))
     }
 }
