@@ -44,17 +44,64 @@ pub struct QueryLimits {
     pub kept_bytes_max: u64,
 }
 
-/// A moment of the store. When it goes, questions that still run in it stop: a client that has left takes
-/// its work along.
+/// One moment of the store, for questions whose answers must agree: on a thread that may wait.
 #[derive(Debug)]
-pub struct Moment {
-    view: Arc<View>,
-    cancel: Cancel,
+pub struct Asking {
+    view: View,
+    store: Store,
 }
 
-impl Drop for Moment {
+/// A client that has left takes its work along.
+#[derive(Debug)]
+struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        self.cancel.cancel();
+        self.0.cancel();
+    }
+}
+
+impl Asking {
+    /// Answers a question for numbers within `scope`, which replaces the query's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::aggregate`].
+    pub fn numbers(&self, scope: &ReadScope, mut query: Query) -> Result<Given<Answer>> {
+        query.scope = scope.of(query.stream)?;
+        query.budget.memory_bytes_max = self.store.limits.memory_bytes_max;
+        self.store.answers.numbers(&self.view, &query)
+    }
+
+    /// Answers a question for sessions within `scope`, which replaces the request's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::sessions`].
+    pub fn sessions(&self, scope: &ReadScope, mut request: SessionRequest) -> Result<Given<SessionAnswer>> {
+        request.scope = scope.of(Stream::Events)?;
+        request.budget.memory_bytes_max = self.store.limits.memory_bytes_max;
+        self.store.answers.sessions(&self.view, &request)
+    }
+
+    /// Gives all matching rows within `scope` to `each`, vector by vector, in no order.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::scan`].
+    pub fn scan(
+        &self,
+        scope: &ReadScope,
+        mut request: ScanRequest,
+        each: &mut dyn FnMut(&ScanVector) -> Result<()>,
+    ) -> Result<ScanEnd> {
+        request.scope = scope.of(request.stream)?;
+        self.view.scan(&request, each)
+    }
+
+    /// Whether the engine can do its work.
+    pub fn health(&self) -> Health {
+        self.store.engine.health()
     }
 }
 
@@ -101,31 +148,24 @@ impl Store {
     ///
     /// As [`Engine::aggregate`].
     pub async fn aggregate(&self, scope: &ReadScope, query: Query) -> Result<Answer> {
-        Ok(self.aggregate_in(&self.moment(), scope, query).await?.answer)
+        let scope = scope.clone();
+        self.ask(move |asking| asking.numbers(&scope, query).map(|given| given.answer)).await?
     }
 
-    /// A moment of the store, for several questions whose answers must agree.
-    pub fn moment(&self) -> Moment {
-        let cancel = Cancel::new();
-        Moment { view: Arc::new(self.engine.view_until(self.limits.deadline, cancel.clone())), cancel }
-    }
-
-    /// As [`Self::aggregate`], in a moment that other questions share.
+    /// Asks several questions of one moment on a thread that may wait. When the caller goes, they stop.
     ///
     /// # Errors
     ///
-    /// As [`Engine::aggregate`].
-    pub async fn aggregate_in(
+    /// [`Error::Overloaded`] when other questions run for too long, [`Error::Closed`].
+    pub async fn ask<T: Send + 'static>(
         &self,
-        moment: &Moment,
-        scope: &ReadScope,
-        mut query: Query,
-    ) -> Result<Given<Answer>> {
-        query.scope = scope.of(query.stream)?;
-        query.budget.memory_bytes_max = self.limits.memory_bytes_max;
-        let view = Arc::clone(&moment.view);
-        let answers = Arc::clone(&self.answers);
-        self.run(move |_| answers.numbers(&view, &query)).await
+        work: impl FnOnce(&Asking) -> T + Send + 'static,
+    ) -> Result<T> {
+        let cancel = Cancel::new();
+        let _guard = CancelOnDrop(cancel.clone());
+        let view = self.engine.view_until(self.limits.deadline, cancel);
+        let asking = Asking { view, store: self.clone() };
+        self.run(move |_| Ok(work(&asking))).await
     }
 
     /// Answers a question for rows within `scope`, which replaces the request's own.
@@ -135,51 +175,7 @@ impl Store {
     /// As [`Engine::rows`].
     pub async fn rows(&self, scope: &ReadScope, mut request: RowRequest) -> Result<RowPage> {
         request.scope = scope.of(request.stream)?;
-        let moment = self.moment();
-        let view = Arc::clone(&moment.view);
-        self.run(move |_| view.rows(&request)).await
-    }
-
-    /// Answers a question for sessions within `scope`, which replaces the request's own, in a moment that
-    /// other questions share.
-    ///
-    /// # Errors
-    ///
-    /// As [`View::sessions`].
-    pub async fn sessions_in(
-        &self,
-        moment: &Moment,
-        scope: &ReadScope,
-        mut request: SessionRequest,
-    ) -> Result<Given<SessionAnswer>> {
-        request.scope = scope.of(Stream::Events)?;
-        request.budget.memory_bytes_max = self.limits.memory_bytes_max;
-        let view = Arc::clone(&moment.view);
-        let answers = Arc::clone(&self.answers);
-        self.run(move |_| answers.sessions(&view, &request)).await
-    }
-
-    /// Folds all matching rows within `scope` into `state`, vector by vector, in no order, in a moment
-    /// that other questions share.
-    ///
-    /// # Errors
-    ///
-    /// As [`Engine::scan`].
-    pub async fn scan_in<T: Send + 'static>(
-        &self,
-        moment: &Moment,
-        scope: &ReadScope,
-        mut request: ScanRequest,
-        mut state: T,
-        mut each: impl FnMut(&mut T, &ScanVector) -> Result<()> + Send + 'static,
-    ) -> Result<(T, ScanEnd)> {
-        request.scope = scope.of(request.stream)?;
-        let view = Arc::clone(&moment.view);
-        self.run(move |_| {
-            let end = view.scan(&request, &mut |vector| each(&mut state, vector))?;
-            Ok((state, end))
-        })
-        .await
+        self.ask(move |asking| asking.view.rows(&request)).await?
     }
 
     /// One row by its id, with every column; `None` when the scope has none.

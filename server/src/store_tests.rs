@@ -54,13 +54,15 @@ async fn a_question_whose_client_has_left_stops_at_its_next_granule() {
     let asking = store.clone();
     let question = tokio::spawn(async move {
         let (scope, request) = everything();
-        let moment = asking.moment();
-        let each = move |(): &mut (), _: &ScanVector| {
-            seen.send(()).ok();
-            wait.recv().ok();
-            Ok(())
+        let work = move |asking: &Asking| {
+            let mut each = |_: &ScanVector| {
+                seen.send(()).ok();
+                wait.recv().ok();
+                Ok(())
+            };
+            asking.scan(&scope, request, &mut each).map(drop)
         };
-        asking.scan_in(&moment, &scope, request, (), each).await.map(drop)
+        asking.ask(work).await
     });
     let seen_by_test = tokio::task::spawn_blocking(move || {
         seen_by_test.recv().unwrap();
@@ -81,12 +83,13 @@ async fn a_question_that_takes_too_long_is_refused() {
     let clock = ManualClock::new(TimestampUs(0));
     let (_dir, store) = store(&clock);
     let (scope, request) = everything();
-    let moment = store.moment();
-    let each = move |vectors: &mut u32, _: &ScanVector| {
-        *vectors += 1;
-        clock.advance(Duration::from_secs(16));
-        Ok(())
+    let work = move |asking: &Asking| {
+        let mut each = |_: &ScanVector| {
+            clock.advance(Duration::from_secs(16));
+            Ok(())
+        };
+        asking.scan(&scope, request, &mut each)
     };
-    let answer = store.scan_in(&moment, &scope, request, 0, each).await;
+    let answer = store.ask(work).await.unwrap();
     assert!(matches!(answer, Err(Error::QueryDeadline { limit }) if limit == LIMITS.deadline));
 }

@@ -8,7 +8,7 @@ use insights_engine::clock::{Clock, ManualClock};
 use insights_engine::disk::OsDisk;
 use insights_engine::entropy::Entropy;
 use insights_engine::id::{Stream, TenantId};
-use insights_engine::query::Order;
+use insights_engine::query::{Order, ScanVector};
 use insights_engine::schema::stream::{
     CHANGES, EVENT_DATA, EVENT_TYPE, ID, IP_ADDRESS, KIND, NAME, SESSION_ID, TIME, USER_AGENT, USER_ID,
     WRITING_KEY,
@@ -28,6 +28,7 @@ use crate::domain::document_json::to_json;
 use crate::http::error::ApiError;
 use crate::http::extract::{Body, MediaType};
 use crate::http::middleware::context::RequestContext;
+use crate::store::Asking;
 use crate::{AppState, Config, Store};
 
 /// 2024-02-29T12:00:00Z.
@@ -511,15 +512,15 @@ async fn metrics_have_one_kind_and_known_names_one_spelling() {
     let mut request = scope.scan_request(Stream::Metrics, TimeRange::ALL);
     request.fields =
         vec![NAME, KIND].into_iter().map(|c| insights_engine::query::Field::Column(c.id)).collect();
-    let (rows, end) = server
-        .state
-        .store
-        .scan_in(&server.state.store.moment(), &scope, request, 0, |rows, vector| {
-            *rows += vector.rows;
+    let count = move |asking: &Asking| {
+        let mut rows = 0;
+        let mut each = |vector: &ScanVector| {
+            rows += vector.rows;
             Ok(())
-        })
-        .await
-        .unwrap();
+        };
+        asking.scan(&scope, request, &mut each).map(|end| (rows, end))
+    };
+    let (rows, end) = server.state.store.ask(count).await.unwrap().unwrap();
     assert_eq!(rows, 5);
     let mut names: Vec<&str> = end.names[0].iter().map(|name| &**name).collect();
     names.sort_unstable();

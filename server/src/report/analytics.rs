@@ -15,13 +15,13 @@ use super::user_activity::{self, UserActivity};
 use super::window::Window;
 use crate::auth::ReadScope;
 use crate::http::error::ApiError;
-use crate::store::Store;
+use crate::store::Asking;
 
 /// What a report may read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sources<'a> {
     /// The engine.
-    pub(crate) store: &'a Store,
+    pub(crate) asking: &'a Asking,
     /// Whose rows.
     pub(crate) scope: &'a ReadScope,
     /// The platform's own hosts, when organizations without hosts may see them.
@@ -114,27 +114,25 @@ impl Envelope {
 /// # Errors
 ///
 /// Those of the engine on the wire.
-pub(crate) async fn analytics(
+pub(crate) fn analytics(
     sources: Sources<'_>,
     request: &AnalyticsRequest,
 ) -> Result<AnalyticsAnswer, ApiError> {
     let common = &request.common;
-    let reader = Reader::new(sources.store, sources.scope, common.allow_partial);
+    let reader = Reader::new(sources.asking, sources.scope, common.allow_partial);
     let asks = |family| request.families.contains(&family);
-    let (user_activity, system, app_metrics) = tokio::try_join!(
-        when(asks(Family::UserActivity), async {
-            let breakdown = request.breakdown.as_ref();
-            user_activity::user_activity(&reader, &common.window, &request.selection, breakdown).await
-        }),
-        when(asks(Family::SystemPerformance), system(sources, &reader, common)),
-        when(asks(Family::AppMetrics), async {
-            let app_id = request.app_id.as_deref();
-            app_metrics::app_metrics(&reader, &common.window, app_id, common.exact).await
-        }),
-    )?;
+    let user_activity = when(asks(Family::UserActivity), || {
+        let breakdown = request.breakdown.as_ref();
+        user_activity::user_activity(&reader, &common.window, &request.selection, breakdown)
+    })?;
+    let system = when(asks(Family::SystemPerformance), || system(sources, &reader, common))?;
+    let app_metrics = when(asks(Family::AppMetrics), || {
+        let app_id = request.app_id.as_deref();
+        app_metrics::app_metrics(&reader, &common.window, app_id, common.exact)
+    })?;
     let metrics = Families { user_activity, system_performance: system, app_metrics };
     let comparison = match common.window.previous().filter(|_| request.compare) {
-        Some(previous) => compare(sources, &reader, request, &metrics, &previous).await?,
+        Some(previous) => compare(sources, &reader, request, &metrics, &previous)?,
         None => Comparison::default(),
     };
     let totals = reader.finish();
@@ -147,37 +145,30 @@ pub(crate) async fn analytics(
     })
 }
 
-async fn when<T>(
-    wanted: bool,
-    work: impl Future<Output = Result<T, ApiError>>,
-) -> Result<Option<T>, ApiError> {
-    if wanted { work.await.map(Some) } else { Ok(None) }
+fn when<T>(wanted: bool, work: impl FnOnce() -> Result<T, ApiError>) -> Result<Option<T>, ApiError> {
+    if wanted { work().map(Some) } else { Ok(None) }
 }
 
 /// The organization's hosts; the platform's when it never had one and may see those.
-async fn system(
-    sources: Sources<'_>,
-    reader: &Reader<'_>,
-    common: &Common,
-) -> Result<SystemPerformance, ApiError> {
+fn system(sources: Sources<'_>, reader: &Reader<'_>, common: &Common) -> Result<SystemPerformance, ApiError> {
     let (window, exact) = (&common.window, common.exact);
     let scope = if sources.scope.organization().is_some() { HostScope::Organization } else { HostScope::All };
-    let own = system_performance::system_performance(reader, window, scope, exact).await?;
+    let own = system_performance::system_performance(reader, window, scope, exact)?;
     let some = own.summary.values().any(|metric| metric.count > 0);
     let Some(platform) = sources.platform.filter(|_| scope == HostScope::Organization && !some) else {
         return Ok(own);
     };
-    if system_performance::has_hosts(reader).await? {
+    if system_performance::has_hosts(reader)? {
         return Ok(own);
     }
-    let hosts = Reader::new(sources.store, platform, common.allow_partial);
-    let shared = system_performance::system_performance(&hosts, window, HostScope::Platform, exact).await?;
+    let hosts = Reader::new(sources.asking, platform, common.allow_partial);
+    let shared = system_performance::system_performance(&hosts, window, HostScope::Platform, exact)?;
     reader.absorb(hosts);
     Ok(shared)
 }
 
 /// The same families of the previous window.
-async fn compare(
+fn compare(
     sources: Sources<'_>,
     reader: &Reader<'_>,
     request: &AnalyticsRequest,
@@ -187,19 +178,19 @@ async fn compare(
     let (exact, app_id) = (request.common.exact, request.app_id.as_deref());
     let mut metrics = BTreeMap::new();
     if let Some(family) = &now.user_activity {
-        let then = user_activity::summary(reader, previous, &request.selection).await?;
+        let then = user_activity::summary(reader, previous, &request.selection)?;
         metrics
             .insert("user_activity".to_owned(), FamilyComparison::of(&json(&family.summary)?, json(&then)?));
     }
     if let Some(family) = &now.system_performance {
         let then = match sources.platform.filter(|_| family.scope == HostScope::Platform) {
             Some(platform) => {
-                let hosts = Reader::new(sources.store, platform, request.common.allow_partial);
-                let then = system_performance::summary(&hosts, previous, exact).await?;
+                let hosts = Reader::new(sources.asking, platform, request.common.allow_partial);
+                let then = system_performance::summary(&hosts, previous, exact)?;
                 reader.absorb(hosts);
                 then
             }
-            None => system_performance::summary(reader, previous, exact).await?,
+            None => system_performance::summary(reader, previous, exact)?,
         };
         metrics.insert(
             "system_performance".to_owned(),
@@ -207,7 +198,7 @@ async fn compare(
         );
     }
     if let Some(family) = &now.app_metrics {
-        let then = app_metrics::summary(reader, previous, app_id, exact).await?;
+        let then = app_metrics::summary(reader, previous, app_id, exact)?;
         metrics.insert("app_metrics".to_owned(), FamilyComparison::of(&json(&family.summary)?, json(&then)?));
     }
     Ok(Comparison { window: Some(Bounds::of(previous.range, previous)), metrics: Some(metrics) })

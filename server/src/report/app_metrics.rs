@@ -138,19 +138,17 @@ pub(crate) fn points(app_id: Option<&str>, exact: bool) -> Points {
 /// # Errors
 ///
 /// Those of the engine on the wire.
-pub(crate) async fn app_metrics(
+pub(crate) fn app_metrics(
     reader: &Reader<'_>,
     window: &Window,
     app_id: Option<&str>,
     exact: bool,
 ) -> Result<AppMetrics, ApiError> {
     let points = points(app_id, exact);
-    let (total, apps, buckets, timelines) = tokio::try_join!(
-        reader.aggregate(points.query(reader, window, false, [by_name()], &SUMMARY)),
-        reader.aggregate(points.query(reader, window, false, [by_app(), by_name()], &SUMMARY)),
-        reader.aggregate(points.query(reader, window, true, [by_name()], &SERIES)),
-        probes::timelines(reader, window, of_app(app_id)),
-    )?;
+    let total = reader.aggregate(points.query(reader, window, false, [by_name()], &SUMMARY))?;
+    let apps = reader.aggregate(points.query(reader, window, false, [by_app(), by_name()], &SUMMARY))?;
+    let buckets = reader.aggregate(points.query(reader, window, true, [by_name()], &SERIES))?;
+    let timelines = probes::timelines(reader, window, of_app(app_id))?;
     Ok(AppMetrics {
         summary: fold_summary(window, &total, &timelines),
         apps: fold_apps(window, &apps, &timelines),
@@ -163,17 +161,15 @@ pub(crate) async fn app_metrics(
 /// # Errors
 ///
 /// Those of the engine on the wire.
-pub(crate) async fn summary(
+pub(crate) fn summary(
     reader: &Reader<'_>,
     window: &Window,
     app_id: Option<&str>,
     exact: bool,
 ) -> Result<AppSummary, ApiError> {
     let points = points(app_id, exact);
-    let (total, timelines) = tokio::try_join!(
-        reader.aggregate(points.query(reader, window, false, [by_name()], &SUMMARY)),
-        probes::timelines(reader, window, of_app(app_id)),
-    )?;
+    let total = reader.aggregate(points.query(reader, window, false, [by_name()], &SUMMARY))?;
+    let timelines = probes::timelines(reader, window, of_app(app_id))?;
     Ok(fold_summary(window, &total, &timelines))
 }
 

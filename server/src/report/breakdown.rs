@@ -68,7 +68,7 @@ impl Breakdown {
 /// # Errors
 ///
 /// Those of the engine on the wire.
-pub(crate) async fn breakdown(
+pub(crate) fn breakdown(
     reader: &Reader<'_>,
     window: &Window,
     selection: &Selection,
@@ -82,10 +82,8 @@ pub(crate) async fn breakdown(
         ..reader.query(Stream::Events, window.range)
     };
     let by_bucket = GroupBy::Bucket(window.buckets.clone());
-    let (total, buckets) = tokio::try_join!(
-        reader.aggregate(query(vec![GroupBy::Field(field.clone())])),
-        reader.aggregate(query(vec![by_bucket, GroupBy::Field(field.clone())])),
-    )?;
+    let total = reader.aggregate(query(vec![GroupBy::Field(field.clone())]))?;
+    let buckets = reader.aggregate(query(vec![by_bucket, GroupBy::Field(field.clone())]))?;
     Ok(fold(window.buckets.len(), &total, &buckets))
 }
 

@@ -23,7 +23,7 @@ use crate::http::error::ApiError;
 /// # Errors
 ///
 /// Those of the engine on the wire.
-pub(crate) async fn add(
+pub(crate) fn add(
     reader: &Reader<'_>,
     window: &Window,
     question: &MetricQuestion,
@@ -36,14 +36,10 @@ pub(crate) async fn add(
         return Ok(());
     }
     match name {
-        "pages.visited" => {
-            count(reader, window, question, (name, fields::page_views(types)), stats, found).await
-        }
-        "actions.performed" => {
-            count(reader, window, question, (name, fields::actions(types)), stats, found).await
-        }
+        "pages.visited" => count(reader, window, question, (name, fields::page_views(types)), stats, found),
+        "actions.performed" => count(reader, window, question, (name, fields::actions(types)), stats, found),
         "session.duration" if question.by.is_empty() => {
-            durations(reader, window, question, name, stats, found).await
+            durations(reader, window, question, name, stats, found)
         }
         _ => Ok(()),
     }
@@ -69,7 +65,7 @@ fn is_of_events(filter: &Filter) -> bool {
 }
 
 /// Events that pass `of`, each an increment of 1.
-async fn count(
+fn count(
     reader: &Reader<'_>,
     window: &Window,
     question: &MetricQuestion,
@@ -86,7 +82,7 @@ async fn count(
         ..reader.query(Stream::Events, window.range)
     };
     query.budget.groups_max = CELLS_MAX;
-    for group in reader.aggregate(query).await?.groups {
+    for group in reader.aggregate(query)?.groups {
         let mut key = group.key.into_iter();
         let Some(bucket) = key.next().as_ref().and_then(fields::key_bucket) else { continue };
         let count = group.values.first().and_then(|n| n.as_f64());
@@ -98,7 +94,7 @@ async fn count(
 }
 
 /// Durations of sessions, in seconds.
-async fn durations(
+fn durations(
     reader: &Reader<'_>,
     window: &Window,
     question: &MetricQuestion,
@@ -112,7 +108,7 @@ async fn durations(
         exact: true,
     };
     let mut buckets = vec![Vec::new(); window.buckets.len()];
-    for session in sessions::started(reader, window, &selection).await? {
+    for session in sessions::started(reader, window, &selection)? {
         if let Some(sessions) = buckets.get_mut(session.bucket) {
             sessions.push((session.first, seconds(session.duration_us)));
         }

@@ -18,7 +18,7 @@ use super::request::MetricQueryRequest;
 use super::window::{CELLS_MAX, Window};
 use crate::auth::ReadScope;
 use crate::http::error::{ApiError, Code};
-use crate::store::Store;
+use crate::store::Asking;
 
 /// A number that is asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -158,14 +158,14 @@ pub(crate) struct MetricAnswer {
 /// # Errors
 ///
 /// `too_many_cells` when the series times buckets are too many, and those of the engine on the wire.
-pub(crate) async fn metric_query(
-    store: &Store,
+pub(crate) fn metric_query(
+    asking: &Asking,
     scope: &ReadScope,
     request: &MetricQueryRequest,
 ) -> Result<MetricAnswer, ApiError> {
     let common = &request.common;
-    let reader = Reader::new(store, scope, common.allow_partial);
-    let series = series(&reader, &common.window, &request.question).await?;
+    let reader = Reader::new(asking, scope, common.allow_partial);
+    let series = series(&reader, &common.window, &request.question)?;
     let totals = reader.finish();
     Ok(MetricAnswer {
         envelope: Envelope::of(common, scope, &totals),
@@ -187,23 +187,19 @@ pub(crate) type Found = BTreeMap<Vec<KeyValue>, BTreeMap<usize, Vec<Option<f64>>
 /// # Errors
 ///
 /// `too_many_cells` when the series times buckets are too many, and those of the engine on the wire.
-async fn series(
-    reader: &Reader<'_>,
-    window: &Window,
-    question: &MetricQuestion,
-) -> Result<Vec<Series>, ApiError> {
+fn series(reader: &Reader<'_>, window: &Window, question: &MetricQuestion) -> Result<Vec<Series>, ApiError> {
     let names = fields::is_one_of(&stream::NAME, &question.names);
     let points = Points { filter: fields::both(names, question.filter.clone()), exact: question.exact };
     let by = question.by.iter().map(|by| GroupBy::Field(by.field.clone()));
     let stats = stats(question);
     let mut query = points.query(reader, window, true, std::iter::once(by_name()).chain(by), &stats);
     query.budget.groups_max = CELLS_MAX;
-    let answer = reader.aggregate(query).await?;
+    let answer = reader.aggregate(query)?;
     let mut found = stored(&stats, &answer);
     for name in &question.names {
         let own = found.keys().any(|key| key.first().and_then(key_str) == Some(name));
         if !own {
-            derived_metrics::add(reader, window, question, name, &stats, &mut found).await?;
+            derived_metrics::add(reader, window, question, name, &stats, &mut found)?;
         }
     }
     fold(window, question, &stats, found)

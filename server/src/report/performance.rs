@@ -18,7 +18,7 @@ use super::uptime::{Account, accounts, incidents};
 use super::window::Window;
 use crate::auth::ReadScope;
 use crate::http::error::ApiError;
-use crate::store::Store;
+use crate::store::Asking;
 
 const SUMMARY: [Stat; 9] = [
     Stat::Count,
@@ -194,25 +194,25 @@ pub(crate) struct PerformanceParts {
 /// # Errors
 ///
 /// Those of the engine on the wire.
-pub(crate) async fn performance(
-    store: &Store,
+pub(crate) fn performance(
+    asking: &Asking,
     scope: &ReadScope,
     request: &PerformanceRequest,
 ) -> Result<PerformanceAnswer, ApiError> {
     let common = &request.common;
     let (window, app_id) = (&common.window, request.app_id.as_str());
-    let reader = Reader::new(store, scope, common.allow_partial);
+    let reader = Reader::new(asking, scope, common.allow_partial);
     let asks = |metric| request.metrics.contains(&metric);
     let mut metrics = PerformanceParts::default();
     if asks(PerformanceMetric::ResponseTime) {
-        let report = response_time(&reader, window, app_id, request.apdex_t_ms, common.exact).await?;
+        let report = response_time(&reader, window, app_id, request.apdex_t_ms, common.exact)?;
         metrics.response_time = Some(report);
     }
     if asks(PerformanceMetric::ErrorRate) {
-        metrics.error_rate = Some(error_rate(&reader, window, app_id).await?);
+        metrics.error_rate = Some(error_rate(&reader, window, app_id)?);
     }
     if asks(PerformanceMetric::Uptime) {
-        metrics.uptime = Some(uptime(&reader, window, app_id).await?);
+        metrics.uptime = Some(uptime(&reader, window, app_id)?);
     }
     let totals = reader.finish();
     Ok(PerformanceAnswer {
@@ -233,7 +233,7 @@ fn points(names: &[&str], app_id: &str, exact: bool) -> Points {
 /// # Errors
 ///
 /// Those of the engine on the wire.
-pub(crate) async fn response_time(
+pub(crate) fn response_time(
     reader: &Reader<'_>,
     window: &Window,
     app_id: &str,
@@ -243,10 +243,8 @@ pub(crate) async fn response_time(
     let points = points(&[RESPONSE_TIME], app_id, exact);
     let mut total = points.query(reader, window, false, [], &SUMMARY);
     total.aggregates.extend([at_most(apdex_t_ms), at_most(4.0 * apdex_t_ms)]);
-    let (total, buckets) = tokio::try_join!(
-        reader.aggregate(total),
-        reader.aggregate(points.query(reader, window, true, [], &SERIES)),
-    )?;
+    let (total, buckets) =
+        (reader.aggregate(total)?, reader.aggregate(points.query(reader, window, true, [], &SERIES))?);
     Ok(fold_response_time(window, &total, &buckets, apdex_t_ms))
 }
 
@@ -295,13 +293,13 @@ fn fold_response_time(window: &Window, total: &Answer, buckets: &Answer, t_ms: f
 /// # Errors
 ///
 /// Those of the engine on the wire.
-pub(crate) async fn error_rate(
+pub(crate) fn error_rate(
     reader: &Reader<'_>,
     window: &Window,
     app_id: &str,
 ) -> Result<ErrorRateReport, ApiError> {
     let points = points(&[REQUESTS, ERRORS], app_id, false);
-    let buckets = reader.aggregate(points.query(reader, window, true, [by_name()], &COUNTS)).await?;
+    let buckets = reader.aggregate(points.query(reader, window, true, [by_name()], &COUNTS))?;
     Ok(fold_error_rate(window, &buckets))
 }
 
@@ -344,16 +342,12 @@ fn fold_error_rate(window: &Window, buckets: &Answer) -> ErrorRateReport {
 /// # Errors
 ///
 /// Those of the engine on the wire.
-pub(crate) async fn uptime(
-    reader: &Reader<'_>,
-    window: &Window,
-    app_id: &str,
-) -> Result<UptimeReport, ApiError> {
-    let timelines = probes::timelines(reader, window, of_app(Some(app_id))).await?;
+pub(crate) fn uptime(reader: &Reader<'_>, window: &Window, app_id: &str) -> Result<UptimeReport, ApiError> {
+    let timelines = probes::timelines(reader, window, of_app(Some(app_id)))?;
     if !timelines.is_empty() {
         return Ok(fold_probes(window, &timelines));
     }
-    Ok(fold_requests(window, &error_rate(reader, window, app_id).await?))
+    Ok(fold_requests(window, &error_rate(reader, window, app_id)?))
 }
 
 fn fold_probes(window: &Window, timelines: &[AppTimeline]) -> UptimeReport {

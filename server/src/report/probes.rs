@@ -53,7 +53,7 @@ struct Probes {
 /// # Errors
 ///
 /// Those of the engine on the wire.
-pub(crate) async fn timelines(
+pub(crate) fn timelines(
     reader: &Reader<'_>,
     window: &Window,
     filter: Filter,
@@ -73,7 +73,8 @@ pub(crate) async fn timelines(
         ],
         ..reader.scan_request(Stream::Metrics, around)
     };
-    let (probes, end) = reader.scan(request, Probes::default(), Probes::add).await?;
+    let mut probes = Probes::default();
+    let end = reader.scan(request, &mut |vector| probes.add(vector))?;
     let mut apps = probes.timelines(&end, window.complete_until());
     // An application of which nothing is known inside the window has no probes there.
     apps.retain(|app| app.stretches.iter().any(|s| s.range.start < range.end && s.range.end > range.start));

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::answers::Given;
 use crate::auth::ReadScope;
 use crate::http::error::ApiError;
-use crate::store::{Moment, Store};
+use crate::store::Asking;
 
 /// What the questions of one report cost, and what they could not read.
 #[derive(Debug, Default)]
@@ -24,11 +24,10 @@ pub(crate) struct Totals {
     pub(crate) computed: bool,
 }
 
-/// A store, whose rows are read, and what that has cost.
+/// A moment, whose rows are read, and what that has cost.
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
-    store: &'a Store,
-    moment: Moment,
+    asking: &'a Asking,
     scope: &'a ReadScope,
     allow_partial: bool,
     totals: Mutex<Totals>,
@@ -36,8 +35,8 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// A reader that has read nothing.
-    pub(crate) fn new(store: &'a Store, scope: &'a ReadScope, allow_partial: bool) -> Self {
-        Self { store, moment: store.moment(), scope, allow_partial, totals: Mutex::default() }
+    pub(crate) fn new(asking: &'a Asking, scope: &'a ReadScope, allow_partial: bool) -> Self {
+        Self { asking, scope, allow_partial, totals: Mutex::default() }
     }
 
     /// A question of this reader's scope.
@@ -68,9 +67,9 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// Those of the engine on the wire; damage names the stream and the window.
-    pub(crate) async fn aggregate(&self, query: Query) -> Result<Answer, ApiError> {
+    pub(crate) fn aggregate(&self, query: Query) -> Result<Answer, ApiError> {
         let (stream, window) = (query.stream, query.window);
-        let answer = self.store.aggregate_in(&self.moment, self.scope, query).await;
+        let answer = self.asking.numbers(self.scope, query);
         let answer = answer.map_err(|e| self.refused(e, stream, window))?;
         Ok(self.take(answer, |answer| (answer.cost, &answer.damaged)))
     }
@@ -80,10 +79,10 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// Those of the engine on the wire, but none of damage.
-    pub(crate) async fn glance(&self, query: Query) -> Result<Answer, ApiError> {
+    pub(crate) fn glance(&self, query: Query) -> Result<Answer, ApiError> {
         let (stream, window) = (query.stream, query.window);
         let query = Query { allow_partial: true, ..query };
-        let answer = self.store.aggregate_in(&self.moment, self.scope, query).await;
+        let answer = self.asking.numbers(self.scope, query);
         let answer = answer.map_err(|e| self.refused(e, stream, window))?;
         Ok(self.take(answer, |answer| (answer.cost, &[])))
     }
@@ -93,9 +92,9 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// As [`Self::aggregate`].
-    pub(crate) async fn sessions(&self, request: SessionRequest) -> Result<SessionAnswer, ApiError> {
+    pub(crate) fn sessions(&self, request: SessionRequest) -> Result<SessionAnswer, ApiError> {
         let window = request.window;
-        let answer = self.store.sessions_in(&self.moment, self.scope, request).await;
+        let answer = self.asking.sessions(self.scope, request);
         let answer = answer.map_err(|e| self.refused(e, Stream::Events, window))?;
         Ok(self.take(answer, |answer| (answer.cost, &answer.damaged)))
     }
@@ -105,17 +104,16 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// As [`Self::aggregate`].
-    pub(crate) async fn scan<T: Send + 'static>(
+    pub(crate) fn scan(
         &self,
         request: ScanRequest,
-        state: T,
-        each: impl FnMut(&mut T, &ScanVector) -> insights_engine::Result<()> + Send + 'static,
-    ) -> Result<(T, ScanEnd), ApiError> {
+        each: &mut dyn FnMut(&ScanVector) -> insights_engine::Result<()>,
+    ) -> Result<ScanEnd, ApiError> {
         let (stream, window) = (request.stream, request.window);
-        let scanned = self.store.scan_in(&self.moment, self.scope, request, state, each).await;
-        let (state, end) = scanned.map_err(|e| self.refused(e, stream, window))?;
+        let end = self.asking.scan(self.scope, request, each);
+        let end = end.map_err(|e| self.refused(e, stream, window))?;
         self.count(end.cost, &end.damaged, false);
-        Ok((state, end))
+        Ok(end)
     }
 
     /// Adds what another reader's questions cost.
@@ -130,7 +128,7 @@ impl<'a> Reader<'a> {
     }
 
     fn refused(&self, error: insights_engine::Error, stream: Stream, window: TimeRange) -> ApiError {
-        ApiError::of_read(error, stream, window, &self.store.health().damaged)
+        ApiError::of_read(error, stream, window, &self.asking.health().damaged)
     }
 
     /// Counts an answer and takes it.

@@ -34,12 +34,12 @@ pub(crate) fn classes(page_view_types: &[String]) -> SessionClasses {
 /// # Errors
 ///
 /// Those of the engine on the wire.
-pub(crate) async fn sessions(
+pub(crate) fn sessions(
     reader: &Reader<'_>,
     window: &Window,
     selection: &Selection,
 ) -> Result<Sessions, ApiError> {
-    let answer = reader.sessions(request(reader, window, selection, selection.exact)).await?;
+    let answer = reader.sessions(request(reader, window, selection, selection.exact))?;
     let totals = answer.totals();
     let median_us = if selection.exact { median(&answer.started) } else { answer.durations.quantile(0.5) };
     let SessionAnswer { series, active, .. } = answer;
@@ -51,12 +51,12 @@ pub(crate) async fn sessions(
 /// # Errors
 ///
 /// Those of the engine on the wire.
-pub(crate) async fn started(
+pub(crate) fn started(
     reader: &Reader<'_>,
     window: &Window,
     selection: &Selection,
 ) -> Result<Vec<StartedSession>, ApiError> {
-    Ok(reader.sessions(request(reader, window, selection, true)).await?.started)
+    Ok(reader.sessions(request(reader, window, selection, true))?.started)
 }
 
 fn request(reader: &Reader<'_>, window: &Window, selection: &Selection, exact: bool) -> SessionRequest {

@@ -123,17 +123,15 @@ pub(crate) struct SystemPoint {
 /// # Errors
 ///
 /// Those of the engine on the wire.
-pub(crate) async fn system_performance(
+pub(crate) fn system_performance(
     reader: &Reader<'_>,
     window: &Window,
     scope: HostScope,
     exact: bool,
 ) -> Result<SystemPerformance, ApiError> {
     let points = points(exact);
-    let (total, buckets) = tokio::try_join!(
-        reader.aggregate(points.query(reader, window, false, [by_name()], &SUMMARY)),
-        reader.aggregate(points.query(reader, window, true, [by_name()], &SERIES)),
-    )?;
+    let total = reader.aggregate(points.query(reader, window, false, [by_name()], &SUMMARY))?;
+    let buckets = reader.aggregate(points.query(reader, window, true, [by_name()], &SERIES))?;
     Ok(SystemPerformance { scope, summary: fold_summary(&total), series: fold_series(window, &buckets) })
 }
 
@@ -142,12 +140,12 @@ pub(crate) async fn system_performance(
 /// # Errors
 ///
 /// Those of the engine on the wire.
-pub(crate) async fn summary(
+pub(crate) fn summary(
     reader: &Reader<'_>,
     window: &Window,
     exact: bool,
 ) -> Result<BTreeMap<&'static str, SystemSummary>, ApiError> {
-    let total = reader.aggregate(points(exact).query(reader, window, false, [by_name()], &SUMMARY)).await?;
+    let total = reader.aggregate(points(exact).query(reader, window, false, [by_name()], &SUMMARY))?;
     Ok(fold_summary(&total))
 }
 
@@ -157,13 +155,13 @@ pub(crate) async fn summary(
 /// # Errors
 ///
 /// Those of the engine on the wire.
-pub(crate) async fn has_hosts(reader: &Reader<'_>) -> Result<bool, ApiError> {
+pub(crate) fn has_hosts(reader: &Reader<'_>) -> Result<bool, ApiError> {
     let query = Query {
         filter: points(false).filter,
         aggregates: vec![Aggregate::Count],
         ..reader.query(Stream::Metrics, TimeRange::ALL)
     };
-    let answer = reader.glance(query).await?;
+    let answer = reader.glance(query)?;
     Ok(answer.groups.iter().any(|g| g.values.first().is_some_and(|n| n.as_u64() > 0)))
 }
 

@@ -155,7 +155,7 @@ struct Parts {
 /// # Errors
 ///
 /// Those of the engine on the wire.
-pub(crate) async fn user_activity(
+pub(crate) fn user_activity(
     reader: &Reader<'_>,
     window: &Window,
     selection: &Selection,
@@ -164,22 +164,16 @@ pub(crate) async fn user_activity(
     let views = fields::page_views(&selection.page_view_types);
     let named = fields::with_feature(&selection.page_view_types);
     let by = |field: Field, filter: Filter| list_query(reader, window, selection, field, filter);
-    let breakdown = async {
-        match breakdown {
-            Some(by) => breakdown::breakdown(reader, window, selection, by).await.map(Some),
-            None => Ok(None),
-        }
+    let parts = Parts {
+        buckets: reader.aggregate(numbers_query(reader, window, selection, true))?,
+        total: reader.aggregate(numbers_query(reader, window, selection, false))?,
+        event_types: reader.aggregate(by(fields::column(&stream::EVENT_TYPE), Filter::all()))?,
+        pages: reader.aggregate(by(fields::page(), views))?,
+        features: reader.aggregate(by(fields::feature(), named))?,
+        sessions: sessions(reader, window, selection)?,
+        breakdown: breakdown.map(|by| breakdown::breakdown(reader, window, selection, by)).transpose()?,
     };
-    let (buckets, total, event_types, pages, features, sessions, breakdown) = tokio::try_join!(
-        reader.aggregate(numbers_query(reader, window, selection, true)),
-        reader.aggregate(numbers_query(reader, window, selection, false)),
-        reader.aggregate(by(fields::column(&stream::EVENT_TYPE), Filter::all())),
-        reader.aggregate(by(fields::page(), views)),
-        reader.aggregate(by(fields::feature(), named)),
-        sessions(reader, window, selection),
-        breakdown,
-    )?;
-    Ok(fold(window, Parts { buckets, total, event_types, pages, features, sessions, breakdown }))
+    Ok(fold(window, parts))
 }
 
 /// Only the numbers of the window.
@@ -187,17 +181,15 @@ pub(crate) async fn user_activity(
 /// # Errors
 ///
 /// Those of the engine on the wire.
-pub(crate) async fn summary(
+pub(crate) fn summary(
     reader: &Reader<'_>,
     window: &Window,
     selection: &Selection,
 ) -> Result<ActivitySummary, ApiError> {
     let named = fields::with_feature(&selection.page_view_types);
-    let (total, features, sessions) = tokio::try_join!(
-        reader.aggregate(numbers_query(reader, window, selection, false)),
-        reader.aggregate(list_query(reader, window, selection, fields::feature(), named)),
-        sessions(reader, window, selection),
-    )?;
+    let total = reader.aggregate(numbers_query(reader, window, selection, false))?;
+    let features = reader.aggregate(list_query(reader, window, selection, fields::feature(), named))?;
+    let sessions = sessions(reader, window, selection)?;
     Ok(fold_summary(&total, &features, &sessions))
 }
 

@@ -17,6 +17,7 @@ use crate::http::report::{ReportQuery, respond};
 use crate::report::analytics::{AnalyticsAnswer, Sources, analytics};
 use crate::report::flat;
 use crate::report::request::AnalyticsRequest;
+use crate::store::Asking;
 
 /// The part of the OpenAPI document that is about these routes.
 #[derive(Debug, OpenApi)]
@@ -90,9 +91,11 @@ async fn report(
     let scope = principal.read_scope(request.common.organization_id.as_deref(), Scopes::READ)?;
     let platform =
         state.config.share_system_metrics.then(|| principal.read_platform_metrics()).transpose()?;
-    let sources = Sources { store: &state.store, scope: &scope, platform: platform.as_ref() };
-    // Three families side by side make a large future; it lives on the heap.
-    let answer = Box::pin(analytics(sources, &request)).await?;
+    let asked = scope.clone();
+    let report = move |asking: &Asking| {
+        analytics(Sources { asking, scope: &asked, platform: platform.as_ref() }, &request)
+    };
+    let answer = state.store.ask(report).await??;
     state.own_acts.read(&principal, &context, &scope, "analytics");
     let elapsed = state.clock.monotonic().saturating_sub(began);
     respond(&answer, &query, &headers, elapsed, |json| {

@@ -96,7 +96,8 @@ async fn query(
     principal.require(Scopes::READ)?;
     let request = MetricQueryRequest::read(&body, &state.config, state.clock.now())?;
     let scope = principal.read_scope(request.common.organization_id.as_deref(), Scopes::READ)?;
-    let answer = metric_query(&state.store, &scope, &request).await?;
+    let asked = scope.clone();
+    let answer = state.store.ask(move |asking| metric_query(asking, &asked, &request)).await??;
     state.own_acts.read(&principal, &context, &scope, "metrics/query");
     let elapsed = state.clock.monotonic().saturating_sub(began);
     respond(&answer, &query, &headers, elapsed, |json| {

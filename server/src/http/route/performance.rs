@@ -82,7 +82,8 @@ async fn report(
     principal.require(Scopes::READ)?;
     let request = PerformanceRequest::read(&body, state.clock.now())?;
     let scope = principal.read_scope(request.common.organization_id.as_deref(), Scopes::READ)?;
-    let answer = performance(&state.store, &scope, &request).await?;
+    let asked = scope.clone();
+    let answer = state.store.ask(move |asking| performance(asking, &asked, &request)).await??;
     state.own_acts.read(&principal, &context, &scope, "performance");
     let elapsed = state.clock.monotonic().saturating_sub(began);
     respond(&answer, &query, &headers, elapsed, |json| {
