@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::id::{Stream, TenantNo};
 use crate::query::PartId;
-use crate::rollup::CellFile;
+use crate::rollup::{CellFile, Tier};
 use crate::schema::{BytesColumn, ColumnId, ColumnVector, Scalar};
 use crate::time::TimestampUs;
 
@@ -117,6 +117,16 @@ pub trait Part: Send + Sync + std::fmt::Debug {
     /// The rollup cells that sum its rows up, one file a tier; none for what is young.
     fn cells(&self) -> &[Arc<CellFile>] {
         &[]
+    }
+    /// The bytes of a definition's cells at a tier, of one tenant or of all together; `None` when the
+    /// part has none, or they include rows that are hidden.
+    ///
+    /// # Errors
+    ///
+    /// Damage and I/O, see [`Part`].
+    fn cell_blob(&self, tier: Tier, tenant: Option<TenantNo>, definition: u8) -> Result<Option<Arc<[u8]>>> {
+        let _ = (tier, tenant, definition);
+        Ok(None)
     }
 }
 

@@ -60,16 +60,29 @@ pub(crate) fn tenants(snapshot: &Snapshot, scope: &Scope) -> Option<Vec<TenantNo
 
 /// The granules that may hold rows of a scope in a window, in the order of the parts.
 pub(crate) fn plan(snapshot: &Snapshot, scope: &Scope, stream: Stream, window: TimeRange) -> Vec<Task> {
+    plan_where(snapshot, scope, stream, window, |_, _| true)
+}
+
+/// As [`plan`], of the runs alone that `keep` is true for. It is asked of each part first, with its
+/// index and no run, and then of the part's runs.
+pub(crate) fn plan_where(
+    snapshot: &Snapshot,
+    scope: &Scope,
+    stream: Stream,
+    window: TimeRange,
+    keep: impl Fn(usize, Option<&Run>) -> bool,
+) -> Vec<Task> {
     let tenants = tenants(snapshot, scope);
     let mut tasks = Vec::new();
-    for (index, part) in snapshot.parts.iter().enumerate() {
+    for (index, part) in snapshot.parts.iter().enumerate().filter(|(index, _)| keep(*index, None)) {
         // A file of other days costs one comparison, however many tenants it has.
         if !part.bounds(stream).is_some_and(|(min, max)| window.overlaps(min, max)) {
             continue;
         }
         let from = tasks.len();
         let mut add = |runs: &[Run]| {
-            for run in runs.iter().filter(|r| window.overlaps(r.min_time, r.max_time)) {
+            let inside = |run: &&Run| window.overlaps(run.min_time, run.max_time) && keep(index, Some(run));
+            for run in runs.iter().filter(inside) {
                 add_run(&mut tasks, index, part, stream, window, run);
             }
         };

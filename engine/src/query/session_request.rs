@@ -1,5 +1,6 @@
 //! The types of a question for sessions and of its answer; no logic.
 
+use super::fingerprint::fingerprint;
 use super::request::{Budget, Cost, Damage, Filter, Scope};
 use crate::rollup::Histogram;
 use crate::session::SessionTotals;
@@ -14,6 +15,13 @@ pub struct SessionClasses {
     pub action: Filter,
     /// Events that the user did: a session of exactly one is a bounce.
     pub interactive: Filter,
+}
+
+impl SessionClasses {
+    /// What cells remember of the classes that they were made with.
+    pub(crate) fn hash(&self) -> u64 {
+        fingerprint(&[&self.page, &self.action, &self.interactive])
+    }
 }
 
 /// A question for the sessions of the events stream.

@@ -1,5 +1,7 @@
 //! The events of rows as sessions take them: keyed, classed and added to their chains.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 
 use super::field::{Fields, Leaf};
@@ -14,6 +16,7 @@ use super::snapshot::Snapshot;
 use super::walk::Tally;
 use crate::error::{Error, Result};
 use crate::id::{Stream, TenantNo};
+use crate::part::Run;
 use crate::schema::stream::{ANONYMOUS_ID, SESSION_ID, TIME, USER_ID};
 use crate::schema::{ColumnVector, IdentityKind, NULL_CODE};
 use crate::session::gather::{Class, Gather, KEYS_MAX};
@@ -29,7 +32,7 @@ const NO_KEY: u32 = u32::MAX;
 pub(crate) struct SessionRows<'a> {
     snapshot: &'a Snapshot,
     request: &'a SessionRequest,
-    fields: Fields,
+    fields: Arc<Fields>,
     columns: Columns,
     predicate: Predicate,
     classes: Classes,
@@ -39,9 +42,10 @@ pub(crate) struct SessionRows<'a> {
     /// Every event inside the window, when buckets are so narrow that chains do not tell their activity.
     pub(crate) events: Vec<SessionEvent>,
     narrow: bool,
+    users: bool,
     cost: Cost,
     damaged: Vec<Damage>,
-    /// Granules so far: what the tables of their dictionaries go by.
+    /// The next granule's number: what the tables of their dictionaries go by.
     granules: u64,
 }
 
@@ -65,6 +69,9 @@ struct Classes {
 #[derive(Debug)]
 struct Selected {
     mask: Mask,
+    times: Arc<ColumnVector>,
+    /// The users' codes, when they are kept.
+    users: Option<Arc<ColumnVector>>,
     page: Mask,
     action: Mask,
     interactive: Mask,
@@ -95,38 +102,46 @@ impl<'a> SessionRows<'a> {
                 action: Predicate::compile(&request.classes.action, &mut fields)?,
                 interactive: Predicate::compile(&request.classes.interactive, &mut fields)?,
             },
-            fields,
+            fields: Arc::new(fields),
             keys: Keys::default(),
             gather: Gather::new(request.window),
             events: Vec::new(),
             narrow,
+            users: false,
             cost: Cost::default(),
             damaged: Vec::new(),
-            granules: 0,
+            granules: 1,
         })
     }
 
-    /// Adds the events of a range of times, which was not read before.
+    /// Adds the events of a range of times, which was not read before, of the parts and runs that `keep`
+    /// is true for (see [`plan::plan_where`]).
     ///
     /// # Errors
     ///
     /// Those of [`super::sessions`].
-    pub(crate) fn read(&mut self, range: TimeRange) -> Result<()> {
-        if range.start >= range.end {
-            return Ok(());
-        }
+    pub(crate) fn read(
+        &mut self,
+        range: TimeRange,
+        keep: impl Fn(usize, Option<&Run>) -> bool,
+    ) -> Result<()> {
         let snapshot = self.snapshot;
         let request = self.request;
         let mut tally = Tally::new(snapshot, Stream::Events, range, request.allow_partial);
-        for task in plan::plan(snapshot, &request.scope, Stream::Events, range) {
-            self.granules += 1;
-            let fields = std::mem::replace(&mut self.fields, Fields::new(Stream::Events));
-            let done = match Granule::new(snapshot, &fields, &task, self.granules) {
-                Some(mut granule) => self.task(&mut granule, &task.slices, range, &mut tally),
-                None => Ok(()),
-            };
-            self.fields = fields;
-            done?;
+        let fields = Arc::clone(&self.fields);
+        for (task, token) in plan::plan_where(snapshot, &request.scope, Stream::Events, range, keep)
+            .iter()
+            .zip(self.granules..)
+        {
+            self.granules = token + 1;
+            let Some(mut granule) = Granule::new(snapshot, &fields, task, token) else { continue };
+            for slice in &task.slices {
+                tally.look_at(slice)?;
+                let selected = self.select(&mut granule, slice, range);
+                if let Some(Some(selected)) = tally.or_skip(selected, slice)? {
+                    self.add(slice, &selected);
+                }
+            }
             self.check(request.budget)?;
         }
         let (cost, damaged) = tally.finish(snapshot);
@@ -135,24 +150,33 @@ impl<'a> SessionRows<'a> {
         Ok(())
     }
 
-    fn task(
-        &mut self,
-        granule: &mut Granule<'_>,
-        slices: &[Slice],
-        range: TimeRange,
-        tally: &mut Tally,
-    ) -> Result<()> {
-        for slice in slices {
-            tally.look_at(slice)?;
-            let selected = self.select(granule, slice, range);
-            let Some(Some(selected)) = tally.or_skip(selected, slice)? else { continue };
-            let times = granule.load(self.columns.time)?;
-            match &*times {
-                ColumnVector::I64(times, _) => self.add(times, slice, &selected),
-                _ => return Err(Error::invalid("a part whose event times are no instants")),
-            }
+    /// The fields that a granule of these rows is made for.
+    pub(crate) fn fields(&self) -> Arc<Fields> {
+        Arc::clone(&self.fields)
+    }
+
+    /// Adds the events of one slice of a granule, whatever their times.
+    ///
+    /// # Errors
+    ///
+    /// Those of the part and of the dictionary.
+    pub(crate) fn read_slice(&mut self, granule: &mut Granule<'_>, slice: &Slice) -> Result<()> {
+        if let Some(selected) = self.select(granule, slice, TimeRange::ALL)? {
+            self.add(slice, &selected);
         }
         Ok(())
+    }
+
+    /// Users are kept by their codes, where they have codes.
+    pub(crate) fn with_users(mut self) -> Self {
+        self.users = true;
+        self
+    }
+
+    /// Forgets all chains and their keys.
+    pub(crate) fn start_over(&mut self) {
+        self.gather = Gather::new(self.request.window);
+        self.keys.start_over();
     }
 
     /// Reads everything that a slice adds, and changes no chain; `None` when it adds nothing.
@@ -166,7 +190,8 @@ impl<'a> SessionRows<'a> {
         if mask.is_empty() {
             return Ok(None);
         }
-        granule.load(self.columns.time)?;
+        let times = granule.load(self.columns.time)?;
+        let users = if self.users { Some(granule.load(self.columns.person[0])?) } else { None };
         let mut class = |predicate: &mut Predicate| -> Result<Mask> {
             let mut some = mask.clone();
             predicate.narrow(granule, slice, &mut some)?;
@@ -176,16 +201,21 @@ impl<'a> SessionRows<'a> {
         let action = class(&mut self.classes.action)?;
         let interactive = class(&mut self.classes.interactive)?;
         let keys = self.keys.of_rows(&mut self.gather, self.columns, granule, slice, &mask)?;
-        Ok(Some(Selected { mask, page, action, interactive, keys }))
+        Ok(Some(Selected { mask, times, users, page, action, interactive, keys }))
     }
 
-    fn add(&mut self, times: &[i64], slice: &Slice, selected: &Selected) {
+    fn add(&mut self, slice: &Slice, selected: &Selected) {
+        let ColumnVector::I64(times, _) = &*selected.times else { return };
         let times = times.get(slice.rows.clone()).unwrap_or(&[]);
+        let users = match selected.users.as_deref() {
+            Some(ColumnVector::Codes(codes)) => codes.get(slice.rows.clone()).unwrap_or(&[]),
+            _ => &[],
+        };
         let class_words =
             selected.page.words().iter().zip(selected.action.words()).zip(selected.interactive.words());
         let rows = times.chunks(64).zip(selected.keys.chunks(64));
-        for ((word, ((page, action), interactive)), (times, keys)) in
-            selected.mask.words().iter().zip(class_words).zip(rows)
+        for (index, ((word, ((page, action), interactive)), (times, keys))) in
+            selected.mask.words().iter().zip(class_words).zip(rows).enumerate()
         {
             let mut left = *word;
             while left != 0 {
@@ -197,7 +227,9 @@ impl<'a> SessionRows<'a> {
                 }
                 let is = |words: u64| words >> bit & 1 == 1;
                 let class = Class { page: is(*page), action: is(*action), interactive: is(*interactive) };
-                self.gather.event(*key, TimestampUs(*at), NO_USER, class);
+                // An absent code is no user.
+                let user = users.get(index * 64 + bit as usize).copied().unwrap_or(NO_USER);
+                self.gather.event(*key, TimestampUs(*at), user, class);
                 if self.narrow {
                     self.remember(*key, TimestampUs(*at));
                 }
@@ -228,18 +260,29 @@ impl<'a> SessionRows<'a> {
     }
 }
 
+/// Whose number it is: a tenant, and since when.
+type Owner = (TenantNo, u32);
+
 /// Numbers of keys by code and by value of a granule's dictionary, filled as they are seen.
 #[derive(Debug, Default)]
 struct Keys {
     codes: HashMap<(TenantNo, IdentityKind), Vec<u32>>,
     code_places: usize,
-    /// By leaf: the granule, and the number of each value with the tenant that it is a number of.
-    dictionaries: HashMap<usize, (u64, Vec<(TenantNo, u32)>)>,
+    /// By leaf: the granule, and the number of each value with the owner that it is a number of.
+    dictionaries: HashMap<usize, (u64, Vec<(Owner, u32)>)>,
+    /// How often everything was forgotten.
+    round: u32,
 }
 
 impl Keys {
     fn memory_bytes(&self) -> usize {
         self.code_places * size_of::<u32>() + self.codes.len() * 64
+    }
+
+    fn start_over(&mut self) {
+        self.codes.clear();
+        self.code_places = 0;
+        self.round = self.round.wrapping_add(1);
     }
 
     /// The numbers of the keys of the rows of a slice that are in `mask`.
@@ -278,6 +321,7 @@ impl Keys {
     ) -> Result<()> {
         let vector = granule.load(leaf)?;
         let tenant = slice.tenant;
+        let owner = (tenant, self.round);
         let rows = slice.rows.clone();
         match &*vector {
             ColumnVector::Codes(codes) => {
@@ -293,14 +337,14 @@ impl Keys {
                 if table.0 != granule.token || table.1.len() != values.len() {
                     table.0 = granule.token;
                     table.1.clear();
-                    table.1.resize(values.len(), (tenant, NO_KEY));
+                    table.1.resize(values.len(), (owner, NO_KEY));
                 }
                 let codes = codes.get(rows).unwrap_or(&[]);
                 each_in(mask, codes, out, |code, slot| {
                     let Some(known) = table.1.get_mut(*code as usize) else { return Ok(()) };
-                    if known.1 == NO_KEY || known.0 != tenant {
+                    if known.1 == NO_KEY || known.0 != owner {
                         let Some(text) = values.get(*code as usize) else { return Ok(()) };
-                        *known = (tenant, number(gather, tenant, kind, text)?);
+                        *known = (owner, number(gather, tenant, kind, text)?);
                     }
                     *slot = known.1;
                     Ok(())

@@ -1,6 +1,7 @@
 //! Sessions of a window: chains of its rows and of those around it, as far as they can change a number.
 
 use super::request::Damage;
+use super::session_cells::{Folded, SessionCells};
 use super::session_request::{SessionAnswer, SessionRequest, StartedSession};
 use super::session_rows::SessionRows;
 use super::snapshot::Snapshot;
@@ -64,18 +65,28 @@ pub fn sessions(snapshot: &Snapshot, request: &SessionRequest) -> Result<Session
     }
     let narrow = has_narrow(&cut);
     let mut rows = SessionRows::new(snapshot, request, narrow)?;
+    let mut cells = SessionCells::new(snapshot, request, &cut, narrow);
+    let mut folded = Folded::new(&cut);
+    let mut read_range = |rows: &mut SessionRows<'_>, range: TimeRange| {
+        if range.start >= range.end {
+            return Ok(());
+        }
+        cells.add(snapshot, range, &mut rows.gather, &mut folded);
+        rows.read(range, |part, run| cells.leaves(part, run))
+    };
     let mut margin = Margin::FIRST;
     let mut read = margin.around(window);
-    rows.read(read)?;
+    read_range(&mut rows, read)?;
     loop {
         rows.gather.join();
         let Some(wider) = margin.wider(unsettled(&rows.gather, window, read)) else { break };
         let next = wider.around(window);
-        rows.read(TimeRange { start: next.start, end: read.start })?;
-        rows.read(TimeRange { start: read.end, end: next.end })?;
+        read_range(&mut rows, TimeRange { start: next.start, end: read.start })?;
+        read_range(&mut rows, TimeRange { start: read.end, end: next.end })?;
         (margin, read) = (wider, next);
     }
     let mut answer = fold(&rows.gather, &cut, request.exact);
+    add_closed(&mut answer, &folded.answer);
     if narrow {
         answer.active = vec![0; cut.len()];
         active_chains(&mut rows.events, &cut, |_, bucket| {
@@ -84,7 +95,9 @@ pub fn sessions(snapshot: &Snapshot, request: &SessionRequest) -> Result<Session
             }
         });
     }
-    (answer.cost, answer.damaged) = rows.finish();
+    let (cost, damaged) = rows.finish();
+    answer.cost += cost;
+    answer.damaged = damaged;
     join_damage(&mut answer.damaged);
     answer.exact = answer.damaged.is_empty();
     answer.read = Some(read);
@@ -134,6 +147,18 @@ fn fold(gather: &Gather, cut: &Buckets, exact: bool) -> SessionAnswer {
     }
     answer.durations.record_all(&durations, &mut histogram::Tally::default());
     answer
+}
+
+/// Adds what closed chains add up to.
+fn add_closed(answer: &mut SessionAnswer, closed: &SessionAnswer) {
+    for (to, from) in answer.series.iter_mut().zip(&closed.series) {
+        *to += *from;
+    }
+    for (to, from) in answer.active.iter_mut().zip(&closed.active) {
+        *to += from;
+    }
+    answer.durations.merge(&closed.durations);
+    answer.cost += closed.cost;
 }
 
 /// Puts ranges in order and joins those that touch: several passes over rows may have met one place.

@@ -6,8 +6,8 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::super::testing::{Row, Shape, TestStore, tenant_name};
-use super::super::{Budget, Field, Filter, Literal, Op, Scope, SessionClasses};
+use super::super::testing::{Row, Shape, TestCells, TestStore, tenant_name};
+use super::super::{Budget, Field, Filter, Literal, Op, SESSIONS, Scope, SessionClasses, session_blobs};
 use super::*;
 use crate::Error;
 use crate::id::Stream;
@@ -288,6 +288,76 @@ fn any_request() -> impl Strategy<Value = (SessionRequest, Option<u8>)> {
     })
 }
 
+/// A store in which the events of some days are in one final part a day, with cells; what is late of such
+/// a day is elsewhere. Days from 1970, least first.
+fn store_with_cells(events: &[Event], days: &[i32]) -> (TestStore, usize) {
+    let (kept, rest): (Vec<Event>, Vec<Event>) =
+        events.iter().partition(|e| e.part == 0 && days.contains(&TimestampUs(e.at).day()));
+    let mut store = store(&rest);
+    let from = store.parts.len();
+    for day in days {
+        let rows = kept.iter().filter(|e| TimestampUs(e.at).day() == *day).map(Event::row).collect();
+        store.parts.push((rows, Shape { granule_rows: 11, ..SHAPES[0] }));
+    }
+    (store, from)
+}
+
+/// The cells of a part: of each tenant and of all together.
+fn cells_of(snapshot: &Snapshot, classes: &SessionClasses) -> TestCells {
+    let mut out = TestCells::new();
+    session_blobs(snapshot, classes, true, &mut |tenant, tier, bytes| {
+        assert!(out.insert((tier as u8, tenant, SESSIONS), bytes.into()).is_none());
+        Ok(())
+    })
+    .unwrap();
+    out
+}
+
+fn snapshot_with_cells(events: &[Event], days: &[i32]) -> Snapshot {
+    let (store, from) = store_with_cells(events, days);
+    let none = |part: usize| part < from || store.parts[part].0.is_empty();
+    let classes = classes();
+    store.snapshot_with(|part, alone| if none(part) { TestCells::new() } else { cells_of(alone, &classes) })
+}
+
+#[test]
+fn days_that_are_over_are_answered_without_their_rows() {
+    let request = hours(BASE, BASE + DAY);
+    let events: Vec<Event> =
+        (-20..1_460).map(|m| click(BASE + m * 7 * MINUTE, 1 + u8::from(m % 50 < 2))).collect();
+    let first = TimestampUs(BASE).day();
+    let snapshot = snapshot_with_cells(&events, &[first - 1, first, first + 1]);
+    let answer = sessions(&snapshot, &request).unwrap();
+    assert_eq!(answer.cost.rows_scanned, 0);
+    assert!(answer.cost.cells_read > 0);
+    check(&answer, judge(&events, &request));
+}
+
+#[test]
+fn a_late_event_sends_its_tenants_day_back_to_rows_and_no_other() {
+    let mut request = hours(BASE, BASE + DAY);
+    request.scope = Scope::All;
+    let of = |tenant, minute| Event { tenant, ..click(BASE + minute * MINUTE, 1) };
+    let mut events = vec![of(1, 100), of(1, 150), of(2, 100), of(2, 110)];
+    let day = TimestampUs(BASE).day();
+    assert_eq!(sessions(&snapshot_with_cells(&events, &[day]), &request).unwrap().cost.rows_scanned, 0);
+    // It joins the two sessions of tenant 1.
+    events.push(Event { part: 2, ..of(1, 125) });
+    let answer = sessions(&snapshot_with_cells(&events, &[day]), &request).unwrap();
+    assert_eq!((answer.totals().started, answer.cost.rows_scanned), (2, 3));
+    check(&answer, judge(&events, &request));
+}
+
+#[test]
+fn cells_made_with_other_classes_are_left_alone() {
+    let events = [click(BASE + 100 * MINUTE, 1)];
+    let day = TimestampUs(BASE).day();
+    let mut request = hours(BASE, BASE + DAY);
+    request.classes.page = Filter::all();
+    let answer = sessions(&snapshot_with_cells(&events, &[day]), &request).unwrap();
+    assert_eq!((answer.cost.rows_scanned, answer.totals().pages), (1, 1));
+}
+
 /// The events that take part in a question.
 fn of(events: &[Event], request: &SessionRequest, app: Option<u8>) -> Vec<Event> {
     let sees = |tenant: u32| match &request.scope {
@@ -311,6 +381,24 @@ proptest! {
         let run = |i: i64| Event { part: usize::try_from(i % 3).unwrap(), ..click(BASE + (long.0 + i * long.2) * MINUTE, 2) };
         events.extend((0..long.1).map(run));
         let answer = sessions(&store(&events).snapshot(), &request).unwrap();
+        check(&answer, judge(&of(&events, &request, app), &request));
+    }
+
+    #[test]
+    fn cells_and_rows_give_the_sessions_of_all_rows(
+        mut events in prop::collection::vec(any_event(), 0..200),
+        late in 0_usize..12,
+        long in (-3_000_i64..3_000, 1_i64..400, 5_i64..40),
+        finals in prop::collection::btree_set(-2_i32..5, 0..7),
+        (request, app) in any_request(),
+    ) {
+        events.extend((0..long.1).map(|i| click(BASE + (long.0 + i * long.2) * MINUTE, 2)));
+        // Most events are in the final segments of their days.
+        for (index, event) in events.iter_mut().enumerate() {
+            event.part = if index < late { event.part } else { 0 };
+        }
+        let days: Vec<i32> = finals.iter().map(|day| TimestampUs(BASE).day() + day).collect();
+        let answer = sessions(&snapshot_with_cells(&events, &days), &request).unwrap();
         check(&answer, judge(&of(&events, &request, app), &request));
     }
 }

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::id::{Lsn, Stream, TenantId, TenantNo};
 use crate::part::{Part, Run, ZoneMap, path_of_documents};
 use crate::query::{PartId, Snapshot, Stop};
+use crate::rollup::Tier;
 use crate::schema::{
     BytesColumn, ColumnDef, ColumnId, ColumnType, ColumnVector, Document, IdentityKind, NULL_CODE, Schema,
     Value,
@@ -100,7 +101,10 @@ impl Tenants for TestTenants {
     }
 }
 
-#[derive(Debug)]
+/// Cells by tier, tenant (all together for none) and definition.
+pub(crate) type TestCells = BTreeMap<(u8, Option<TenantNo>, u8), Arc<[u8]>>;
+
+#[derive(Debug, Clone)]
 pub(crate) struct TestPart {
     stream: Stream,
     shape: Shape,
@@ -108,6 +112,7 @@ pub(crate) struct TestPart {
     runs: Vec<Run>,
     codes: Arc<TestCodes>,
     damaged: BTreeSet<(u16, usize)>,
+    cells: TestCells,
 }
 
 impl TestPart {
@@ -256,6 +261,10 @@ impl Part for TestPart {
     fn bytes_read(&self) -> u64 {
         0
     }
+
+    fn cell_blob(&self, tier: Tier, tenant: Option<TenantNo>, definition: u8) -> Result<Option<Arc<[u8]>>> {
+        Ok(self.cells.get(&(tier as u8, tenant, definition)).cloned())
+    }
 }
 
 /// Parts from rows: one list of rows and one shape for each. Rows are sorted by tenant and day, and in
@@ -270,6 +279,11 @@ pub(crate) struct TestStore {
 
 impl TestStore {
     pub(crate) fn snapshot(&self) -> Snapshot {
+        self.snapshot_with(|_, _| BTreeMap::new())
+    }
+
+    /// As [`Self::snapshot`]; `cells` makes the cells of a part, given its number and a snapshot of it alone.
+    pub(crate) fn snapshot_with(&self, cells: impl Fn(usize, &Snapshot) -> TestCells) -> Snapshot {
         let mut codes = TestCodes::default();
         for (rows, _) in self.parts.iter().filter(|(_, shape)| shape.coded) {
             for row in rows {
@@ -284,23 +298,29 @@ impl TestStore {
         }
         let codes = Arc::new(codes);
         let lsn = self.parts.iter().flat_map(|(rows, _)| rows).map(|r| r.u64("lsn")).max().unwrap_or(0);
+        let snapshot_of = |parts| {
+            let codes = Arc::clone(&codes) as Arc<dyn Codes>;
+            Snapshot { parts, codes, tenants: Arc::new(TestTenants), lsn: Lsn(lsn), stop: Stop::never() }
+        };
         let part = |(index, (rows, shape)): (usize, &(Vec<Row>, Shape))| -> Arc<dyn Part> {
             let mut rows = rows.clone();
             rows.sort_by_key(|r| {
                 (r.tenant, TimestampUs(r.time()).day(), if shape.coded { r.time() } else { 0 })
             });
             let damaged = self.damaged.iter().filter(|d| d.0 == index).map(|d| (d.1.0, d.2)).collect();
-            Arc::new(TestPart {
+            let mut part = TestPart {
                 stream: self.stream,
                 shape: *shape,
                 runs: runs(&rows),
                 rows,
                 codes: Arc::clone(&codes),
                 damaged,
-            })
+                cells: BTreeMap::new(),
+            };
+            part.cells = cells(index, &snapshot_of(vec![Arc::new(part.clone())]));
+            Arc::new(part)
         };
-        let parts = self.parts.iter().enumerate().map(part).collect();
-        Snapshot { parts, codes, tenants: Arc::new(TestTenants), lsn: Lsn(lsn), stop: Stop::never() }
+        snapshot_of(self.parts.iter().enumerate().map(part).collect())
     }
 
     pub(crate) fn rows(&self) -> impl Iterator<Item = &Row> {

@@ -375,6 +375,37 @@ impl Histogram {
         self.positive.buckets.iter().map(move |(index, count)| (bound(*index), bound(index + 1), *count))
     }
 
+    /// A histogram of values that are zero and of buckets of positive ones, ascending by index.
+    ///
+    /// `None` when the buckets do not ascend, are of no double, or empty, and when `min` and `max` do not
+    /// fit values that are not negative.
+    pub(crate) fn from_buckets(
+        zero: u64,
+        buckets: Vec<(i32, u64)>,
+        (min, max): (f64, f64),
+        sum: f64,
+    ) -> Option<Self> {
+        let fit = buckets.iter().all(|(index, count)| (INDEX_MIN..INDEX_MAX).contains(index) && *count > 0)
+            && buckets.is_sorted_by(|a, b| a.0 < b.0);
+        let count = buckets.iter().try_fold(zero, |sum, bucket| sum.checked_add(bucket.1))?;
+        let ordered = 0.0 <= min && min <= max && max.is_finite() && sum.is_finite();
+        let positive = Side { buckets };
+        (fit && ordered && count > 0).then_some(Self {
+            zero,
+            positive,
+            count,
+            sum,
+            min,
+            max,
+            ..Self::default()
+        })
+    }
+
+    /// Values that are zero, and the (index, count) of the buckets of positive ones.
+    pub(crate) fn buckets(&self) -> (u64, &[(i32, u64)]) {
+        (self.zero, &self.positive.buckets)
+    }
+
     /// Bytes of memory this takes.
     pub fn memory_bytes(&self) -> usize {
         size_of::<Self>() + (self.positive.buckets.capacity() + self.negative.buckets.capacity()) * 16

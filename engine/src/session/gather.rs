@@ -52,6 +52,16 @@ impl Piece {
         inside_last: TimestampUs(i64::MIN),
     };
 
+    /// A chain of which all that lies in `window` counts as inside.
+    pub(crate) fn of(chain: Chain, window: TimeRange) -> Self {
+        let last_inside = TimestampUs(window.end.0.saturating_sub(1));
+        let (first, last) = (chain.first.max(window.start), chain.last.min(last_inside));
+        if first > last {
+            return Self { chain, ..Self::NONE };
+        }
+        Self { chain, inside_first: first, inside_last: last }
+    }
+
     /// Whether `other` is of the same session, wherever it lies.
     #[inline]
     fn touches(&self, other: &Self) -> bool {
@@ -83,6 +93,11 @@ impl Gather {
     /// Nothing yet; `window` is what [`Piece::inside_first`] goes by.
     pub(crate) fn new(window: TimeRange) -> Self {
         Self { window, numbers: HashMap::new(), open: Vec::new(), closed: Vec::new(), joined: true }
+    }
+
+    /// What counts as inside.
+    pub(crate) fn window(&self) -> TimeRange {
+        self.window
     }
 
     /// The number of a session's key, dense from 0.
@@ -170,6 +185,17 @@ impl Gather {
     /// Every chain there is, in no order; they are whole after [`Self::join`].
     pub(crate) fn pieces(&self) -> impl Iterator<Item = &Piece> {
         self.closed.iter().chain(self.open.iter().filter(|piece| piece.chain.events > 0))
+    }
+
+    /// By number the key of every session.
+    pub(crate) fn keys(&self) -> Vec<(TenantNo, u128)> {
+        let mut out = vec![(TenantNo(0), 0); self.open.len()];
+        for (key, number) in &self.numbers {
+            if let Some(slot) = out.get_mut(*number as usize) {
+                *slot = *key;
+            }
+        }
+        out
     }
 
     /// Bytes of memory this takes.

@@ -1,5 +1,7 @@
 //! Sessions: chains of events of one key with gaps under 30 minutes, cut, joined and folded into buckets.
 
+pub(crate) mod cells;
+pub(crate) mod day;
 pub(crate) mod gather;
 pub(crate) mod key;
 
