@@ -6,6 +6,7 @@
 
 mod bitpack;
 mod cursor;
+mod density;
 mod floats;
 mod ints;
 mod section;
@@ -15,6 +16,7 @@ mod tests;
 mod varint;
 
 pub use cursor::{Decoded, Malformed};
+pub use density::Density;
 pub use floats::{decode_floats, encode_floats};
 pub use ints::{decode_codes, decode_ints, encode_codes, encode_ints, from_ordered, to_ordered};
 pub use section::SECTION_BYTES_MAX;

@@ -176,6 +176,32 @@ impl BytesColumn {
         }
     }
 
+    /// Adds `rows` of `other` at the end; a row past the end of `other` is not added.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::push`].
+    pub fn extend_rows(&mut self, other: &Self, rows: std::ops::Range<usize>) {
+        let Some(ends) = other.ends.get(rows.clone()) else { return };
+        let from = rows.start.checked_sub(1).and_then(|row| other.ends.get(row)).copied().unwrap_or(0);
+        let to = ends.last().copied().unwrap_or(from);
+        let base = u32::try_from(self.bytes.len()).ok().filter(|base| base.checked_add(to - from).is_some());
+        assert!(base.is_some(), "a byte column stays under 4 GiB");
+        let base = base.unwrap_or(u32::MAX);
+        self.bytes.extend_from_slice(other.bytes.get(from as usize..to as usize).unwrap_or(&[]));
+        self.ends.extend(ends.iter().map(|end| base + (end - from)));
+        for row in rows {
+            self.present.push(other.present.get(row));
+        }
+    }
+
+    /// Takes all values out; their memory stays for the next ones.
+    pub fn clear(&mut self) {
+        self.ends.clear();
+        self.bytes.clear();
+        self.present = Bitmap::default();
+    }
+
     /// The values of `rows`, in that order; a row past the end is absent.
     #[must_use]
     pub fn take(&self, rows: &[u32]) -> Self {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::writer::SegmentColumn;
+use super::columns::SegmentColumn;
 use super::zone_map;
 use crate::codec::{
     Decoded, Strings, decode_codes, decode_floats, decode_ints, decode_strings, encode_codes, encode_floats,

@@ -18,9 +18,12 @@
 
 mod cache;
 mod column_chunk;
+mod columns;
 mod directory;
 mod footer;
 mod format;
+mod granule;
+mod output;
 mod path_column;
 mod paths;
 mod reader;
@@ -33,6 +36,9 @@ mod writer;
 mod zone_map;
 
 pub use cache::BlockCache;
+pub use columns::SegmentColumn;
 pub use format::{FooterHash, GRANULE_ROWS, VERSION};
 pub use reader::SegmentReader;
-pub use writer::{SegmentColumn, SegmentInput, SegmentSummary, StreamRows, StreamSummary, write_segment};
+pub use writer::{
+    SegmentEnd, SegmentInput, SegmentSummary, SegmentWriter, StreamRows, StreamSummary, write_segment,
+};

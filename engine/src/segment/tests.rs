@@ -12,6 +12,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::codec::Density;
 use crate::disk::Disk;
 use crate::disk::sim::SimDisk;
 use crate::error::{Error, Result};
@@ -465,4 +466,62 @@ fn a_path_reads_its_own_blocks_only() {
     assert!(read > 0 && read < whole / 20, "{read} of {whole}");
     reader.path(Stream::Events, crate::schema::stream::EVENT_DATA.id, &["page".to_owned()], 0).unwrap();
     assert_eq!(reader.bytes_read() - opened, read, "the second time from the cache");
+}
+
+/// Writes `input` in pieces of at most `rows` rows.
+fn write_pieces(disk: &SimDisk, input: &SegmentInput, rows: usize) -> Result<SegmentSummary> {
+    disk.create_dir(Path::new("segments")).unwrap();
+    let mut writer = SegmentWriter::create(disk, &path(), FILE, Density::Fast)?;
+    for of_stream in &input.streams {
+        writer.begin(of_stream.stream)?;
+        for run in &of_stream.runs {
+            let (start, end) = (run.rows.start as usize, run.rows.end as usize);
+            for from in (start..end).step_by(rows) {
+                let mut piece: Vec<SegmentColumn> =
+                    Schema::of(of_stream.stream).columns.iter().map(|c| SegmentColumn::new(c.ty)).collect();
+                for (to, column) in piece.iter_mut().zip(&of_stream.columns) {
+                    to.extend(column, from..end.min(from + rows))?;
+                }
+                writer.push(run.tenant, &piece)?;
+            }
+        }
+    }
+    assert_eq!(writer.tenants().len(), input.streams[0].runs.len().div_ceil(2));
+    writer.finish(SegmentEnd {
+        flushed_lsn: input.flushed_lsn,
+        replaces: input.replaces.clone(),
+        tenant_names: input.tenant_names.clone(),
+    })
+}
+
+#[test]
+fn rows_that_come_in_pieces_make_the_same_file_as_all_at_once() {
+    for (sizes, rows) in [(&[5, 1, 9][..], 2), (&[20_000, 3, 7_000], 4_099), (&[140_000], 50_000)] {
+        let input = input(sizes, 11);
+        let (whole, pieces) = (SimDisk::new(), SimDisk::new());
+        let expected = write(&whole, &input);
+        assert_eq!(write_pieces(&pieces, &input, rows).unwrap(), expected);
+        assert!(pieces.content(path()) == whole.content(path()), "{sizes:?}");
+    }
+}
+
+#[test]
+fn pieces_out_of_order_are_refused() {
+    let disk = SimDisk::new();
+    disk.create_dir(Path::new("segments")).unwrap();
+    let rows = input(&[4, 4], 5).streams.remove(0);
+    let mut writer = SegmentWriter::create(&disk, &path(), FILE, Density::Fast).unwrap();
+    assert!(writer.push(TenantNo(1), &rows.columns).is_err(), "no stream yet");
+    writer.begin(Stream::Audit).unwrap();
+    assert!(writer.push(TenantNo(1), &rows.columns).is_err(), "columns of another stream");
+    assert!(writer.begin(Stream::Events).is_ok(), "nothing was written of the stream before");
+    assert!(writer.push(TenantNo(1), &rows.columns).is_err(), "two days at once");
+    let mut day: Vec<SegmentColumn> =
+        Schema::of(Stream::Events).columns.iter().map(|c| SegmentColumn::new(c.ty)).collect();
+    for (to, column) in day.iter_mut().zip(&rows.columns) {
+        to.extend(column, 0..4).unwrap();
+    }
+    writer.push(TenantNo(2), &day).unwrap();
+    assert!(writer.push(TenantNo(1), &day).is_err(), "a tenant that is over");
+    assert!(writer.begin(Stream::Events).is_err(), "a stream twice");
 }

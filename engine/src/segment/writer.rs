@@ -1,64 +1,33 @@
-//! Writes a segment: sorted rows in, one synced file out.
+//! Writes a segment: sorted rows in, a piece at a time, one synced file out.
+//!
+//! Rows are encoded granule by granule. The encoded blocks of a row group, 16 granules, are kept until it is
+//! full and then written column by column: a question that reads one column reads neighbours, and memory is
+//! bounded by one granule of rows and one encoded row group, whatever the segment's size.
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 
-use super::column_chunk::{self, EncodedChunk};
-use super::directory::{self, Chunk, StreamDirectory};
+use super::columns::SegmentColumn;
+use super::directory::{self, StreamDirectory};
 use super::footer::{Footer, StreamFooter};
-use super::format::{
-    BlockId, BlockKind, FooterHash, GRANULE_ROWS, Place, Tail, VERSION, encode_header, put_block,
-};
-use super::paths::{PathEntry, Paths, sub_of};
-use super::{path_column, shred, tenant_index};
-use crate::codec::{Malformed, SECTION_BYTES_MAX};
-use crate::disk::{Disk, DiskFile};
+use super::format::{BlockId, BlockKind, FooterHash, GRANULE_ROWS};
+use super::granule::{self, EncodedColumn};
+use super::output::Output;
+use super::tenant_index;
+use crate::codec::{Density, Malformed};
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::id::{FileId, Lsn, Stream, TenantId, TenantNo};
-use crate::part::{Run, ZoneMap};
-use crate::schema::{BytesColumn, ColumnDef, ColumnType, Schema};
+use crate::part::Run;
+use crate::schema::stream::LSN;
+use crate::schema::{ColumnDef, Schema};
 use crate::time::TimestampUs;
 
-/// Bytes that are gathered before they are written.
-const WRITE_BYTES: usize = 1 << 20;
+/// Granules of a row group.
+const GROUP_GRANULES: usize = 16;
 
-/// All values of a column, one a row.
-#[derive(Debug, Clone, PartialEq)]
-pub enum SegmentColumn {
-    /// Of [`ColumnType::Time`].
-    I64(Vec<i64>),
-    /// Of [`ColumnType::U64`].
-    U64(Vec<u64>),
-    /// Of [`ColumnType::F64`].
-    F64(Vec<f64>),
-    /// Of [`ColumnType::Code`]; [`crate::schema::NULL_CODE`] is absent.
-    Codes(Vec<u32>),
-    /// Of [`ColumnType::Str`], and encoded documents of [`ColumnType::Document`].
-    Bytes(BytesColumn),
-}
-
-impl SegmentColumn {
-    fn len(&self) -> usize {
-        match self {
-            Self::I64(v) => v.len(),
-            Self::U64(v) => v.len(),
-            Self::F64(v) => v.len(),
-            Self::Codes(v) => v.len(),
-            Self::Bytes(v) => v.len(),
-        }
-    }
-
-    fn fits(&self, ty: ColumnType) -> bool {
-        match ty {
-            ColumnType::Time => matches!(self, Self::I64(_)),
-            ColumnType::U64 => matches!(self, Self::U64(_)),
-            ColumnType::F64 => matches!(self, Self::F64(_)),
-            ColumnType::Code(_) => matches!(self, Self::Codes(_)),
-            ColumnType::Str | ColumnType::Document => matches!(self, Self::Bytes(_)),
-        }
-    }
-}
+/// Encoded bytes that end a row group before it has all its granules.
+const GROUP_BYTES_MAX: usize = 64 << 20;
 
 /// Rows of one stream, sorted by (tenant, UTC day, stream key, time, seq).
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +38,17 @@ pub struct StreamRows {
     pub runs: Vec<Run>,
     /// The columns of the stream's [`Schema`], in its order.
     pub columns: Vec<SegmentColumn>,
+}
+
+/// What a segment says beside its rows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SegmentEnd {
+    /// Every frame up to it is in segments once this one is published.
+    pub flushed_lsn: Lsn,
+    /// The segments whose rows this one takes over.
+    pub replaces: Vec<FileId>,
+    /// The names of all tenants that have rows, for repair.
+    pub tenant_names: Vec<(TenantNo, TenantId)>,
 }
 
 /// What a segment is made of.
@@ -106,6 +86,8 @@ pub struct SegmentSummary {
     pub bytes: u64,
     /// The hash of its footer, for the manifest.
     pub footer_hash: FooterHash,
+    /// The newest frame that a row came in.
+    pub lsn_max: Lsn,
     /// The streams that have rows.
     pub streams: Vec<StreamSummary>,
 }
@@ -116,7 +98,7 @@ pub struct SegmentSummary {
 /// # Errors
 ///
 /// [`Error::Invalid`] when columns or runs do not fit together, or a granule of one column has more
-/// than 256 MiB; [`Error::Io`]. The file may then be there in part.
+/// than 128 MiB; [`Error::Io`]. The file may then be there in part.
 pub fn write_segment(
     disk: &dyn Disk,
     path: &Path,
@@ -129,61 +111,21 @@ pub fn write_segment(
         return Err(Error::invalid("a segment with a stream twice"));
     }
     streams.iter().try_for_each(|s| check(s))?;
-    let mut output = Output::create(disk, path, file)?;
-    let mut directories = Vec::with_capacity(streams.len());
-    let mut footers = Vec::with_capacity(streams.len());
-    for rows in &streams {
-        let (directory, footer) = write_stream(&mut output, rows)?;
-        directories.push(directory);
-        footers.push(footer);
+    let mut writer = SegmentWriter::create(disk, path, file, Density::Fast)?;
+    for rows in streams {
+        writer.begin(rows.stream)?;
+        writer.all_rows(rows)?;
     }
-    for (rows, footer) in streams.iter().zip(&mut footers) {
-        for (number, runs) in (0..).zip(rows.runs.chunks(tenant_index::RUNS_MAX)) {
-            let id = BlockId::index(BlockKind::Runs, Some(rows.stream), number);
-            let place = output.block(&id, &tenant_index::encode_runs(runs))?;
-            footer.runs.push((runs.first().map_or(TenantNo(0), |r| r.tenant), place));
-        }
-    }
-    let names = BlockId::index(BlockKind::TenantNames, None, 0);
-    let names = output.block(&names, &tenant_index::encode_names(&input.tenant_names))?;
-    let directory = BlockId::index(BlockKind::Directory, None, 0);
-    let directory = output.block(&directory, &directory::encode(&directories))?;
-    let footer = Footer {
-        file,
-        flushed_lsn: input.flushed_lsn,
-        blocks: output.blocks,
-        replaces: input.replaces.clone(),
-        directory,
-        names,
-        streams: footers,
-    };
-    let (bytes, footer_hash) = output.finish(&footer)?;
-    let streams = footer
-        .streams
-        .iter()
-        .map(|s| StreamSummary { stream: s.stream, rows: s.rows, min_time: s.min_time, max_time: s.max_time })
-        .collect();
-    Ok(SegmentSummary { file, bytes, footer_hash, streams })
-}
-
-fn rows_of(rows: &StreamRows) -> usize {
-    rows.columns.first().map_or(0, SegmentColumn::len)
+    let SegmentInput { flushed_lsn, replaces, tenant_names, .. } = input.clone();
+    writer.finish(SegmentEnd { flushed_lsn, replaces, tenant_names })
 }
 
 /// Checks what the reader relies on: columns of one length, runs that cover it, times within runs.
 fn check(rows: &StreamRows) -> Result<()> {
-    let schema = Schema::of(rows.stream);
-    let count = rows_of(rows);
-    let fits = rows.columns.len() == schema.columns.len()
-        && rows.columns.iter().zip(schema.columns).all(|(c, def)| c.fits(def.ty) && c.len() == count);
-    if !fits {
-        return Err(Error::invalid(format!("columns that are not those of the stream {}", rows.stream)));
-    }
+    let count = rows.columns.first().map_or(0, SegmentColumn::len);
+    check_columns(rows.stream, &rows.columns, count)?;
     tenant_index::check(&rows.runs, count as u64).map_err(invalid)?;
-    let Some(SegmentColumn::I64(times)) = rows.columns.first() else {
-        return Err(Error::invalid("a stream whose first column is not its time"));
-    };
-    let mut rest = times.as_slice();
+    let mut rest = times_of(&rows.columns)?;
     for run in &rows.runs {
         let len = usize::try_from(run.rows.end - run.rows.start).unwrap_or(usize::MAX);
         let (head, tail) = rest.split_at_checked(len).unwrap_or((rest, &[]));
@@ -195,149 +137,295 @@ fn check(rows: &StreamRows) -> Result<()> {
     Ok(())
 }
 
+fn check_columns(stream: Stream, columns: &[SegmentColumn], count: usize) -> Result<()> {
+    let schema = Schema::of(stream);
+    let fits = columns.len() == schema.columns.len()
+        && columns.iter().zip(schema.columns).all(|(c, def)| c.fits(def.ty) && c.len() == count);
+    if fits {
+        Ok(())
+    } else {
+        Err(Error::invalid(format!("columns that are not those of the stream {stream}")))
+    }
+}
+
+fn times_of(columns: &[SegmentColumn]) -> Result<&[i64]> {
+    match columns.first() {
+        Some(SegmentColumn::I64(times)) => Ok(times),
+        _ => Err(Error::invalid("a stream whose first column is not its time")),
+    }
+}
+
 fn invalid(reason: Malformed) -> Error {
     Error::invalid(reason.0)
 }
 
-fn write_stream(output: &mut Output, rows: &StreamRows) -> Result<(StreamDirectory, StreamFooter)> {
-    let count = rows_of(rows);
-    let columns = Schema::of(rows.stream).columns;
-    let mut directory = StreamDirectory::with_capacity(columns.len());
-    let mut column_bytes = Vec::with_capacity(columns.len());
-    for (def, column) in columns.iter().zip(&rows.columns) {
-        let start = output.offset;
-        let mut chunks = Vec::with_capacity(count.div_ceil(GRANULE_ROWS));
-        for (granule, first) in (0..).zip((0..count).step_by(GRANULE_ROWS)) {
-            let range = first..count.min(first + GRANULE_ROWS);
-            chunks.push(write_chunk(output, rows.stream, def, column, granule, range)?);
-        }
-        directory.push(chunks);
-        column_bytes.push(output.offset - start);
-    }
-    let footer = StreamFooter {
-        stream: rows.stream,
-        rows: count as u64,
-        min_time: rows.runs.iter().map(|r| r.min_time).min().unwrap_or_default(),
-        max_time: rows.runs.iter().map(|r| r.max_time).max().unwrap_or_default(),
-        column_bytes,
-        runs: Vec::new(),
-    };
-    Ok((directory, footer))
+/// A segment that is being written.
+///
+/// Streams come in the order of their tags, rows in the order of the segment. A file that was not
+/// finished has no footer and is never read.
+#[derive(Debug)]
+pub struct SegmentWriter {
+    output: Output,
+    density: Density,
+    lsn_max: Lsn,
+    done: Vec<DoneStream>,
+    open: Option<OpenStream>,
 }
 
-fn write_chunk(
-    output: &mut Output,
+#[derive(Debug)]
+struct DoneStream {
+    directory: StreamDirectory,
+    footer: StreamFooter,
+    runs: Vec<Run>,
+}
+
+/// A stream whose rows still come.
+struct OpenStream {
     stream: Stream,
-    def: &ColumnDef,
-    column: &SegmentColumn,
-    granule: u32,
-    rows: Range<usize>,
-) -> Result<Chunk> {
-    if let SegmentColumn::Bytes(bytes) = column {
-        let end = |row: usize| row.checked_sub(1).and_then(|r| bytes.ends().get(r)).copied().unwrap_or(0);
-        if (end(rows.end) - end(rows.start)) as usize > SECTION_BYTES_MAX / 2 {
-            return Err(Error::invalid(format!("{} has more than 128 MiB in a granule", def.name)));
-        }
-        if def.ty == ColumnType::Document {
-            let documents = column_chunk::slice(bytes, rows);
-            return write_documents(
-                output,
-                |kind, sub| BlockId::column(kind, stream, def.id, granule, sub),
-                &documents,
-            );
-        }
-    }
-    let EncodedChunk { payload, nulls, zone } = column_chunk::encode(column, rows);
-    let id = BlockId::column(BlockKind::Column, stream, def.id, granule, 0);
-    let place = payload.map(|p| output.block(&id, &p)).transpose()?;
-    Ok(Chunk { place, nulls: u32::try_from(nulls).unwrap_or(u32::MAX), zone })
+    runs: Vec<Run>,
+    directory: StreamDirectory,
+    column_bytes: Vec<u64>,
+    /// Granules that are encoded and not written.
+    group: Vec<Vec<EncodedColumn>>,
+    group_bytes: usize,
+    /// Granules that are written.
+    granules: u32,
+    /// Rows that do not fill a granule yet.
+    pending: Vec<SegmentColumn>,
 }
 
-fn write_documents(
-    output: &mut Output,
-    id: impl Fn(BlockKind, u32) -> BlockId,
-    documents: &BytesColumn,
-) -> Result<Chunk> {
-    let present = documents.present().count_ones();
-    let nulls = u32::try_from(documents.len() - present).unwrap_or(u32::MAX);
-    if present == 0 {
-        return Ok(Chunk { place: None, nulls, zone: Some(ZoneMap::Null) });
+impl std::fmt::Debug for OpenStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "OpenStream({}, {} runs)", self.stream, self.runs.len())
     }
-    let shredded = shred::shred(documents);
-    let mut paths = Paths { residual: None, entries: Vec::with_capacity(shredded.paths.len()) };
-    for (number, path) in shredded.paths.iter().enumerate() {
-        let mut places = [None; 4];
-        for (kind, (payload, place)) in path_column::encode(path).into_iter().zip(&mut places).enumerate() {
-            if let Some(payload) = payload {
-                *place = Some(output.block(&id(BlockKind::SubColumn, sub_of(number, kind)), &payload)?);
-            }
+}
+
+impl SegmentWriter {
+    /// Starts the segment `file` at `path`, which must not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn create(disk: &dyn Disk, path: &Path, file: FileId, density: Density) -> Result<Self> {
+        let output = Output::create(disk, path, file)?;
+        Ok(Self { output, density, lsn_max: Lsn(0), done: Vec::new(), open: None })
+    }
+
+    /// Ends the stream before, and takes rows of `stream` from here on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a stream that is not after the one before; [`Error::Io`].
+    pub fn begin(&mut self, stream: Stream) -> Result<()> {
+        self.end_stream()?;
+        if self.done.last().is_some_and(|last| last.footer.stream >= stream) {
+            return Err(Error::invalid("the streams of a segment out of order"));
         }
-        paths.entries.push(PathEntry { keys: path.keys.clone(), in_residual: path.in_residual, places });
-    }
-    if let Some(residual) = &shredded.residual {
-        let mut payload = Vec::new();
-        crate::codec::encode_strings(residual, &mut payload);
-        paths.residual = Some(output.block(&id(BlockKind::Residual, 0), &payload)?);
-    }
-    let place = output.block(&id(BlockKind::Paths, 0), &paths.encode())?;
-    Ok(Chunk { place: Some(place), nulls, zone: None })
-}
-
-/// A file that is written from front to back.
-struct Output {
-    disk_file: Arc<dyn DiskFile>,
-    file: FileId,
-    /// The length of the file, what is pending included.
-    offset: u64,
-    pending: Vec<u8>,
-    blocks: u32,
-}
-
-impl Output {
-    fn create(disk: &dyn Disk, path: &Path, file: FileId) -> Result<Self> {
-        let disk_file = disk.create(path)?;
-        let mut out =
-            Self { disk_file, file, offset: 0, pending: Vec::with_capacity(2 * WRITE_BYTES), blocks: 0 };
-        out.put(&encode_header(file))?;
-        Ok(out)
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.pending.extend_from_slice(bytes);
-        self.offset += bytes.len() as u64;
-        if self.pending.len() >= WRITE_BYTES { self.write() } else { Ok(()) }
-    }
-
-    fn write(&mut self) -> Result<()> {
-        let at = self.offset - self.pending.len() as u64;
-        self.disk_file.write_at(at, &self.pending)?;
-        self.pending.clear();
+        self.open = Some(OpenStream::new(stream));
         Ok(())
     }
 
-    fn block(&mut self, id: &BlockId, payload: &[u8]) -> Result<Place> {
-        let mut block = Vec::with_capacity(payload.len() + 32);
-        let place = put_block(self.file, self.offset, id, payload, &mut block).map_err(invalid)?;
-        self.put(&block)?;
-        let number = self.blocks;
-        self.blocks += 1;
-        Ok(Place { number, ..place })
+    /// Takes rows of one tenant and one UTC day: the columns of the stream's schema, in its order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for columns of another stream, for rows of several days or out of the order of
+    /// (tenant, day), and when a granule of a column has more than 128 MiB; [`Error::Io`].
+    pub fn push(&mut self, tenant: TenantNo, columns: &[SegmentColumn]) -> Result<()> {
+        let open = self.open.as_mut().ok_or_else(no_stream)?;
+        let times = times_of(columns)?;
+        let count = times.len();
+        if count == 0 {
+            return Ok(());
+        }
+        check_columns(open.stream, columns, count)?;
+        open.add_run(tenant, times)?;
+        self.lsn_max = self.lsn_max.max(newest(open.stream, columns));
+        let mut from = 0;
+        while from < count {
+            let room = GRANULE_ROWS - open.pending.first().map_or(0, SegmentColumn::len);
+            let to = count.min(from + room);
+            for (pending, column) in open.pending.iter_mut().zip(columns) {
+                pending.extend(column, from..to)?;
+            }
+            if to - from == room {
+                let encoded = granule::encode(open.stream, &open.pending, &(0..GRANULE_ROWS), self.density)?;
+                open.pending.iter_mut().for_each(SegmentColumn::clear);
+                open.add_granule(encoded, &mut self.output)?;
+            }
+            from = to;
+        }
+        Ok(())
     }
 
-    /// Writes footer and tail, syncs, and answers the file's length and the footer's hash.
-    fn finish(mut self, footer: &Footer) -> Result<(u64, FooterHash)> {
-        let bytes = footer.encode();
-        let tail = Tail {
-            footer_offset: self.offset,
-            footer_len: u32::try_from(bytes.len()).map_err(|_| Error::invalid("a footer above 4 GiB"))?,
-            version: VERSION,
-            file: self.file,
-            footer_crc: crc32fast::hash(&bytes),
+    /// Takes all rows of a stream at once, without a copy; `rows` was checked.
+    fn all_rows(&mut self, rows: &StreamRows) -> Result<()> {
+        let open = self.open.as_mut().ok_or_else(no_stream)?;
+        open.runs.clone_from(&rows.runs);
+        self.lsn_max = self.lsn_max.max(newest(rows.stream, &rows.columns));
+        let count = rows.columns.first().map_or(0, SegmentColumn::len);
+        for first in (0..count).step_by(GRANULE_ROWS) {
+            let range: Range<usize> = first..count.min(first + GRANULE_ROWS);
+            let encoded = granule::encode(rows.stream, &rows.columns, &range, self.density)?;
+            open.add_granule(encoded, &mut self.output)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes that were given to the file so far.
+    pub fn bytes(&self) -> u64 {
+        self.output.offset
+    }
+
+    /// The tenants that have rows so far, by number.
+    pub fn tenants(&self) -> Vec<TenantNo> {
+        let open = self.open.iter().flat_map(|open| &open.runs);
+        let mut out: Vec<TenantNo> = Vec::new();
+        for run in self.done.iter().flat_map(|done| &done.runs).chain(open) {
+            if out.last() != Some(&run.tenant) {
+                out.push(run.tenant);
+            }
+        }
+        out.sort_unstable();
+        out.dedup();
+        out
+    }
+
+    fn end_stream(&mut self) -> Result<()> {
+        let Some(mut open) = self.open.take() else { return Ok(()) };
+        if open.runs.is_empty() {
+            return Ok(());
+        }
+        let rest = open.pending.first().map_or(0, SegmentColumn::len);
+        if rest > 0 {
+            let encoded = granule::encode(open.stream, &open.pending, &(0..rest), self.density)?;
+            open.add_granule(encoded, &mut self.output)?;
+        }
+        open.write_group(&mut self.output)?;
+        let footer = StreamFooter {
+            stream: open.stream,
+            rows: open.runs.last().map_or(0, |run| run.rows.end),
+            min_time: open.runs.iter().map(|r| r.min_time).min().unwrap_or_default(),
+            max_time: open.runs.iter().map(|r| r.max_time).max().unwrap_or_default(),
+            column_bytes: open.column_bytes,
+            runs: Vec::new(),
         };
-        self.put(&bytes)?;
-        self.put(&tail.encode())?;
-        self.write()?;
-        self.disk_file.sync()?;
-        Ok((self.offset, FooterHash::of(&bytes)))
+        self.done.push(DoneStream { directory: open.directory, footer, runs: open.runs });
+        Ok(())
+    }
+
+    /// Writes the index and the footer, and syncs the file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn finish(mut self, end: SegmentEnd) -> Result<SegmentSummary> {
+        self.end_stream()?;
+        let Self { mut output, lsn_max, done, .. } = self;
+        let mut directories = Vec::with_capacity(done.len());
+        let mut footers = Vec::with_capacity(done.len());
+        for DoneStream { directory, mut footer, runs } in done {
+            for (number, runs) in (0..).zip(runs.chunks(tenant_index::RUNS_MAX)) {
+                let id = BlockId::index(BlockKind::Runs, Some(footer.stream), number);
+                let place = output.block(&id, &tenant_index::encode_runs(runs))?;
+                footer.runs.push((runs.first().map_or(TenantNo(0), |r| r.tenant), place));
+            }
+            directories.push(directory);
+            footers.push(footer);
+        }
+        let names = BlockId::index(BlockKind::TenantNames, None, 0);
+        let names = output.block(&names, &tenant_index::encode_names(&end.tenant_names))?;
+        let directory = BlockId::index(BlockKind::Directory, None, 0);
+        let directory = output.block(&directory, &directory::encode(&directories))?;
+        let SegmentEnd { flushed_lsn, replaces, .. } = end;
+        let (file, blocks) = (output.file, output.blocks);
+        let footer = Footer { file, flushed_lsn, blocks, replaces, directory, names, streams: footers };
+        let (bytes, footer_hash) = output.finish(&footer)?;
+        let streams = footer.streams.iter().map(|s| StreamSummary {
+            stream: s.stream,
+            rows: s.rows,
+            min_time: s.min_time,
+            max_time: s.max_time,
+        });
+        Ok(SegmentSummary { file, bytes, footer_hash, lsn_max, streams: streams.collect() })
+    }
+}
+
+fn no_stream() -> Error {
+    Error::invalid("rows for a segment before their stream")
+}
+
+/// The newest frame that a row came in.
+fn newest(stream: Stream, columns: &[SegmentColumn]) -> Lsn {
+    let column = Schema::of(stream).index_of(LSN.id).and_then(|index| columns.get(index));
+    match column {
+        Some(SegmentColumn::U64(lsns)) => Lsn(lsns.iter().copied().max().unwrap_or(0)),
+        _ => Lsn(0),
+    }
+}
+
+impl OpenStream {
+    fn new(stream: Stream) -> Self {
+        let columns: &[ColumnDef] = Schema::of(stream).columns;
+        Self {
+            stream,
+            runs: Vec::new(),
+            directory: vec![Vec::new(); columns.len()],
+            column_bytes: vec![0; columns.len()],
+            group: Vec::new(),
+            group_bytes: 0,
+            granules: 0,
+            pending: columns.iter().map(|def| SegmentColumn::new(def.ty)).collect(),
+        }
+    }
+
+    /// Makes the run of these rows longer, or starts the next one.
+    fn add_run(&mut self, tenant: TenantNo, times: &[i64]) -> Result<()> {
+        let min = TimestampUs(times.iter().copied().min().unwrap_or(0));
+        let max = TimestampUs(times.iter().copied().max().unwrap_or(0));
+        if min.day() != max.day() {
+            return Err(Error::invalid("rows of several days in one run"));
+        }
+        let last = self.runs.last().map(|r| (r.tenant, r.min_time.day()));
+        let start = self.runs.last().map_or(0, |r| r.rows.end);
+        let end = start + times.len() as u64;
+        match self.runs.last_mut() {
+            Some(run) if last == Some((tenant, min.day())) => {
+                run.rows.end = end;
+                run.min_time = run.min_time.min(min);
+                run.max_time = run.max_time.max(max);
+            }
+            _ if last.is_none_or(|last| last < (tenant, min.day())) => {
+                self.runs.push(Run { tenant, rows: start..end, min_time: min, max_time: max });
+            }
+            _ => return Err(Error::invalid("the rows of a segment out of order")),
+        }
+        Ok(())
+    }
+
+    fn add_granule(&mut self, encoded: Vec<EncodedColumn>, output: &mut Output) -> Result<()> {
+        self.group_bytes += encoded.iter().map(EncodedColumn::bytes).sum::<usize>();
+        self.group.push(encoded);
+        if self.group.len() == GROUP_GRANULES || self.group_bytes >= GROUP_BYTES_MAX {
+            self.write_group(output)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the encoded granules, column by column.
+    fn write_group(&mut self, output: &mut Output) -> Result<()> {
+        self.group_bytes = 0;
+        let mut granules: Vec<_> = std::mem::take(&mut self.group).into_iter().map(Vec::into_iter).collect();
+        let columns = Schema::of(self.stream).columns;
+        for ((def, directory), bytes) in columns.iter().zip(&mut self.directory).zip(&mut self.column_bytes) {
+            let start = output.offset;
+            for (number, granule) in (self.granules..).zip(&mut granules) {
+                let column = granule.next().ok_or_else(|| Error::invalid("a granule without a column"))?;
+                directory.push(column.write(output, self.stream, def, number)?);
+            }
+            *bytes += output.offset - start;
+        }
+        self.granules = self.granules.saturating_add(u32::try_from(granules.len()).unwrap_or(u32::MAX));
+        Ok(())
     }
 }

@@ -1,0 +1,153 @@
+//! The columns of one granule, encoded and not yet at a place in a file.
+
+use std::ops::Range;
+
+use super::column_chunk::{self, EncodedChunk};
+use super::columns::SegmentColumn;
+use super::directory::Chunk;
+use super::format::{BlockId, BlockKind};
+use super::output::Output;
+use super::paths::{KINDS, PathEntry, Paths, sub_of};
+use super::{path_column, shred};
+use crate::codec::{Density, SECTION_BYTES_MAX};
+use crate::error::{Error, Result};
+use crate::id::Stream;
+use crate::part::ZoneMap;
+use crate::schema::{BytesColumn, ColumnDef, ColumnType, Schema};
+
+/// A column of a granule, encoded.
+pub(super) enum EncodedColumn {
+    /// One block.
+    Plain(EncodedChunk),
+    /// A block for each sub-column, one for the residual, and the paths that name them.
+    Documents(EncodedDocuments),
+}
+
+/// A document column of a granule, encoded.
+#[derive(Default)]
+pub(super) struct EncodedDocuments {
+    nulls: usize,
+    paths: Vec<EncodedPath>,
+    residual: Option<Vec<u8>>,
+}
+
+/// The sub-columns of one path.
+struct EncodedPath {
+    keys: Vec<String>,
+    in_residual: bool,
+    payloads: [Option<Vec<u8>>; KINDS],
+}
+
+/// Encodes rows of a stream, one granule of them at most; all columns at once, because one may be told by
+/// another.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] when a column has more than 128 MiB.
+pub(super) fn encode(
+    stream: Stream,
+    columns: &[SegmentColumn],
+    rows: &Range<usize>,
+    #[expect(unused_variables, reason = "both densities have the same encodings")] density: Density,
+) -> Result<Vec<EncodedColumn>> {
+    let defs = Schema::of(stream).columns;
+    defs.iter().zip(columns).map(|(def, column)| encode_column(def, column, rows.clone())).collect()
+}
+
+fn encode_column(def: &ColumnDef, column: &SegmentColumn, rows: Range<usize>) -> Result<EncodedColumn> {
+    if let SegmentColumn::Bytes(bytes) = column {
+        let end = |row: usize| row.checked_sub(1).and_then(|r| bytes.ends().get(r)).copied().unwrap_or(0);
+        if (end(rows.end) - end(rows.start)) as usize > SECTION_BYTES_MAX / 2 {
+            return Err(Error::invalid(format!("{} has more than 128 MiB in a granule", def.name)));
+        }
+        if def.ty == ColumnType::Document {
+            let documents = column_chunk::slice(bytes, rows);
+            return Ok(EncodedColumn::Documents(encode_documents(&documents)));
+        }
+    }
+    Ok(EncodedColumn::Plain(column_chunk::encode(column, rows)))
+}
+
+fn encode_documents(documents: &BytesColumn) -> EncodedDocuments {
+    let present = documents.present().count_ones();
+    let nulls = documents.len() - present;
+    if present == 0 {
+        return EncodedDocuments { nulls, ..EncodedDocuments::default() };
+    }
+    let shredded = shred::shred(documents);
+    let encoded = shredded.paths.iter().map(|path| EncodedPath {
+        keys: path.keys.clone(),
+        in_residual: path.in_residual,
+        payloads: path_column::encode(path),
+    });
+    let paths = encoded.collect();
+    let residual = shredded.residual.as_ref().map(|residual| {
+        let mut payload = Vec::new();
+        crate::codec::encode_strings(residual, &mut payload);
+        payload
+    });
+    EncodedDocuments { nulls, paths, residual }
+}
+
+impl EncodedColumn {
+    /// Bytes of its payloads.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Plain(chunk) => chunk.payload.as_ref().map_or(0, Vec::len),
+            Self::Documents(documents) => {
+                let payloads = documents.paths.iter().flat_map(|p| &p.payloads).flatten();
+                payloads.chain(&documents.residual).map(Vec::len).sum()
+            }
+        }
+    }
+
+    /// Gives it its place in a file.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says.
+    pub(super) fn write(
+        self,
+        output: &mut Output,
+        stream: Stream,
+        def: &ColumnDef,
+        granule: u32,
+    ) -> Result<Chunk> {
+        let id = |kind, sub| BlockId::column(kind, stream, def.id, granule, sub);
+        match self {
+            Self::Plain(EncodedChunk { payload, nulls, zone }) => {
+                let place = payload.map(|p| output.block(&id(BlockKind::Column, 0), &p)).transpose()?;
+                Ok(Chunk { place, nulls: count(nulls), zone })
+            }
+            Self::Documents(documents) => documents.write(output, id),
+        }
+    }
+}
+
+impl EncodedDocuments {
+    fn write(self, output: &mut Output, id: impl Fn(BlockKind, u32) -> BlockId) -> Result<Chunk> {
+        let nulls = count(self.nulls);
+        if self.paths.is_empty() && self.residual.is_none() {
+            return Ok(Chunk { place: None, nulls, zone: Some(ZoneMap::Null) });
+        }
+        let mut paths = Paths { residual: None, entries: Vec::with_capacity(self.paths.len()) };
+        for (number, path) in self.paths.into_iter().enumerate() {
+            let mut places = [None; KINDS];
+            for (kind, (payload, place)) in path.payloads.into_iter().zip(&mut places).enumerate() {
+                if let Some(payload) = payload {
+                    *place = Some(output.block(&id(BlockKind::SubColumn, sub_of(number, kind)), &payload)?);
+                }
+            }
+            paths.entries.push(PathEntry { keys: path.keys, in_residual: path.in_residual, places });
+        }
+        if let Some(residual) = &self.residual {
+            paths.residual = Some(output.block(&id(BlockKind::Residual, 0), residual)?);
+        }
+        let place = output.block(&id(BlockKind::Paths, 0), &paths.encode())?;
+        Ok(Chunk { place: Some(place), nulls, zone: None })
+    }
+}
+
+fn count(rows: usize) -> u32 {
+    u32::try_from(rows).unwrap_or(u32::MAX)
+}
