@@ -29,6 +29,7 @@ pub mod id;
 pub mod manifest;
 mod memtable;
 pub mod part;
+pub mod probes;
 pub mod query;
 mod record;
 mod recover;

@@ -6,8 +6,9 @@ use crate::core::Core;
 use crate::error::Result;
 use crate::id::Stream;
 use crate::query::{
-    self, Answer, DataVersion, Filter, Query, RowPage, RowRequest, Samples, ScanEnd, ScanRequest, ScanVector,
-    Scope, Series, SeriesList, SessionAnswer, SessionRequest, Snapshot, Stop,
+    self, Answer, DataVersion, Filter, ProbeAnswer, ProbeRequest, Query, RowPage, RowRequest, Samples,
+    ScanEnd, ScanRequest, ScanVector, Scope, Series, SeriesList, SessionAnswer, SessionRequest, Snapshot,
+    Stop,
 };
 use crate::time::TimeRange;
 
@@ -122,6 +123,19 @@ impl View {
     /// None that rows in memory give.
     pub fn version(&self, scope: &Scope, stream: Stream, window: TimeRange) -> Result<DataVersion> {
         query::version(&self.snapshot(scope, stream), scope, stream, window)
+    }
+
+    /// Answers a question for the probes of applications.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Engine::aggregate`].
+    pub fn probes(&self, request: &ProbeRequest) -> Result<ProbeAnswer> {
+        let missing = self.core.missing_from(Stream::Metrics, request.window, request.allow_partial)?;
+        let mut answer = query::probes(&self.snapshot(&request.scope, Stream::Metrics), request)?;
+        answer.damaged.extend(missing);
+        self.core.note_damage(&answer.damaged);
+        Ok(answer)
     }
 
     /// The snapshot of a stream. A question with another scope than the first one gets its own: a

@@ -7,8 +7,8 @@ use insights_engine::append::{Append, Appended, CatalogKind, CatalogPut, Idempot
 use insights_engine::engine::{Health, Stats, Usage};
 use insights_engine::id::{Stream, TenantId};
 use insights_engine::query::{
-    Answer, Cancel, Query, RowPage, RowRequest, ScanEnd, ScanRequest, ScanVector, SessionAnswer,
-    SessionRequest,
+    Answer, Cancel, ProbeAnswer, ProbeRequest, Query, RowPage, RowRequest, ScanEnd, ScanRequest, ScanVector,
+    SessionAnswer, SessionRequest,
 };
 use insights_engine::schema::Batch;
 use insights_engine::time::TimestampUs;
@@ -82,6 +82,17 @@ impl Asking {
         request.scope = scope.of(Stream::Events)?;
         request.budget.memory_bytes_max = self.store.limits.memory_bytes_max;
         self.store.answers.sessions(&self.view, &request)
+    }
+
+    /// Answers a question for probes within `scope`, which replaces the request's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::probes`].
+    pub fn probes(&self, scope: &ReadScope, mut request: ProbeRequest) -> Result<ProbeAnswer> {
+        request.scope = scope.of(Stream::Metrics)?;
+        request.budget.memory_bytes_max = self.store.limits.memory_bytes_max;
+        self.view.probes(&request)
     }
 
     /// Gives all matching rows within `scope` to `each`, vector by vector, in no order.

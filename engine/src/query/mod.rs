@@ -1,5 +1,6 @@
 //! Questions and answers: who may see what, filters, groups, aggregates, rows.
 
+pub mod probe_request;
 pub mod request;
 pub mod session_request;
 pub mod snapshot;
@@ -13,11 +14,13 @@ mod filter;
 mod fingerprint;
 mod granule;
 mod group;
+mod holders;
 mod id_set;
 mod ids;
 mod mask;
 mod number;
 mod plan;
+mod probes;
 mod row_groups;
 mod rows;
 mod scan;
@@ -38,6 +41,8 @@ mod testing;
 mod tests;
 
 pub use aggregate::aggregate;
+pub use probe_request::{AppProbes, ProbeAnswer, ProbeRequest};
+pub use probes::{PROBES, probe_blobs, probes};
 pub use request::{
     Aggregate, Answer, Budget, Cost, Cursor, Damage, Field, Filter, Group, GroupBy, GroupKey, KeyValue,
     Literal, Number, Op, Order, Query, RowPage, RowRequest, ScanColumn, ScanEnd, ScanRequest, ScanVector,

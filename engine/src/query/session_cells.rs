@@ -5,10 +5,10 @@
 //! intervals of the coarsest tier that no edge of a bucket cuts are folded. A bucket that is shorter
 //! than a gap may be passed over by a chain, so that a day that meets one is read from rows.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::plan;
-use super::request::Filter;
+use super::holders::Holders;
+use super::request::{Filter, Scope};
 use super::session_request::{SessionAnswer, SessionRequest};
 use super::snapshot::Snapshot;
 use crate::id::{Stream, TenantNo};
@@ -22,51 +22,23 @@ use crate::time::{Buckets, DAY_US, TimeRange, TimestampUs};
 /// The definition of the cells of all events of a tenant, or of all tenants together.
 pub const SESSIONS: u8 = 200;
 
-/// A run of more days than this blocks them without a list of each.
-const RUN_DAYS_MAX: i32 = 64;
-
 /// Which days of which tenants cells answer, decided when they are first met.
 #[derive(Debug)]
 pub(crate) struct SessionCells {
     /// Whether there may be any: the question is about all events, not exact, its buckets not narrow.
     may: bool,
     classes: u64,
-    /// The tenants that are asked about; `None` is all.
-    tenants: Option<Vec<TenantNo>>,
+    /// Whether the question is about all tenants.
+    everybody: bool,
     /// The edges of buckets that are cut to the window.
     cut: Buckets,
-    held: Held,
+    holders: Holders,
     /// The days that were decided.
     decided: BTreeSet<i32>,
     /// Parts that answer for a whole day, by cells of all their tenants.
-    whole: HashMap<usize, i32>,
+    whole: HashSet<usize>,
     /// The part that answers for a tenant's day.
     single: HashMap<(TenantNo, i32), usize>,
-}
-
-/// Who holds rows of a day.
-#[derive(Debug, Default)]
-struct Held {
-    by_day: BTreeMap<i32, Vec<Holding>>,
-    /// Runs of many days: tenant, first and last day, part.
-    wide: Vec<(TenantNo, i32, i32, usize)>,
-}
-
-/// Rows of one day in one part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Holding {
-    /// Of one tenant.
-    Tenant(TenantNo, usize),
-    /// Of all tenants of a part that has no other day.
-    Part(usize),
-}
-
-impl Holding {
-    fn part(self) -> usize {
-        match self {
-            Self::Tenant(_, part) | Self::Part(part) => part,
-        }
-    }
 }
 
 /// What cells add to an answer.
@@ -80,17 +52,17 @@ pub(crate) struct Folded {
 impl SessionCells {
     /// Looks at who holds which rows; nothing is decided yet.
     pub(crate) fn new(snapshot: &Snapshot, request: &SessionRequest, cut: &Buckets, narrow: bool) -> Self {
-        let tenants = plan::tenants(snapshot, &request.scope);
         let may = !request.exact && !narrow && is_all(&request.filter);
-        let held = if may { Held::of(snapshot, tenants.as_deref()) } else { Held::default() };
+        let holders =
+            if may { Holders::of(snapshot, &request.scope, Stream::Events) } else { Holders::default() };
         Self {
             may,
             classes: request.classes.hash(),
-            tenants,
+            everybody: request.scope == Scope::All,
             cut: cut.clone(),
-            held,
+            holders,
             decided: BTreeSet::new(),
-            whole: HashMap::new(),
+            whole: HashSet::new(),
             single: HashMap::new(),
         }
     }
@@ -106,9 +78,7 @@ impl SessionCells {
         if !self.may {
             return;
         }
-        let days = range.start.day()..=TimestampUs(range.end.0.saturating_sub(1)).day();
-        let days: Vec<i32> = self.held.by_day.range(days).map(|(day, _)| *day).collect();
-        for day in days {
+        for day in self.holders.days(range) {
             if self.decided.insert(day)
                 && let Some(tier) = self.tier_of(day)
             {
@@ -120,7 +90,7 @@ impl SessionCells {
     /// Whether rows are read: of a part, or of a run.
     pub(crate) fn leaves(&self, part: usize, run: Option<&Run>) -> bool {
         match run {
-            None => !self.whole.contains_key(&part),
+            None => !self.whole.contains(&part),
             Some(run) => self.single.get(&(run.tenant, run.min_time.day())) != Some(&part),
         }
     }
@@ -144,38 +114,24 @@ impl SessionCells {
     }
 
     fn decide(&mut self, snapshot: &Snapshot, day: i32, tier: Tier, gather: &mut Gather, to: &mut Folded) {
-        let holdings = self.held.by_day.get(&day).cloned().unwrap_or_default();
-        let candidates: BTreeSet<usize> = holdings.iter().map(|h| h.part()).collect();
-        for index in candidates {
+        for index in self.holders.parts_on(day) {
             let Some(part) = snapshot.parts.get(index).map(AsRef::as_ref) else { continue };
-            let others = |holding: &&Holding| holding.part() != index;
-            let shared = self.held.shared(snapshot, part, index, day, holdings.iter().filter(others));
-            if self.tenants.is_none() && shared.is_empty() && holdings.contains(&Holding::Part(index)) {
-                if self.take(part, day, tier, None, gather, to) {
-                    self.whole.insert(index, day);
-                    continue;
-                }
+            let shared = self.holders.shared(snapshot, index, day);
+            // All together are one blob, when the question is about all and nobody else has a row.
+            if self.everybody
+                && shared.is_empty()
+                && self.holders.has_one_day(index)
+                && self.take(part, day, tier, None, gather, to)
+            {
+                self.whole.insert(index);
+                continue;
             }
-            for tenant in self.tenants_of(part, index, &holdings) {
+            for tenant in self.holders.tenants_of(snapshot, index, day) {
                 if !shared.contains(&tenant) && self.take(part, day, tier, Some(tenant), gather, to) {
                     self.single.insert((tenant, day), index);
                 }
             }
         }
-    }
-
-    /// The tenants that a part has rows of, each once.
-    fn tenants_of(&self, part: &dyn Part, index: usize, holdings: &[Holding]) -> Vec<TenantNo> {
-        let mut out: Vec<TenantNo> = Vec::new();
-        for holding in holdings.iter().filter(|h| h.part() == index) {
-            match holding {
-                Holding::Tenant(tenant, _) => out.push(*tenant),
-                Holding::Part(_) => out.extend(part.runs(Stream::Events).iter().map(|run| run.tenant)),
-            }
-        }
-        out.sort_unstable();
-        out.dedup();
-        out
     }
 
     /// Adds the cells of a tenant's day, or of a whole part; false when it has none that fit.
@@ -217,68 +173,6 @@ impl SessionCells {
         let bytes = part.cell_blob(tier, tenant, SESSIONS).ok()??;
         let cells = FoldedSessions::decode(&bytes).ok()?;
         (cells.day == day && cells.tier == tier && cells.classes == self.classes).then_some(cells)
-    }
-}
-
-impl Held {
-    fn of(snapshot: &Snapshot, tenants: Option<&[TenantNo]>) -> Self {
-        let mut held = Self::default();
-        for (index, part) in snapshot.parts.iter().enumerate() {
-            match tenants {
-                Some(numbers) => {
-                    for number in numbers {
-                        part.runs_of(Stream::Events, *number).iter().for_each(|run| held.add(index, run));
-                    }
-                }
-                None => match part.bounds(Stream::Events) {
-                    Some((min, max)) if min.day() == max.day() => {
-                        held.by_day.entry(min.day()).or_default().push(Holding::Part(index));
-                    }
-                    _ => part.runs(Stream::Events).iter().for_each(|run| held.add(index, run)),
-                },
-            }
-        }
-        held
-    }
-
-    fn add(&mut self, part: usize, run: &Run) {
-        let (first, last) = (run.min_time.day(), run.max_time.day());
-        if last.saturating_sub(first) > RUN_DAYS_MAX {
-            self.wide.push((run.tenant, first, last, part));
-            return;
-        }
-        for day in first..=last {
-            self.by_day.entry(day).or_default().push(Holding::Tenant(run.tenant, part));
-        }
-    }
-
-    /// The tenants of a part's day that others hold rows of too.
-    fn shared<'a>(
-        &self,
-        snapshot: &Snapshot,
-        part: &dyn Part,
-        index: usize,
-        day: i32,
-        others: impl Iterator<Item = &'a Holding>,
-    ) -> BTreeSet<TenantNo> {
-        let here = |tenant: &TenantNo| {
-            part.runs_of(Stream::Events, *tenant)
-                .iter()
-                .any(|r| r.min_time.day() <= day && day <= r.max_time.day())
-        };
-        let mut out = BTreeSet::new();
-        for other in others {
-            match other {
-                Holding::Tenant(tenant, _) => out.extend(Some(*tenant).filter(here)),
-                Holding::Part(other) => {
-                    let runs = snapshot.parts.get(*other).map_or(&[][..], |part| part.runs(Stream::Events));
-                    out.extend(runs.iter().map(|run| run.tenant).filter(here));
-                }
-            }
-        }
-        let wide = self.wide.iter().filter(|w| w.3 != index && w.1 <= day && day <= w.2);
-        out.extend(wide.map(|w| w.0).filter(here));
-        out
     }
 }
 

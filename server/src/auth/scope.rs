@@ -5,7 +5,8 @@ use std::ops::BitOr;
 
 use insights_engine::id::{Stream, TenantId};
 use insights_engine::query::{
-    Budget, Filter, Order, Query, RowRequest, ScanRequest, Scope, SessionClasses, SessionRequest,
+    Budget, Filter, Order, ProbeRequest, Query, RowRequest, ScanRequest, Scope, SessionClasses,
+    SessionRequest,
 };
 use insights_engine::time::{Buckets, TimeRange};
 use insights_engine::{Error, Result};
@@ -169,6 +170,17 @@ impl ReadScope {
             filter: Filter::all(),
             classes,
             exact: false,
+            budget: Budget::default(),
+            allow_partial: false,
+        }
+    }
+
+    /// A question for the probes of an application, or of all, in this scope.
+    pub fn probe_request(&self, window: TimeRange, app: Option<&str>) -> ProbeRequest {
+        ProbeRequest {
+            scope: self.scope.clone(),
+            window,
+            app: app.map(str::to_owned),
             budget: Budget::default(),
             allow_partial: false,
         }

@@ -148,7 +148,7 @@ pub(crate) fn app_metrics(
     let total = reader.aggregate(points.query(reader, window, false, [by_name()], &SUMMARY))?;
     let apps = reader.aggregate(points.query(reader, window, false, [by_app(), by_name()], &SUMMARY))?;
     let buckets = reader.aggregate(points.query(reader, window, true, [by_name()], &SERIES))?;
-    let timelines = probes::timelines(reader, window, of_app(app_id))?;
+    let timelines = probes::timelines(reader, window, app_id)?;
     Ok(AppMetrics {
         summary: fold_summary(window, &total, &timelines),
         apps: fold_apps(window, &apps, &timelines),
@@ -169,7 +169,7 @@ pub(crate) fn summary(
 ) -> Result<AppSummary, ApiError> {
     let points = points(app_id, exact);
     let total = reader.aggregate(points.query(reader, window, false, [by_name()], &SUMMARY))?;
-    let timelines = probes::timelines(reader, window, of_app(app_id))?;
+    let timelines = probes::timelines(reader, window, app_id)?;
     Ok(fold_summary(window, &total, &timelines))
 }
 

@@ -1,7 +1,7 @@
 //! The fields and filters of the definitions: identity, page view, action, page, feature, metric value.
 
-use insights_engine::query::{Field, Filter, KeyValue, Literal, Op, ScanColumn};
-use insights_engine::schema::{ColumnDef, NULL_CODE, Scalar, stream};
+use insights_engine::query::{Field, Filter, KeyValue, Literal, Op};
+use insights_engine::schema::{ColumnDef, stream};
 
 use crate::domain::event::{FEATURE_PATH, INTERACTIVE_PATH, PAGE_PATHS};
 
@@ -89,40 +89,4 @@ pub(crate) fn key_text(key: &KeyValue) -> Option<String> {
 /// A group's key as a bucket.
 pub(crate) fn key_bucket(key: &KeyValue) -> Option<usize> {
     if let KeyValue::Bucket(index) = key { Some(*index) } else { None }
-}
-
-/// The code of a row's text; `None` when absent.
-pub(crate) fn code(column: &ScanColumn, row: usize) -> Option<u32> {
-    let ScanColumn::Codes(codes) = column else { return None };
-    codes.get(row).copied().filter(|code| *code != NULL_CODE)
-}
-
-/// The instants of a column.
-///
-/// # Errors
-///
-/// When it holds none, which is a mistake of the question.
-pub(crate) fn instants(column: &ScanColumn) -> insights_engine::Result<&[i64]> {
-    match column {
-        ScanColumn::I64(values, _) => Ok(values),
-        _ => Err(insights_engine::Error::invalid("a column of instants is expected")),
-    }
-}
-
-/// The doubles of a column.
-///
-/// # Errors
-///
-/// When it holds none, which is a mistake of the question.
-pub(crate) fn doubles(column: &ScanColumn) -> insights_engine::Result<&[f64]> {
-    match column {
-        ScanColumn::F64(values, _) => Ok(values),
-        _ => Err(insights_engine::Error::invalid("a column of doubles is expected")),
-    }
-}
-
-/// The leaf of a path in a row, when the column is of several types.
-pub(crate) fn leaf(column: &ScanColumn, row: usize) -> Option<&Scalar> {
-    let ScanColumn::Scalars(leaves) = column else { return None };
-    leaves.get(row)?.as_ref()
 }

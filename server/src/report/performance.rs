@@ -343,7 +343,7 @@ fn fold_error_rate(window: &Window, buckets: &Answer) -> ErrorRateReport {
 ///
 /// Those of the engine on the wire.
 pub(crate) fn uptime(reader: &Reader<'_>, window: &Window, app_id: &str) -> Result<UptimeReport, ApiError> {
-    let timelines = probes::timelines(reader, window, of_app(Some(app_id)))?;
+    let timelines = probes::timelines(reader, window, Some(app_id))?;
     if !timelines.is_empty() {
         return Ok(fold_probes(window, &timelines));
     }

@@ -1,12 +1,13 @@
 //! Golden tests of the performance report's folds.
 
+use insights_engine::probes::Probe;
 use insights_engine::query::{Group, KeyValue, Number};
 use insights_engine::time::TimestampUs;
 use serde_json::json;
 
 use super::*;
 use crate::report::body::Fields;
-use crate::report::uptime::{Probe, timeline};
+use crate::report::uptime::timeline;
 use crate::report::window::Width;
 
 const HOUR: i64 = 3_600_000_000;

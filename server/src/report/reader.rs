@@ -2,8 +2,7 @@
 
 use insights_engine::id::Stream;
 use insights_engine::query::{
-    Answer, Cost, Damage, Query, ScanEnd, ScanRequest, ScanVector, SessionAnswer, SessionClasses,
-    SessionRequest,
+    Answer, Cost, Damage, ProbeAnswer, Query, SessionAnswer, SessionClasses, SessionRequest,
 };
 use insights_engine::time::{Buckets, TimeRange};
 use parking_lot::Mutex;
@@ -42,11 +41,6 @@ impl<'a> Reader<'a> {
     /// A question of this reader's scope.
     pub(crate) fn query(&self, stream: Stream, window: TimeRange) -> Query {
         Query { allow_partial: self.allow_partial, ..self.scope.query(stream, window) }
-    }
-
-    /// A scan of this reader's scope.
-    pub(crate) fn scan_request(&self, stream: Stream, window: TimeRange) -> ScanRequest {
-        ScanRequest { allow_partial: self.allow_partial, ..self.scope.scan_request(stream, window) }
     }
 
     /// A question for sessions of this reader's scope.
@@ -99,21 +93,18 @@ impl<'a> Reader<'a> {
         Ok(self.take(answer, |answer| (answer.cost, &answer.damaged)))
     }
 
-    /// Folds the fields of all matching rows.
+    /// The probes of an application, or of all.
     ///
     /// # Errors
     ///
     /// As [`Self::aggregate`].
-    pub(crate) fn scan(
-        &self,
-        request: ScanRequest,
-        each: &mut dyn FnMut(&ScanVector) -> insights_engine::Result<()>,
-    ) -> Result<ScanEnd, ApiError> {
-        let (stream, window) = (request.stream, request.window);
-        let end = self.asking.scan(self.scope, request, each);
-        let end = end.map_err(|e| self.refused(e, stream, window))?;
-        self.count(end.cost, &end.damaged, false);
-        Ok(end)
+    pub(crate) fn probes(&self, window: TimeRange, app: Option<&str>) -> Result<ProbeAnswer, ApiError> {
+        let mut request = self.scope.probe_request(window, app);
+        request.allow_partial = self.allow_partial;
+        let answer = self.asking.probes(self.scope, request);
+        let answer = answer.map_err(|e| self.refused(e, Stream::Metrics, window))?;
+        self.count(answer.cost, &answer.damaged, false);
+        Ok(answer)
     }
 
     /// Adds what another reader's questions cost.

@@ -8,6 +8,7 @@
 //! the next probe, but at most ten minutes or twice the usual interval between probes, whichever is
 //! longer; after that nothing is known until the next probe.
 
+use insights_engine::probes::Probe;
 use insights_engine::time::{TimeRange, TimestampUs};
 
 /// Shortest time that a probe's state may hold.
@@ -15,17 +16,6 @@ const HOLD_US_MIN: i64 = 600 * 1_000_000;
 
 /// How far before and after a window probes are read: they settle the state at its edges.
 pub(crate) const AROUND_US: i64 = 86_400 * 1_000_000;
-
-/// The outcome of one probe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Probe {
-    /// When.
-    pub(crate) at: TimestampUs,
-    /// Whether the application answered.
-    pub(crate) up: bool,
-    /// Whether it was in maintenance.
-    pub(crate) maintenance: bool,
-}
 
 /// What is known of an application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,277 @@
+//! Probes of applications out of cells where they answer for a tenant's day, and out of rows elsewhere.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::field::{Fields, Source};
+use super::filter::{self, Predicate};
+use super::granule::Granule;
+use super::holders::Holders;
+use super::ids::{self, ABSENT, KeyIds};
+use super::plan::{self, Slice};
+use super::probe_request::{AppProbes, ProbeAnswer, ProbeRequest};
+use super::request::{Field, Filter, KeyValue, Literal, Op, Scope};
+use super::snapshot::Snapshot;
+use super::walk::{self, Tally};
+use crate::error::{Error, Result};
+use crate::id::{Stream, TenantNo};
+use crate::part::{Part, Run};
+use crate::probes::{Probe, decode_day, encode_day};
+use crate::rollup::Tier;
+use crate::schema::stream::{APP_ID, LABELS, NAME, TIME, VALUE};
+use crate::schema::{ColumnVector, IdentityKind, NULL_CODE};
+use crate::time::{TimeRange, TimestampUs};
+
+/// The definition of the cells of a tenant's probes, at the day tier.
+pub const PROBES: u8 = 210;
+
+/// The metric of probes.
+const UPTIME: &str = "uptime";
+/// The label of a probe that was made during maintenance.
+const MAINTENANCE: &str = "maintenance";
+/// Values from here on are up.
+const UP_MIN: f64 = 0.5;
+
+/// Probes by tenant and application.
+type Found = BTreeMap<(TenantNo, Option<Arc<str>>), Vec<Probe>>;
+
+/// Answers a question for probes.
+///
+/// # Errors
+///
+/// [`Error::QueryLimit`] over the budget of memory, and what the parts answer where they are damaged
+/// (unless `allow_partial`).
+pub fn probes(snapshot: &Snapshot, request: &ProbeRequest) -> Result<ProbeAnswer> {
+    let mut found = Found::new();
+    let taken = from_cells(snapshot, request, &mut found)?;
+    let mut tally = Tally::new(snapshot, Stream::Metrics, request.window, request.allow_partial);
+    let mut rows = ProbeRows::new(request.app.as_deref())?;
+    let leaves = |part: usize, run: Option<&Run>| {
+        run.is_none_or(|run| taken.single.get(&(run.tenant, run.min_time.day())) != Some(&part))
+    };
+    let tasks = plan::plan_where(snapshot, &request.scope, Stream::Metrics, request.window, leaves);
+    let fields = Arc::clone(&rows.fields);
+    let mut count: usize = found.values().map(Vec::len).sum();
+    for (task, token) in tasks.iter().zip(1..) {
+        let Some(mut granule) = Granule::new(snapshot, &fields, task, token) else { continue };
+        for slice in &task.slices {
+            tally.look_at(slice)?;
+            let read = rows.read(&mut granule, slice, request.window);
+            for (app, probe) in tally.or_skip(read, slice)?.unwrap_or_default() {
+                count += 1;
+                found.entry((slice.tenant, rows.app(app))).or_default().push(probe);
+            }
+        }
+        if (count * size_of::<Probe>()) as u64 > request.budget.memory_bytes_max {
+            return Err(Error::QueryLimit {
+                what: "bytes of memory",
+                limit: request.budget.memory_bytes_max,
+            });
+        }
+    }
+    let (mut cost, damaged) = tally.finish(snapshot);
+    cost.cells_read += taken.probes;
+    let apps = found.into_iter().map(|((tenant, app), mut probes)| {
+        probes.sort_unstable();
+        AppProbes { tenant, app, probes }
+    });
+    Ok(ProbeAnswer { apps: apps.collect(), cost, damaged })
+}
+
+/// What cells have answered.
+#[derive(Debug, Default)]
+struct Taken {
+    /// The part that answers for a tenant's day.
+    single: HashMap<(TenantNo, i32), usize>,
+    /// Probes that were read.
+    probes: u64,
+}
+
+fn from_cells(snapshot: &Snapshot, request: &ProbeRequest, found: &mut Found) -> Result<Taken> {
+    let mut taken = Taken::default();
+    let holders = Holders::of(snapshot, &request.scope, Stream::Metrics);
+    let mut names: HashMap<(TenantNo, u32), Option<Arc<str>>> = HashMap::new();
+    for day in holders.days(request.window) {
+        for index in holders.parts_on(day) {
+            let Some(part) = snapshot.parts.get(index).map(AsRef::as_ref) else { continue };
+            let shared = holders.shared(snapshot, index, day);
+            for tenant in holders.tenants_of(snapshot, index, day).difference(&shared) {
+                let Some(apps) = read(part, day, *tenant) else { continue };
+                for (app, probes) in apps {
+                    taken.probes += probes.len() as u64;
+                    let name = match names.get(&(*tenant, app)) {
+                        Some(name) => name.clone(),
+                        None => {
+                            let name = name_of(snapshot, *tenant, app)?;
+                            names.insert((*tenant, app), name.clone());
+                            name
+                        }
+                    };
+                    if request.app.is_some() && request.app.as_deref() != name.as_deref() {
+                        continue;
+                    }
+                    let inside = probes.into_iter().filter(|p| request.window.contains(p.at));
+                    found.entry((*tenant, name)).or_default().extend(inside);
+                }
+                taken.single.insert((*tenant, day), index);
+            }
+        }
+    }
+    found.retain(|_, probes| !probes.is_empty());
+    Ok(taken)
+}
+
+/// A tenant's day of probes, when its cells are there and whole. Damage is no reason to fail: the rows
+/// are there.
+fn read(part: &dyn Part, day: i32, tenant: TenantNo) -> Option<Vec<crate::probes::AppProbes>> {
+    let bytes = part.cell_blob(Tier::Day, Some(tenant), PROBES).ok()??;
+    let (of, apps) = decode_day(&bytes).ok()?;
+    (of == day).then_some(apps)
+}
+
+fn name_of(snapshot: &Snapshot, tenant: TenantNo, app: u32) -> Result<Option<Arc<str>>> {
+    if app == NULL_CODE {
+        return Ok(None);
+    }
+    let name = snapshot.codes.identity_of(tenant, IdentityKind::App, app)?;
+    let name = name.ok_or_else(|| ids::never_given(IdentityKind::App, app))?;
+    Ok(Some(String::from_utf8_lossy(&name).into()))
+}
+
+/// Reads probes out of rows.
+#[derive(Debug)]
+struct ProbeRows {
+    fields: Arc<Fields>,
+    predicate: Predicate,
+    time: usize,
+    value: usize,
+    app: Source,
+    maintenance: Source,
+    apps: KeyIds,
+    states: KeyIds,
+    list: Vec<u32>,
+}
+
+impl ProbeRows {
+    fn new(app: Option<&str>) -> Result<Self> {
+        let mut fields = Fields::new(Stream::Metrics);
+        let is = |field, text: &str| Filter::Compare(field, Op::Is(Literal::Str(text.to_owned())));
+        let mut filters = vec![is(Field::Column(NAME.id), UPTIME)];
+        filters.extend(app.map(|app| is(Field::Column(APP_ID.id), app)));
+        Ok(Self {
+            predicate: Predicate::compile(&Filter::And(filters), &mut fields)?,
+            time: fields.column(&TIME)?,
+            value: fields.column(&VALUE)?,
+            app: fields.source(&Field::Column(APP_ID.id))?,
+            maintenance: fields.source(&Field::Path(LABELS.id, vec![MAINTENANCE.to_owned()]))?,
+            fields: Arc::new(fields),
+            apps: KeyIds::default(),
+            states: KeyIds::default(),
+            list: Vec::new(),
+        })
+    }
+
+    /// The (application, probe) of the rows of a slice, in their order.
+    fn read(
+        &mut self,
+        granule: &mut Granule<'_>,
+        slice: &Slice,
+        window: TimeRange,
+    ) -> Result<Vec<(u32, Probe)>> {
+        let mask = filter::select(&mut self.predicate, self.time, window, granule, slice)?;
+        if mask.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = walk::selected(&mask, slice, &mut self.list);
+        let (times, values) = (granule.load(self.time)?, granule.load(self.value)?);
+        let (ColumnVector::I64(times, _), ColumnVector::F64(values, _)) = (&*times, &*values) else {
+            return Err(Error::invalid("a part whose times are no instants or whose values are no doubles"));
+        };
+        let (mut apps, mut states) = (Vec::new(), Vec::new());
+        ids::key_ids(&mut self.apps, &self.app, granule, slice.tenant, rows, &mut apps)?;
+        ids::key_ids(&mut self.states, &self.maintenance, granule, slice.tenant, rows, &mut states)?;
+        let is_true = |state: u32| match self.states.values().get(state as usize) {
+            Some(KeyValue::Bool(bool)) => *bool,
+            Some(KeyValue::Str(text)) => &**text == "true",
+            _ => false,
+        };
+        let mut out = Vec::with_capacity(rows.len());
+        rows.each(|at, row| {
+            let (Some(time), Some(value)) = (times.get(row), values.get(row)) else { return };
+            let (app, state) = (apps.get(at).copied(), states.get(at).copied());
+            let maintenance = is_true(state.unwrap_or(ABSENT));
+            let probe = Probe { at: TimestampUs(*time), up: *value >= UP_MIN, maintenance };
+            out.push((app.unwrap_or(ABSENT), probe));
+        });
+        Ok(out)
+    }
+
+    /// The name of an application.
+    fn app(&self, id: u32) -> Option<Arc<str>> {
+        match self.apps.values().get(id as usize) {
+            Some(KeyValue::Str(text)) => Some(Arc::clone(text)),
+            _ => None,
+        }
+    }
+}
+
+/// Calls with (tenant, bytes) of each tenant's probes, tenants ascending, of the one part of a snapshot,
+/// which has rows of one UTC day: cells of the definition [`PROBES`] at the day tier.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] for another number of parts, damage and I/O of the part and of the dictionary, and
+/// the first error of `each`.
+pub fn probe_blobs(snapshot: &Snapshot, each: &mut dyn FnMut(TenantNo, Vec<u8>) -> Result<()>) -> Result<()> {
+    if snapshot.parts.len() != 1 {
+        return Err(Error::invalid("cells are made of one part"));
+    }
+    let mut rows = ProbeRows::new(None)?;
+    let fields = Arc::clone(&rows.fields);
+    let mut current: Option<(TenantNo, i32, BTreeMap<u32, Vec<Probe>>)> = None;
+    for (task, token) in plan::plan(snapshot, &Scope::All, Stream::Metrics, TimeRange::ALL).iter().zip(1..) {
+        let Some(mut granule) = Granule::new(snapshot, &fields, task, token) else { continue };
+        for slice in &task.slices {
+            let (tenant, day) = (slice.tenant, slice.min_time.day());
+            // The rows of a run are contiguous: what follows is of another one.
+            if current.as_ref().is_none_or(|(of, on, _)| (*of, *on) != (tenant, day)) {
+                finish(snapshot, &rows, current.take(), each)?;
+                current = Some((tenant, day, BTreeMap::new()));
+            }
+            for (app, probe) in rows.read(&mut granule, slice, TimeRange::ALL)? {
+                if let Some((_, _, apps)) = &mut current {
+                    apps.entry(app).or_default().push(probe);
+                }
+            }
+        }
+    }
+    finish(snapshot, &rows, current, each)
+}
+
+/// Gives a tenant's day away.
+fn finish(
+    snapshot: &Snapshot,
+    rows: &ProbeRows,
+    of: Option<(TenantNo, i32, BTreeMap<u32, Vec<Probe>>)>,
+    each: &mut dyn FnMut(TenantNo, Vec<u8>) -> Result<()>,
+) -> Result<()> {
+    let Some((tenant, day, apps)) = of.filter(|(_, _, apps)| !apps.is_empty()) else { return Ok(()) };
+    let mut coded: Vec<crate::probes::AppProbes> = Vec::with_capacity(apps.len());
+    for (app, mut probes) in apps {
+        let code = match rows.app(app) {
+            None => NULL_CODE,
+            Some(name) => snapshot
+                .codes
+                .code_of(tenant, IdentityKind::App, name.as_bytes())?
+                .ok_or_else(|| Error::invalid("an application of a segment has no code"))?,
+        };
+        probes.sort_unstable();
+        coded.push((code, probes));
+    }
+    coded.sort_unstable_by_key(|(code, _)| code.wrapping_add(1));
+    each(tenant, encode_day(day, &coded))
+}
+
+#[cfg(test)]
+#[path = "probes_tests.rs"]
+mod tests;
