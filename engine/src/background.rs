@@ -1,9 +1,11 @@
-//! The threads that drive the log and the flush; each only calls steps.
+//! The threads that drive the log, the flush and the merges; each only calls steps.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::compaction::Effort;
+use crate::compaction::pace::Pace;
 use crate::core::Core;
 use crate::error::{Error, Result};
 
@@ -19,13 +21,23 @@ const FLUSH_RETRY: Duration = Duration::from_secs(2);
 /// How long the log waits at a time for a flush when memory is full.
 const RELIEF_WAIT: Duration = Duration::from_millis(50);
 
-/// Starts the log's and the flush's thread. They end after [`Core::begin_close`].
+/// How often the thread of merges looks whether one is due.
+const COMPACTION_TICK: Duration = Duration::from_secs(1);
+
+/// How long a merge that failed waits before it is tried again.
+const COMPACTION_RETRY: Duration = Duration::from_mins(1);
+
+/// Starts the threads of the log, the flush and the merges. They end after [`Core::begin_close`].
 ///
 /// # Errors
 ///
 /// [`Error::Io`] when the system gives no thread.
 pub(crate) fn start(core: &Arc<Core>) -> Result<Vec<JoinHandle<()>>> {
-    Ok(vec![spawn("insights-log", core, drive_log)?, spawn("insights-flush", core, drive_flush)?])
+    Ok(vec![
+        spawn("insights-log", core, drive_log)?,
+        spawn("insights-flush", core, drive_flush)?,
+        spawn("insights-compact", core, drive_compaction)?,
+    ])
 }
 
 fn spawn(name: &'static str, core: &Arc<Core>, drive: fn(&Core)) -> Result<JoinHandle<()>> {
@@ -71,6 +83,25 @@ fn drive_flush(core: &Core) {
         }
         if core.flush_is_due() && core.step_flush().is_err() {
             wait_for_retry(core);
+        }
+    }
+}
+
+fn drive_compaction(core: &Core) {
+    while !core.is_closing() {
+        let pause = match core.compactor.step(core, Effort::Due, &Pace::steady(core)) {
+            Ok(Some(_)) => continue,
+            Ok(None) => COMPACTION_TICK,
+            // The engine counts it, and says what it left alone.
+            Err(_) => COMPACTION_RETRY,
+        };
+        let until = core.clock.monotonic() + pause;
+        loop {
+            let left = until.saturating_sub(core.clock.monotonic());
+            if left.is_zero() || core.is_closing() {
+                break;
+            }
+            core.compactor.wait(left, core);
         }
     }
 }

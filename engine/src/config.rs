@@ -27,6 +27,8 @@ pub struct CompactionLimits {
     pub day_files: usize,
     /// How long after its end a day counts as over: rows that come later are late.
     pub day_grace: Duration,
+    /// How long a day that is over waits for more when a good part of its rows came just now.
+    pub day_quiet: Duration,
     /// Late segments of a day that are merged with its final one, whatever they hold.
     pub late_files: usize,
     /// Late rows of a day that are merged with its final segment, in percent of its rows.
@@ -43,6 +45,7 @@ impl Default for CompactionLimits {
             input_bytes_max: 1 << 30,
             day_files: 8,
             day_grace: Duration::from_hours(2),
+            day_quiet: Duration::from_mins(15),
             late_files: 8,
             late_percent: 10,
             io_bytes_per_second: 64 << 20,

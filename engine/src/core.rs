@@ -11,6 +11,7 @@ use crate::catalog::Catalog;
 use crate::catalog::state::check_put;
 use crate::clock::Clock;
 use crate::codes::Tenants;
+use crate::compaction::compactor::Compactor;
 use crate::config::{Config, Durability};
 use crate::dedup::{IdIndex, IdempotencyIndex};
 use crate::disk::Disk;
@@ -18,8 +19,8 @@ use crate::engine::{Stats, Usage};
 use crate::entropy::Entropy;
 use crate::error::{Error, Result};
 use crate::flush::Flusher;
-use crate::id::{Lsn, Stream, TenantId};
-use crate::manifest::{FileKind, Manifest};
+use crate::id::{Lsn, Stream, TenantId, TenantNo};
+use crate::manifest::{CLASS_DEFAULT, FileKind, Manifest};
 use crate::memtable::NewRows;
 use crate::query::{self, Damage, Filter, Scope, Snapshot};
 use crate::recover::MissingSegment;
@@ -170,6 +171,8 @@ pub(crate) struct Core {
     pub flusher: Mutex<Flusher>,
     /// Counters.
     pub counters: Arc<Counters>,
+    /// Merges of segments.
+    pub compactor: Compactor,
     /// Segments that could not be opened.
     pub missing: Vec<MissingSegment>,
     /// What the replay of the WAL could not read.
@@ -322,6 +325,7 @@ impl Core {
     pub(crate) fn begin_close(&self) {
         self.closing.store(true, Ordering::SeqCst);
         self.wake_flush();
+        self.compactor.wake();
     }
 
     /// Whether the engine is closing.
@@ -379,7 +383,13 @@ impl Core {
         out.extend(self.ids.findings());
         out.extend(self.requests.findings());
         out.extend(self.tables.codes().findings());
+        out.extend(self.compactor.findings());
         out
+    }
+
+    /// The retention class of a tenant's rows of a stream: segments from level 1 on hold rows of one class.
+    pub(crate) fn class_of(&self, _stream: Stream, _tenant: TenantNo) -> u8 {
+        CLASS_DEFAULT
     }
 
     /// Why appends are refused, if they are.
@@ -503,6 +513,10 @@ impl Core {
             segment_bytes: segments.iter().map(|s| s.bytes).sum(),
             segment_rows: segments.iter().flat_map(|s| &s.streams).map(|s| s.rows).sum(),
             damage_found: self.counters.damage_found.load(Ordering::Relaxed),
+            compactions: self.compactor.counters.jobs.load(Ordering::Relaxed),
+            compaction_failures: self.compactor.counters.failures.load(Ordering::Relaxed),
+            compaction_bytes_read: self.compactor.counters.bytes_read.load(Ordering::Relaxed),
+            compaction_bytes_written: self.compactor.counters.bytes_written.load(Ordering::Relaxed),
             wal_torn_bytes: self.counters.wal_torn_bytes.load(Ordering::Relaxed),
         }
     }

@@ -12,6 +12,9 @@ use crate::append::{Append, Appended, CatalogKind, CatalogPut, Idempotency};
 use crate::checkpoint::{self, CheckpointReport};
 use crate::clock::Clock;
 use crate::codes::Tenants;
+use crate::compaction::compactor;
+use crate::compaction::pace::Pace;
+use crate::compaction::{CompactionReport, Effort};
 use crate::config::Config;
 use crate::core::Core;
 use crate::disk::{DirLock, Disk};
@@ -82,6 +85,14 @@ pub struct Stats {
     pub segment_bytes: u64,
     /// Rows in them.
     pub segment_rows: u64,
+    /// Merges of segments that were published.
+    pub compactions: u64,
+    /// Merges of segments that failed.
+    pub compaction_failures: u64,
+    /// Bytes of segments that merges read.
+    pub compaction_bytes_read: u64,
+    /// Bytes of segments that merges wrote.
+    pub compaction_bytes_written: u64,
     /// Damaged places found since the engine was opened.
     pub damage_found: u64,
     /// Bytes of unacknowledged frames that the last recovery cut from the end of the WAL.
@@ -108,8 +119,8 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Opens a store without threads: nothing happens between calls, and [`Self::step_log`] and
-    /// [`Self::step_flush`] do what the threads would. [`Self::append`] waits for ever here; use
+    /// Opens a store without threads: nothing happens between calls, and [`Self::step_log`],
+    /// [`Self::step_flush`] and [`Self::step_compaction`] do what the threads would. [`Self::append`] waits for ever here; use
     /// [`Self::submit`]. This is how crashes are simulated.
     ///
     /// # Errors
@@ -149,6 +160,26 @@ impl Engine {
     /// The error of the disk; the rows stay in memory and in the WAL.
     pub fn step_flush(&self) -> Result<bool> {
         self.core.step_flush()
+    }
+
+    /// Merges segments that are due to be merged, one job; true when there was one. What the thread of
+    /// merges does all the time, without its pauses.
+    ///
+    /// # Errors
+    ///
+    /// The error of the disk, or damage of a segment: no row was lost, and nothing has changed.
+    pub fn step_compaction(&self) -> Result<bool> {
+        Ok(self.core.compactor.step(&self.core, Effort::Due, &Pace::free())?.is_some())
+    }
+
+    /// Merges segments until none is due to be merged, as fast as it can.
+    ///
+    /// # Errors
+    ///
+    /// The first error of the disk. When a segment is damaged, its error comes after everything else was
+    /// merged; the segment stays as it is.
+    pub fn compact(&self, effort: Effort) -> Result<CompactionReport> {
+        compactor::compact(&self.core, effort)
     }
 
     /// Reads how much of the disk is free, as the flush thread does all the time.

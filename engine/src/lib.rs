@@ -11,6 +11,7 @@ pub mod checkpoint;
 pub mod clock;
 pub mod codec;
 pub mod codes;
+pub mod compaction;
 pub mod config;
 mod core;
 pub mod dedup;

@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::catalog::{Catalog, TenantRecord};
 use crate::clock::Clock;
 use crate::codes::{Codes, Tenants};
+use crate::compaction::compactor::Compactor;
 use crate::config::Config;
 use crate::core::{Applier, Core, Counters, FRAME_APPEND};
 use crate::dedup::{IdIndex, IdempotencyIndex, SeenId};
@@ -18,7 +19,7 @@ use crate::entropy::Entropy;
 use crate::error::{Error, Result};
 use crate::flush::{Flusher, open_segment};
 use crate::frame::{self, FrameHeader};
-use crate::id::{Lsn, Stream, TenantId, TenantNo};
+use crate::id::{FileId, Lsn, Stream, TenantId, TenantNo};
 use crate::manifest::{FileKind, Manifest, StreamMeta, Version};
 use crate::memtable::{Leaf, NewRows};
 use crate::query::Damage;
@@ -107,6 +108,7 @@ pub(crate) fn open(
         cache,
         flusher: Mutex::new(Flusher { dictionary }),
         counters,
+        compactor: Compactor::default(),
         missing,
         wal_damage: damage,
         damage: Mutex::new(Vec::new()),
@@ -145,6 +147,8 @@ fn log_options(config: &Config) -> LogOptions {
 /// A segment that the manifest names and that cannot be opened.
 #[derive(Debug, Clone)]
 pub(crate) struct MissingSegment {
+    /// Its number.
+    pub(crate) id: FileId,
     /// The file and what is wrong with it.
     pub(crate) path: PathBuf,
     /// In words.
@@ -165,6 +169,7 @@ fn open_segments(
             Ok(segment) => segments.push(segment),
             Err(error @ Error::NewerFormat { .. }) => return Err(error),
             Err(error) => missing.push(MissingSegment {
+                id: meta.id,
                 path: meta.path(),
                 reason: error.to_string(),
                 damage: meta.streams.iter().map(damage_of).collect(),

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use insights_engine::append::{Append, Appended, CatalogKind, CatalogPut, Idempotency, IdempotencyKey};
 use insights_engine::clock::ManualClock;
+use insights_engine::compaction::Effort;
+use insights_engine::config::CompactionLimits;
 use insights_engine::disk::sim::{CrashPolicy, FaultKind, SimDisk};
 use insights_engine::id::{Stream, TenantId};
 use insights_engine::query::{
@@ -63,6 +65,7 @@ enum Step {
     Append,
     Log,
     Flush,
+    Compact,
     Reopen,
 }
 
@@ -82,6 +85,14 @@ fn config() -> Config {
         memtable_bytes_max: 1 << 20,
         memtable_flush_bytes: 512 << 10,
         disk_reserve_bytes: 0,
+        // Few files are many here, so that short workloads have every kind of merge.
+        compaction: CompactionLimits {
+            fresh_files: 2,
+            day_files: 2,
+            day_quiet: Duration::ZERO,
+            late_files: 2,
+            ..CompactionLimits::default()
+        },
         ..Config::default()
     }
 }
@@ -107,10 +118,11 @@ impl World {
         self.engine = open(&self.disk, &self.clock, 1).ok();
         for _ in 0..steps {
             self.clock.advance(Duration::from_millis(250));
-            let step = match self.random.below(10) {
+            let step = match self.random.below(12) {
                 0..=4 => Step::Append,
                 5..=7 => Step::Log,
-                8 => Step::Flush,
+                8..=9 => Step::Flush,
+                10 => Step::Compact,
                 _ => Step::Reopen,
             };
             if !self.step(step) {
@@ -131,6 +143,10 @@ impl World {
             }
             Step::Log => engine.step_log().is_ok(),
             Step::Flush => engine.step_flush().is_ok(),
+            Step::Compact => {
+                let effort = if self.random.below(2) == 0 { Effort::Due } else { Effort::Full };
+                engine.compact(effort).is_ok()
+            }
             Step::Reopen => {
                 self.engine = None;
                 let closed = engine.close().is_ok();
@@ -168,8 +184,8 @@ fn batch(asked: &Asked) -> Batch {
     let mut rows = BatchBuilder::new(TenantId::new(asked.tenant).unwrap(), asked.stream);
     for (trace, id) in asked.traces.iter().zip(&asked.ids) {
         let n: i64 = trace[1..].parse().unwrap();
-        // Three days, so that a flush makes several runs.
-        rows.i64(&stream::TIME, START.0 + (n % 3) * 86_400_000_000 + n)
+        // Three days, so that a flush makes several runs; two of them are over.
+        rows.i64(&stream::TIME, START.0 - (n % 3) * 86_400_000_000 + n)
             .str(&stream::TRACE_ID, Some(trace))
             .str(&stream::ID, id.as_deref())
             .str(&stream::USER_ID, (n % 4 != 0).then_some(["u1", "u2", "u3"][(n % 3) as usize]));
@@ -448,6 +464,22 @@ fn nothing_acknowledged_is_lost_at_any_operation() {
         }
     }
     assert!(states >= 2_000, "only {states} crash states");
+}
+
+#[test]
+fn the_workloads_merge_segments() {
+    let mut merges = 0;
+    let mut dense = 0;
+    for seed in seeds(0..12) {
+        let mut world = cut_at(seed, 40, None);
+        let Some(engine) = world.engine.take() else { continue };
+        merges += engine.stats().compactions;
+        let before = read_all(&engine);
+        dense += engine.compact(Effort::Full).unwrap().jobs;
+        assert_eq!(read_all(&engine), before);
+        assert_eq!(engine.compact(Effort::Full).unwrap().jobs, 0, "nothing is left to do");
+    }
+    assert!(merges > 12 && dense > 12, "{merges} merges, and {dense} more at the end");
 }
 
 #[test]

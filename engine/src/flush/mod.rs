@@ -3,6 +3,8 @@
 mod gather;
 mod order;
 
+pub(crate) use order::SERIES_CODES;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +23,9 @@ use crate::id::{FileId, Stream, TenantNo};
 use crate::manifest::{Edit, FileKind, FileMeta, StreamMeta, Version};
 use crate::memtable::{Chunk, Memtable};
 use crate::schema::Schema;
-use crate::segment::{BlockCache, FooterHash, SegmentInput, SegmentReader, StreamRows, write_segment};
+use crate::segment::{
+    BlockCache, FooterHash, SegmentInput, SegmentReader, SegmentSummary, StreamRows, write_segment,
+};
 use crate::sequencer::sequence::SequenceRecord;
 use crate::tables::{LiveSegment, Publication};
 
@@ -160,13 +164,19 @@ impl Flusher {
 /// a number below `first` are not of this flush. What stays is swept at the next start. The catalog's log
 /// is its own affair: it may be in use before it is named.
 fn remove_unfinished(core: &Core, first: FileId) {
-    for path in core.manifest.orphans().unwrap_or_default() {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let mut kinds = FileKind::ALL.into_iter().filter(|k| *k != FileKind::Catalog);
-        if kinds.any(|k| path.starts_with(k.dir()) && k.id_of(name).is_some_and(|id| id >= first)) {
-            drop(core.disk.remove(&path));
+    core.compactor.while_writing(|of_a_merge| {
+        for path in core.manifest.orphans().unwrap_or_default() {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let mut kinds = FileKind::ALL.into_iter().filter(|k| *k != FileKind::Catalog);
+            let own = |kind: FileKind| {
+                let id = kind.id_of(name).filter(|id| path.starts_with(kind.dir()) && *id >= first);
+                id.is_some_and(|id| !of_a_merge.contains(&(kind, id)))
+            };
+            if kinds.any(own) {
+                drop(core.disk.remove(&path));
+            }
         }
-    }
+    });
 }
 
 /// Opens a segment that the manifest names.
@@ -227,14 +237,18 @@ fn write_rows(
     }
     let id = core.manifest.allocate();
     let summary = write_segment(core.disk.as_ref(), &FileKind::Segment.path(id), id, &input)?;
+    Ok(meta_of(id, &summary))
+}
+
+/// What the manifest keeps of a segment that was written.
+pub(crate) fn meta_of(id: FileId, summary: &SegmentSummary) -> FileMeta {
     let mut meta = FileMeta::new(id, FileKind::Segment, summary.bytes, summary.footer_hash.0);
-    meta.lsn_max = lsn;
-    meta.streams = summary
-        .streams
-        .iter()
+    meta.lsn_max = summary.lsn_max;
+    let streams = summary.streams.iter();
+    meta.streams = streams
         .map(|s| StreamMeta { stream: s.stream, rows: s.rows, min_time: s.min_time, max_time: s.max_time })
         .collect();
-    Ok(meta)
+    meta
 }
 
 /// The catalog records of next seqs, tree frontiers and roots, after the rows of this flush.

@@ -114,6 +114,32 @@ impl SegmentColumn {
             _ => Err(no_such_rows()),
         }
     }
+
+    /// Keeps the rows that `stays` says yes to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when there are more or fewer answers than rows.
+    pub(crate) fn retain(&mut self, stays: &[bool]) -> Result<()> {
+        fn keep<T>(values: &mut Vec<T>, stays: &[bool]) {
+            let mut stays = stays.iter();
+            values.retain(|_| stays.next().copied().unwrap_or(true));
+        }
+        if stays.len() != self.len() {
+            return Err(no_such_rows());
+        }
+        match self {
+            Self::I64(v) => keep(v, stays),
+            Self::U64(v) => keep(v, stays),
+            Self::F64(v) => keep(v, stays),
+            Self::Codes(v) => keep(v, stays),
+            Self::Bytes(v) => {
+                let rows = (0_u32..).zip(stays).filter(|(_, stays)| **stays).map(|(row, _)| row);
+                *v = v.take(&rows.collect::<Vec<u32>>());
+            }
+        }
+        Ok(())
+    }
 }
 
 fn extend<T: Copy>(to: &mut Vec<T>, from: &[T], rows: Range<usize>) -> Result<()> {

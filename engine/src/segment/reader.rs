@@ -300,6 +300,16 @@ impl SegmentReader {
             .map_err(|m| self.corrupt("block", place.offset, m))
     }
 
+    /// All columns of a granule in the schema's order, past the cache: for a merge, which reads each once.
+    ///
+    /// # Errors
+    ///
+    /// Damage and I/O, see [`Part`].
+    pub(crate) fn read_granule(&self, stream: Stream, granule: usize) -> Result<Vec<ColumnVector>> {
+        let columns = Schema::of(stream).columns.iter();
+        columns.map(|def| self.read_column(&self.chunk(stream, def.id, granule)?)).collect()
+    }
+
     fn read_documents(&self, at: &ChunkRef<'_>, place: Place) -> Result<BytesColumn> {
         let paths = self.paths(at, place)?;
         let residual = self.read_residual(at, &paths)?;

@@ -1,0 +1,228 @@
+//! One job after the other: what is due, what failed, and what waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::pace::Pace;
+use super::plan::{Facts, Job, plan};
+use super::rewrite::KeepAll;
+use super::run::{Done, run};
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::id::FileId;
+use crate::manifest::{FileKind, Manifest};
+
+/// How far a compaction goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// What the engine's own thread would do now.
+    Due,
+    /// Also what could wait: every young segment, every late row.
+    Full,
+}
+
+/// What a compaction did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CompactionReport {
+    /// Merges.
+    pub jobs: u64,
+    /// Segments that were read and are gone.
+    pub segments_read: u64,
+    /// Their bytes.
+    pub bytes_read: u64,
+    /// Bytes of the segments that took their place.
+    pub bytes_written: u64,
+    /// Rows in them.
+    pub rows: u64,
+}
+
+/// What merges need from one to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Compactor {
+    /// Held while a job runs: there is one at a time.
+    state: Mutex<State>,
+    /// Files that the present job writes; nobody else may take them for left over.
+    writing: Mutex<BTreeSet<(FileKind, FileId)>>,
+    wanted: (Mutex<()>, Condvar),
+    /// What went wrong, in words.
+    findings: Mutex<Findings>,
+    /// Counters.
+    pub(crate) counters: CompactionCounters,
+}
+
+/// Counters since the engine was opened.
+#[derive(Debug, Default)]
+pub(crate) struct CompactionCounters {
+    /// Jobs that were committed.
+    pub(crate) jobs: AtomicU64,
+    /// Jobs that failed.
+    pub(crate) failures: AtomicU64,
+    /// Bytes of segments that were read.
+    pub(crate) bytes_read: AtomicU64,
+    /// Bytes of segments that were written.
+    pub(crate) bytes_written: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Since when each file is known, by the monotonic clock.
+    known: BTreeMap<FileId, Duration>,
+    /// Files that could not be merged, until the next start.
+    aside: BTreeSet<FileId>,
+}
+
+#[derive(Debug, Default)]
+struct Findings {
+    /// Segments that could not be merged.
+    aside: BTreeMap<FileId, String>,
+    /// A merge that waits for space.
+    waits: Option<String>,
+}
+
+impl Compactor {
+    /// A number for a file of the present job.
+    pub(super) fn allocate(&self, manifest: &Manifest) -> FileId {
+        self.allocate_kind(manifest, FileKind::Segment)
+    }
+
+    /// A number for a file of some kind of the present job.
+    pub(super) fn allocate_kind(&self, manifest: &Manifest, kind: FileKind) -> FileId {
+        let mut writing = self.writing.lock();
+        let id = manifest.allocate();
+        writing.insert((kind, id));
+        id
+    }
+
+    /// Calls `each` with the files that the present job writes. None becomes live, and none is added, before
+    /// it returns.
+    pub(crate) fn while_writing<R>(&self, each: impl FnOnce(&BTreeSet<(FileKind, FileId)>) -> R) -> R {
+        each(&self.writing.lock())
+    }
+
+    /// The files of a job that has ended.
+    pub(super) fn take_writing(&self) -> BTreeSet<(FileKind, FileId)> {
+        std::mem::take(&mut *self.writing.lock())
+    }
+
+    /// Sleeps until there may be work, the engine closes or `timeout` has passed.
+    pub(crate) fn wait(&self, timeout: Duration, core: &Core) {
+        let mut guard = self.wanted.0.lock();
+        if !core.is_closing() {
+            self.wanted.1.wait_for(&mut guard, timeout);
+        }
+    }
+
+    /// Wakes the thread.
+    pub(crate) fn wake(&self) {
+        let _guard = self.wanted.0.lock();
+        self.wanted.1.notify_all();
+    }
+
+    /// What is wrong, in words.
+    pub(crate) fn findings(&self) -> Vec<String> {
+        let findings = self.findings.lock();
+        findings.aside.values().chain(&findings.waits).cloned().collect()
+    }
+
+    /// Does the most urgent job that is due and has room; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// The error of the job. Segments that it says are damaged, or that can never be merged, are left alone
+    /// from then on.
+    pub(crate) fn step(&self, core: &Core, effort: Effort, pace: &Pace) -> Result<Option<(Job, Done)>> {
+        let mut state = self.state.lock();
+        let Some(job) = self.next(core, effort, &mut state)? else { return Ok(None) };
+        match run(core, &job, &KeepAll, pace) {
+            Ok(done) => {
+                self.counters.jobs.fetch_add(1, Ordering::Relaxed);
+                self.counters.bytes_read.fetch_add(done.bytes_read, Ordering::Relaxed);
+                self.counters.bytes_written.fetch_add(done.bytes_written, Ordering::Relaxed);
+                Ok(Some((job, done)))
+            }
+            Err(error) => {
+                if !matches!(error, Error::Closed) {
+                    self.counters.failures.fetch_add(1, Ordering::Relaxed);
+                }
+                self.set_aside(core, &mut state, &job, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// The first job of the plan that the disk has room for.
+    fn next(&self, core: &Core, effort: Effort, state: &mut State) -> Result<Option<Job>> {
+        let version = core.manifest.version();
+        let monotonic = core.clock.monotonic();
+        state.known.retain(|id, _| version.get(*id).is_some());
+        for file in version.files_of(FileKind::Segment) {
+            state.known.entry(file.id).or_insert(monotonic);
+        }
+        // What could not be opened at the start cannot be read now.
+        state.aside.extend(core.missing.iter().map(|segment| segment.id));
+        let age = |id| monotonic.saturating_sub(state.known.get(&id).copied().unwrap_or(monotonic));
+        let facts = Facts { now: core.clock.now(), age: &age, aside: &state.aside, effort };
+        let jobs = plan(&version, facts, &core.config.compaction);
+        if jobs.is_empty() {
+            self.findings.lock().waits = None;
+            return Ok(None);
+        }
+        let (free, reserve) = (core.disk.free_bytes()?, core.config.disk_reserve_bytes);
+        let fits = jobs.iter().position(|job| free >= job.bytes().saturating_add(reserve));
+        self.findings.lock().waits = jobs.first().filter(|_| fits.is_none()).map(|job| {
+            let needed = job.bytes().saturating_add(reserve);
+            format!("compaction waits for space: {needed} bytes are needed, {free} are free")
+        });
+        Ok(fits.and_then(|index| jobs.into_iter().nth(index)))
+    }
+
+    /// Leaves segments alone that cannot be merged.
+    fn set_aside(&self, core: &Core, state: &mut State, job: &Job, error: &Error) {
+        let version = core.manifest.version();
+        let all_live = job.inputs.iter().all(|f| version.get(f.id).is_some());
+        let damaged: Vec<FileId> = match error {
+            Error::Corrupt { path, .. } | Error::NewerFormat { path, .. } => {
+                job.inputs.iter().filter(|f| f.path() == *path).map(|f| f.id).collect()
+            }
+            // It will not fit the next time either.
+            Error::Invalid { .. } if all_live => job.inputs.iter().map(|f| f.id).collect(),
+            _ => return,
+        };
+        for id in damaged {
+            state.aside.insert(id);
+            let finding = format!("{}: not merged: {error}", FileKind::Segment.path(id).display());
+            self.findings.lock().aside.insert(id, finding);
+        }
+    }
+}
+
+/// Does job after job until none is due.
+///
+/// # Errors
+///
+/// The first error; when it is the damage of a segment, after everything else that is due was done.
+pub(crate) fn compact(core: &Core, effort: Effort) -> Result<CompactionReport> {
+    let mut report = CompactionReport::default();
+    let mut failed = None;
+    loop {
+        let aside_before = core.compactor.findings().len();
+        match core.compactor.step(core, effort, &Pace::free()) {
+            Ok(Some((job, done))) => {
+                report.jobs += 1;
+                report.segments_read += job.inputs.len() as u64;
+                report.bytes_read += done.bytes_read;
+                report.bytes_written += done.bytes_written;
+                report.rows += done.rows;
+            }
+            Ok(None) => return failed.map_or(Ok(report), Err),
+            // The segment is left alone from now on, so the next try is another job.
+            Err(error) if core.compactor.findings().len() > aside_before => {
+                failed.get_or_insert(error);
+            }
+            Err(error) => return Err(failed.unwrap_or(error)),
+        }
+    }
+}

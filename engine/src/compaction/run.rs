@@ -1,0 +1,141 @@
+//! Does one job: reads the segments, writes their successors, commits, lets readers see them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::merge::merge;
+use super::outputs::{Names, OPEN_MAX, Outputs, Target};
+use super::pace::Pace;
+use super::plan::Job;
+use super::rewrite::{Fate, RowRewrite};
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::flush::open_segment;
+use crate::id::{FileId, Stream};
+use crate::manifest::{Edit, FileKind, FileMeta};
+use crate::part::Part;
+use crate::segment::{FooterHash, SegmentReader};
+use crate::tables::{LiveSegment, Publication};
+
+/// What a job did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Done {
+    /// Rows of the segments that it wrote.
+    pub rows: u64,
+    /// Bytes of the segments that it read.
+    pub bytes_read: u64,
+    /// Bytes of the segments that it wrote.
+    pub bytes_written: u64,
+}
+
+/// Runs a job. Until its one commit nothing has happened; after it everything has.
+///
+/// # Errors
+///
+/// Damage and I/O, [`Error::DiskFull`], [`Error::Closed`]: nothing has happened, and what was written is
+/// removed again. [`Error::Poisoned`] and the error of a failed sync of the manifest: nobody knows whether
+/// it happened, the files of both outcomes stay until the next start.
+pub(super) fn run(core: &Core, job: &Job, rewrite: &dyn RowRewrite, pace: &Pace) -> Result<Done> {
+    if core.manifest.is_poisoned() {
+        return Err(Error::Poisoned);
+    }
+    let (free, reserve) = (core.disk.free_bytes()?, core.config.disk_reserve_bytes);
+    if free < job.bytes().saturating_add(reserve) {
+        return Err(Error::DiskFull { free, reserve });
+    }
+    let result = write(core, job, rewrite, pace).and_then(|added| commit(core, job, added));
+    let written = core.compactor.take_writing();
+    if result.is_err() && !core.manifest.is_poisoned() {
+        for (kind, id) in written {
+            // What stays is an orphan, and swept at the next start.
+            drop(core.disk.remove(&kind.path(id)));
+        }
+    }
+    result
+}
+
+/// Writes the successors of a job's segments; what is answered is synced, its name included.
+fn write(core: &Core, job: &Job, rewrite: &dyn RowRewrite, pace: &Pace) -> Result<Vec<FileMeta>> {
+    let flushed = core.manifest.version().flushed_lsn();
+    let mut readers = Vec::with_capacity(job.inputs.len());
+    let mut names = Names::new();
+    for meta in &job.inputs {
+        // Readers of its own: every block is read from the disk and verified before it is written anew, and
+        // what a question costs is not mixed up with what a merge does.
+        let hash = Some(FooterHash(meta.hash));
+        let (disk, path) = (core.disk.as_ref(), meta.path());
+        let reader = SegmentReader::open(disk, &path, meta.id, hash, Arc::clone(&core.cache))?;
+        names.extend(reader.tenant_names()?);
+        readers.push(reader);
+    }
+    let mut added = Vec::new();
+    let mut bytes = 0;
+    for stream in Stream::ALL {
+        let targets: Vec<Target> = targets(core, &readers, stream, rewrite).into_iter().collect();
+        for pass in targets.chunks(OPEN_MAX) {
+            let mut outputs = Outputs {
+                core,
+                job,
+                stream,
+                targets: pass.iter().copied().collect(),
+                pace,
+                bytes_before: bytes,
+                bytes_read: 0,
+                open: BTreeMap::new(),
+            };
+            merge(&readers, stream, rewrite, &mut outputs)?;
+            bytes = outputs.bytes();
+            added.extend(outputs.finish(flushed, &names)?);
+        }
+    }
+    if !added.is_empty() {
+        core.disk.sync_dir(Path::new(FileKind::Segment.dir()))?;
+    }
+    Ok(added)
+}
+
+/// The files that the rows of a stream go to.
+fn targets(
+    core: &Core,
+    readers: &[Arc<SegmentReader>],
+    stream: Stream,
+    rewrite: &dyn RowRewrite,
+) -> BTreeSet<Target> {
+    let runs = readers.iter().flat_map(|reader| reader.runs(stream));
+    runs.filter(|run| rewrite.fate(stream, run.tenant) != Fate::Drop)
+        .map(|run| (run.min_time.day(), core.class_of(stream, run.tenant)))
+        .collect()
+}
+
+/// Puts the new segments in the place of the old ones, in the manifest and for readers.
+fn commit(core: &Core, job: &Job, added: Vec<FileMeta>) -> Result<Done> {
+    let done = Done {
+        rows: added.iter().map(FileMeta::rows).sum(),
+        bytes_read: job.bytes(),
+        bytes_written: added.iter().map(|f| f.bytes).sum(),
+    };
+    // Opened before the commit: what cannot be read must not take the place of what can.
+    let live: Vec<Arc<LiveSegment>> = added
+        .iter()
+        .filter(|meta| meta.kind == FileKind::Segment)
+        .map(|meta| open_segment(core.disk.as_ref(), &core.cache, &Arc::new(meta.clone())))
+        .collect::<Result<_>>()?;
+    let inputs: BTreeSet<FileId> = job.inputs.iter().map(|f| f.id).collect();
+    let before = core.manifest.version();
+    let cells =
+        before.files_of(FileKind::Cells).filter(|f| f.of.is_some_and(|of| inputs.contains(&of.segment)));
+    let removed: Vec<Arc<FileMeta>> = job.inputs.iter().chain(cells).cloned().collect();
+    let remove = removed.iter().map(|f| f.id).collect();
+    core.manifest.commit(Edit { add: added, remove, ..Edit::default() })?;
+    core.tables.publish(Publication {
+        removed: inputs.into_iter().collect(),
+        added: live,
+        ..Publication::default()
+    });
+    for file in removed {
+        // Questions that began before have it open. What cannot be removed now is swept at the next start.
+        drop(core.disk.remove(&file.path()));
+    }
+    Ok(done)
+}
