@@ -99,6 +99,15 @@ pub(crate) fn plan_where(
     tasks
 }
 
+/// The granules of a run of the first part, whatever their times.
+pub(crate) fn plan_run(snapshot: &Snapshot, stream: Stream, run: &Run) -> Vec<Task> {
+    let mut tasks = Vec::new();
+    if let Some(part) = snapshot.parts.first() {
+        add_run(&mut tasks, 0, part, stream, TimeRange::ALL, run);
+    }
+    tasks
+}
+
 /// Cuts a run into granules and drops those whose zone map of time is outside of the window.
 fn add_run(
     tasks: &mut Vec<Task>,

@@ -215,6 +215,65 @@ impl ProbeRows {
     }
 }
 
+/// Makes the cells of the probes of runs of one part, each of which has all rows of its tenant and UTC
+/// day.
+#[derive(Debug)]
+pub(crate) struct ProbeCellBuilder<'a> {
+    snapshot: &'a Snapshot,
+    rows: ProbeRows,
+}
+
+impl<'a> ProbeCellBuilder<'a> {
+    /// A builder for the one part of a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for another number of parts.
+    pub(crate) fn new(snapshot: &'a Snapshot) -> Result<Self> {
+        if snapshot.parts.len() != 1 {
+            return Err(Error::invalid("cells are made of one part"));
+        }
+        Ok(Self { snapshot, rows: ProbeRows::new(None)? })
+    }
+
+    /// The bytes of a run's probes; `None` when it has none.
+    ///
+    /// # Errors
+    ///
+    /// Damage and I/O of the part and of the dictionary.
+    pub(crate) fn run(&mut self, run: &Run) -> Result<Option<Vec<u8>>> {
+        let fields = Arc::clone(&self.rows.fields);
+        let mut apps: BTreeMap<u32, Vec<Probe>> = BTreeMap::new();
+        for task in plan::plan_run(self.snapshot, Stream::Metrics, run) {
+            let token = task.granule as u64 + 1;
+            let Some(mut granule) = Granule::new(self.snapshot, &fields, &task, token) else { continue };
+            for slice in &task.slices {
+                for (app, probe) in self.rows.read(&mut granule, slice, TimeRange::ALL)? {
+                    apps.entry(app).or_default().push(probe);
+                }
+            }
+        }
+        if apps.is_empty() {
+            return Ok(None);
+        }
+        let mut coded: Vec<crate::probes::AppProbes> = Vec::with_capacity(apps.len());
+        for (app, mut probes) in apps {
+            let code = match self.rows.app(app) {
+                None => NULL_CODE,
+                Some(name) => self
+                    .snapshot
+                    .codes
+                    .code_of(run.tenant, IdentityKind::App, name.as_bytes())?
+                    .ok_or_else(|| Error::invalid("an application of a segment has no code"))?,
+            };
+            probes.sort_unstable();
+            coded.push((code, probes));
+        }
+        coded.sort_unstable_by_key(|(code, _)| code.wrapping_add(1));
+        Ok(Some(encode_day(run.min_time.day(), &coded)))
+    }
+}
+
 /// Calls with (tenant, bytes) of each tenant's probes, tenants ascending, of the one part of a snapshot,
 /// which has rows of one UTC day: cells of the definition [`PROBES`] at the day tier.
 ///
@@ -223,53 +282,13 @@ impl ProbeRows {
 /// [`Error::Invalid`] for another number of parts, damage and I/O of the part and of the dictionary, and
 /// the first error of `each`.
 pub fn probe_blobs(snapshot: &Snapshot, each: &mut dyn FnMut(TenantNo, Vec<u8>) -> Result<()>) -> Result<()> {
-    if snapshot.parts.len() != 1 {
-        return Err(Error::invalid("cells are made of one part"));
-    }
-    let mut rows = ProbeRows::new(None)?;
-    let fields = Arc::clone(&rows.fields);
-    let mut current: Option<(TenantNo, i32, BTreeMap<u32, Vec<Probe>>)> = None;
-    for (task, token) in plan::plan(snapshot, &Scope::All, Stream::Metrics, TimeRange::ALL).iter().zip(1..) {
-        let Some(mut granule) = Granule::new(snapshot, &fields, task, token) else { continue };
-        for slice in &task.slices {
-            let (tenant, day) = (slice.tenant, slice.min_time.day());
-            // The rows of a run are contiguous: what follows is of another one.
-            if current.as_ref().is_none_or(|(of, on, _)| (*of, *on) != (tenant, day)) {
-                finish(snapshot, &rows, current.take(), each)?;
-                current = Some((tenant, day, BTreeMap::new()));
-            }
-            for (app, probe) in rows.read(&mut granule, slice, TimeRange::ALL)? {
-                if let Some((_, _, apps)) = &mut current {
-                    apps.entry(app).or_default().push(probe);
-                }
-            }
+    let mut builder = ProbeCellBuilder::new(snapshot)?;
+    for run in snapshot.parts.iter().flat_map(|part| part.runs(Stream::Metrics)) {
+        if let Some(bytes) = builder.run(run)? {
+            each(run.tenant, bytes)?;
         }
     }
-    finish(snapshot, &rows, current, each)
-}
-
-/// Gives a tenant's day away.
-fn finish(
-    snapshot: &Snapshot,
-    rows: &ProbeRows,
-    of: Option<(TenantNo, i32, BTreeMap<u32, Vec<Probe>>)>,
-    each: &mut dyn FnMut(TenantNo, Vec<u8>) -> Result<()>,
-) -> Result<()> {
-    let Some((tenant, day, apps)) = of.filter(|(_, _, apps)| !apps.is_empty()) else { return Ok(()) };
-    let mut coded: Vec<crate::probes::AppProbes> = Vec::with_capacity(apps.len());
-    for (app, mut probes) in apps {
-        let code = match rows.app(app) {
-            None => NULL_CODE,
-            Some(name) => snapshot
-                .codes
-                .code_of(tenant, IdentityKind::App, name.as_bytes())?
-                .ok_or_else(|| Error::invalid("an application of a segment has no code"))?,
-        };
-        probes.sort_unstable();
-        coded.push((code, probes));
-    }
-    coded.sort_unstable_by_key(|(code, _)| code.wrapping_add(1));
-    each(tenant, encode_day(day, &coded))
+    Ok(())
 }
 
 #[cfg(test)]
