@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn regular_probes_take_a_byte_each_and_the_format_is_as_it_was() {
         let minutely: Vec<Probe> =
-            (0..1_440).map(|n| probe(n * 60_000_000, if n / 7 == 100 { 0 } else { 1 })).collect();
+            (0..1_440).map(|n| probe(n * 60_000_000, u8::from(n / 7 != 100))).collect();
         let other = vec![probe(5, 1), probe(5, 3), probe(900_000_001, 2), probe(86_399_999_999, 0)];
         let bytes = encode_day(DAY, &[(NULL_CODE, other), (7, minutely)]);
         assert!(bytes.len() < 1_500, "{}", bytes.len());

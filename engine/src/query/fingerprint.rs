@@ -7,7 +7,9 @@ use crate::session::key::{KeyKind, session_key};
 /// The number of some filters, in their order.
 pub(crate) fn fingerprint(filters: &[&Filter]) -> u64 {
     let mut bytes = Vec::new();
-    filters.iter().for_each(|filter| put_filter(filter, &mut bytes));
+    for filter in filters {
+        put_filter(filter, &mut bytes);
+    }
     let hash = session_key(KeyKind::Person, &bytes);
     u64::try_from(hash & u128::from(u64::MAX)).unwrap_or(0)
 }
@@ -15,9 +17,11 @@ pub(crate) fn fingerprint(filters: &[&Filter]) -> u64 {
 fn put_filter(filter: &Filter, out: &mut Vec<u8>) {
     match filter {
         Filter::And(list) | Filter::Or(list) => {
-            out.push(if matches!(filter, Filter::And(_)) { 0 } else { 1 });
+            out.push(u8::from(matches!(filter, Filter::Or(_))));
             put_varint(list.len() as u64, out);
-            list.iter().for_each(|inner| put_filter(inner, out));
+            for inner in list {
+                put_filter(inner, out);
+            }
         }
         Filter::Not(inner) => {
             out.push(2);
@@ -41,13 +45,17 @@ fn put_field(field: &Field, out: &mut Vec<u8>) {
             out.push(1);
             out.extend_from_slice(&id.0.to_le_bytes());
             put_varint(path.len() as u64, out);
-            path.iter().for_each(|key| put_text(key, out));
+            for key in path {
+                put_text(key, out);
+            }
         }
         Field::Tenant => out.push(2),
         Field::FirstOf(fields) => {
             out.push(3);
             put_varint(fields.len() as u64, out);
-            fields.iter().for_each(|field| put_field(field, out));
+            for field in fields {
+                put_field(field, out);
+            }
         }
     }
 }

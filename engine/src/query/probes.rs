@@ -10,7 +10,7 @@ use super::holders::Holders;
 use super::ids::{self, ABSENT, KeyIds};
 use super::plan::{self, Slice};
 use super::probe_request::{AppProbes, ProbeAnswer, ProbeRequest};
-use super::request::{Field, Filter, KeyValue, Literal, Op, Scope};
+use super::request::{Field, Filter, KeyValue, Literal, Op};
 use super::snapshot::Snapshot;
 use super::walk::{self, Tally};
 use crate::error::{Error, Result};
@@ -99,13 +99,12 @@ fn from_cells(snapshot: &Snapshot, request: &ProbeRequest, found: &mut Found) ->
                 let Some(apps) = read(part, day, *tenant) else { continue };
                 for (app, probes) in apps {
                     taken.probes += probes.len() as u64;
-                    let name = match names.get(&(*tenant, app)) {
-                        Some(name) => name.clone(),
-                        None => {
-                            let name = name_of(snapshot, *tenant, app)?;
-                            names.insert((*tenant, app), name.clone());
-                            name
-                        }
+                    let name = if let Some(name) = names.get(&(*tenant, app)) {
+                        name.clone()
+                    } else {
+                        let name = name_of(snapshot, *tenant, app)?;
+                        names.insert((*tenant, app), name.clone());
+                        name
                     };
                     if request.app.is_some() && request.app.as_deref() != name.as_deref() {
                         continue;

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::Budget;
 use super::super::testing::{Row, Shape, TestCells, TestStore, tenant_name};
+use super::super::{Budget, Scope};
 use super::*;
 use crate::schema::Value;
 

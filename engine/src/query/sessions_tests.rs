@@ -186,7 +186,9 @@ fn check(answer: &SessionAnswer, judged: (Vec<SessionTotals>, Vec<u64>, Vec<i64>
     assert!(answer.exact && answer.damaged.is_empty());
     let mut histogram = crate::rollup::Histogram::new();
     #[expect(clippy::cast_precision_loss, reason = "microseconds of a day")]
-    durations.iter().for_each(|d| histogram.record(*d as f64));
+    for duration in durations {
+        histogram.record(duration as f64);
+    }
     assert_eq!(answer.durations, histogram);
 }
 

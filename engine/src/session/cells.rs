@@ -275,24 +275,27 @@ fn decode_slots(cursor: &mut Cursor<'_>, tier: Tier) -> Decoded<Vec<Slot>> {
         }
         slots.push(Slot { index, ..Slot::default() });
     }
-    let set: [fn(&mut Slot, u64) -> Decoded<()>; 8] = [
-        |s, n| Ok(s.totals.started = n),
-        |s, n| Ok(s.crossing = n),
-        |s, n| Ok(s.totals.bounces = n),
-        |s, n| Ok(s.totals.duration_us = signed(n)?),
-        |s, n| Ok(s.totals.events = n),
-        |s, n| Ok(s.totals.pages = n),
-        |s, n| Ok(s.totals.actions = n),
-        |s, n| Ok(s.totals.allocated_us = signed(n)?),
-    ];
-    for set in set {
-        for (slot, n) in slots.iter_mut().zip(column(cursor, count)?) {
-            // Sums of many days stay within their types.
-            set(slot, n)?;
-            if n > u64::MAX >> 16 {
-                return Err(Malformed("a number of sessions above its limit"));
-            }
+    let mut columns = [const { Vec::new() }; 8];
+    for values in &mut columns {
+        *values = column(cursor, count)?;
+        // Sums of many days stay within their types.
+        if values.iter().any(|n| *n > u64::MAX >> 16) {
+            return Err(Malformed("a number of sessions above its limit"));
         }
+    }
+    let [started, crossing, bounces, durations, events, pages, actions, allocated] = &columns;
+    for (row, slot) in slots.iter_mut().enumerate() {
+        let at = |values: &[u64]| values.get(row).copied().unwrap_or(0);
+        slot.crossing = at(crossing);
+        slot.totals = SessionTotals {
+            started: at(started),
+            bounces: at(bounces),
+            duration_us: signed(at(durations))?,
+            events: at(events),
+            pages: at(pages),
+            actions: at(actions),
+            allocated_us: signed(at(allocated))?,
+        };
     }
     for slot in slots.iter_mut().filter(|s| s.totals.started > 0) {
         slot.durations = decode_durations(cursor, slot.totals.started, slot.totals.duration_us)?;

@@ -60,9 +60,9 @@ fn add(cells: &mut FoldedSessions, chain: &Chain, start: TimestampUs) {
     slot.totals.actions += u64::from(chain.actions);
     #[expect(clippy::cast_precision_loss, reason = "microseconds of a day")]
     slot.durations.record(duration_us as f64);
-    for (index, from) in (first..=last).zip((first..=last).map(|n| n as i64 * width)) {
-        let interval =
-            TimeRange { start: TimestampUs(start.0 + from), end: TimestampUs(start.0 + from + width) };
+    for index in first..=last {
+        let from = start.0 + i64::try_from(index).unwrap_or(0) * width;
+        let interval = TimeRange { start: TimestampUs(from), end: TimestampUs(from + width) };
         let slot = cells.slot(index);
         // A closed chain is shorter than a day: its duration is not capped.
         let inside = chain.last.min(interval.end).0 - chain.first.max(interval.start).0;
