@@ -179,6 +179,7 @@ fn query(filter: Filter, group_by: Vec<GroupBy>, aggregates: Vec<Aggregate>) -> 
         group_by,
         aggregates,
         budget: Budget::default(),
+        rows_only: false,
         allow_partial: false,
     }
 }

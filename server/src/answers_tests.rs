@@ -49,6 +49,7 @@ impl Store {
             group_by: Vec::new(),
             aggregates: vec![Aggregate::Count],
             budget: Budget::default(),
+            rows_only: false,
             allow_partial: false,
         };
         let given = self.answers.numbers(&self.engine.view(), &query).unwrap();

@@ -618,6 +618,7 @@ fn a_view_stands_still_while_rows_come_in_and_are_flushed() {
         group_by: Vec::new(),
         aggregates: vec![Aggregate::Count],
         budget: Budget::default(),
+        rows_only: false,
         allow_partial: false,
     };
     let view = engine.view();

@@ -203,6 +203,7 @@ fn a_damaged_dictionary_file_is_named_and_no_code_is_given_twice() {
             group_by: Vec::new(),
             aggregates: vec![Aggregate::Count],
             budget: Budget::default(),
+            rows_only: false,
             allow_partial: false,
         };
         assert_eq!(engine.aggregate(&count).unwrap().groups.len(), 1);

@@ -1,5 +1,9 @@
 //! The state of each aggregate, one value a group: read first, then fold, so that damage leaves no trace.
 
+mod cells;
+
+pub(crate) use cells::CellStates;
+
 use std::cmp::Ordering;
 
 use super::distinct::Distinct;
@@ -38,12 +42,16 @@ enum State {
 }
 
 /// A value and what it is the latest by.
-#[derive(Debug, Clone, Copy)]
-struct Latest {
-    time: i64,
-    lsn: u64,
-    seq: u64,
-    value: f64,
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Latest {
+    /// Its event time.
+    pub(crate) time: i64,
+    /// The frame it came in.
+    pub(crate) lsn: u64,
+    /// Its row's number; 0 in streams without.
+    pub(crate) seq: u64,
+    /// The value itself.
+    pub(crate) value: f64,
 }
 
 impl Latest {

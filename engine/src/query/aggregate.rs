@@ -1,6 +1,7 @@
 //! Numbers of groups of rows.
 
 use super::accumulate::Accumulators;
+use super::cells;
 use super::field::Fields;
 use super::filter::{self, Predicate};
 use super::granule::Granule;
@@ -12,14 +13,12 @@ use super::snapshot::Snapshot;
 use super::walk::{self, Tally};
 use crate::error::{Error, Result};
 use crate::schema::stream::TIME;
-use crate::time::TimeRange;
 
 /// A question while it is being answered.
 #[derive(Debug)]
 struct Run {
     predicate: Predicate,
     time: usize,
-    window: TimeRange,
     grouping: Grouping,
     accumulators: Accumulators,
     rows: Vec<u32>,
@@ -37,7 +36,6 @@ pub fn aggregate(snapshot: &Snapshot, query: &Query) -> Result<Answer> {
     let mut run = Run {
         time: fields.column(&TIME)?,
         predicate: Predicate::compile(&query.filter, &mut fields)?,
-        window: query.window,
         grouping: Grouping::compile(&query.group_by, &mut fields)?,
         accumulators: Accumulators::compile(&query.aggregates, &mut fields)?,
         rows: Vec::new(),
@@ -47,7 +45,15 @@ pub fn aggregate(snapshot: &Snapshot, query: &Query) -> Result<Answer> {
         run.accumulators.grow_to_one();
     }
     let mut tally = Tally::new(snapshot, query.stream, query.window, query.allow_partial);
-    let tasks = plan::plan(snapshot, &query.scope, query.stream, query.window);
+    let tasks = match cells::rollups(snapshot).filter(|_| !query.rows_only) {
+        Some(rollups) => {
+            let (grouping, accumulators) = (&mut run.grouping, &mut run.accumulators);
+            let rest = cells::fold(snapshot, query, rollups, grouping, accumulators)?;
+            tally.folded(rest.cells_read);
+            rest.tasks
+        }
+        None => plan::plan(snapshot, &query.scope, query.stream, query.window),
+    };
     for (task, token) in tasks.iter().zip(1..) {
         let Some(mut granule) = Granule::new(snapshot, &fields, task, token) else { continue };
         for slice in &task.slices {
@@ -57,7 +63,7 @@ pub fn aggregate(snapshot: &Snapshot, query: &Query) -> Result<Answer> {
                 run.accumulators.fold(slice, &run.groups);
             }
         }
-        run.check(query.budget)?;
+        check(&run.accumulators, &run.grouping, query.budget)?;
     }
     let (cost, damaged) = tally.finish(snapshot);
     Ok(Answer { groups: run.finish(query.group_by.is_empty()), cost, damaged })
@@ -67,25 +73,13 @@ impl Run {
     /// Reads everything that a slice adds to the answer, and changes no group.
     fn read(&mut self, granule: &mut Granule<'_>, slice: &Slice) -> Result<()> {
         self.groups.clear();
-        let mask = filter::select(&mut self.predicate, self.time, self.window, granule, slice)?;
+        let mask = filter::select(&mut self.predicate, self.time, slice.within, granule, slice)?;
         if mask.is_empty() {
             return Ok(());
         }
         let rows = walk::selected(&mask, slice, &mut self.rows);
         self.grouping.groups(granule, slice, rows, &mut self.groups)?;
         self.accumulators.read(granule, slice, &mask, rows)
-    }
-
-    fn check(&self, budget: Budget) -> Result<()> {
-        let counts = self.accumulators.counts();
-        if counts.len() > budget.groups_max && counts.iter().filter(|n| **n > 0).count() > budget.groups_max {
-            return Err(Error::QueryLimit { what: "groups", limit: budget.groups_max as u64 });
-        }
-        let bytes = self.accumulators.memory_bytes() + self.grouping.memory_bytes();
-        if bytes as u64 > budget.memory_bytes_max {
-            return Err(Error::QueryLimit { what: "bytes of memory", limit: budget.memory_bytes_max });
-        }
-        Ok(())
     }
 
     fn finish(self, keep_empty: bool) -> Vec<Group> {
@@ -100,4 +94,21 @@ impl Run {
         groups.sort_by(|a, b| a.key.cmp(&b.key));
         groups
     }
+}
+
+/// Checks what the groups take against the budget of a question.
+///
+/// # Errors
+///
+/// [`Error::QueryLimit`] over it.
+pub(crate) fn check(accumulators: &Accumulators, grouping: &Grouping, budget: Budget) -> Result<()> {
+    let counts = accumulators.counts();
+    if counts.len() > budget.groups_max && counts.iter().filter(|n| **n > 0).count() > budget.groups_max {
+        return Err(Error::QueryLimit { what: "groups", limit: budget.groups_max as u64 });
+    }
+    let bytes = accumulators.memory_bytes() + grouping.memory_bytes();
+    if bytes as u64 > budget.memory_bytes_max {
+        return Err(Error::QueryLimit { what: "bytes of memory", limit: budget.memory_bytes_max });
+    }
+    Ok(())
 }

@@ -10,6 +10,7 @@ use super::mask::Rows;
 use super::row_groups::RowGroups;
 use crate::error::Result;
 use crate::id::TenantNo;
+use crate::rollup::{SetList, SetRef};
 
 /// A set that is not looked up yet.
 const NO_SET: u32 = u32::MAX;
@@ -109,16 +110,125 @@ impl Distinct {
 
     /// Counts the memory of the sets at hand and lets go of them: the next space, or tenant, has others.
     fn settle(&mut self) {
-        for group in self.touched.drain(..) {
-            let Some(place) = self.at_hand.get_mut(group as usize) else { continue };
-            if let Some(of_group) = self.sets.get_mut(*place as usize) {
-                let bytes = of_group.set.memory_bytes();
-                let now = (bytes, if of_group.set.is_dense() { bytes } else { 0 });
-                let before = std::mem::replace(&mut of_group.bytes, now);
-                self.bytes = (self.bytes + now.0).saturating_sub(before.0);
-                self.dense_bytes = (self.dense_bytes + now.1).saturating_sub(before.1);
+        let mut touched = std::mem::take(&mut self.touched);
+        for group in touched.drain(..) {
+            let Some(slot) = self.at_hand.get_mut(group as usize) else { continue };
+            let place = std::mem::replace(slot, NO_SET);
+            self.count_bytes(place);
+        }
+        self.touched = touched;
+    }
+
+    /// Counts the memory of a set that has changed.
+    fn count_bytes(&mut self, place: u32) {
+        if let Some(of_group) = self.sets.get_mut(place as usize) {
+            let bytes = of_group.set.memory_bytes();
+            let now = (bytes, if of_group.set.is_dense() { bytes } else { 0 });
+            let before = std::mem::replace(&mut of_group.bytes, now);
+            self.bytes = (self.bytes + now.0).saturating_sub(before.0);
+            self.dense_bytes = (self.dense_bytes + now.1).saturating_sub(before.1);
+        }
+    }
+
+    /// Lets text that has no codes go by its hash. Before anything is read.
+    pub(crate) fn hash_text(&mut self) {
+        self.ids = DistinctIds::of_hashes();
+    }
+
+    /// Adds sets of cells to the groups of the cells; `tenant` is theirs where the sets do not say.
+    pub(crate) fn fold_cells(&mut self, tenant: TenantNo, lists: &[SetList], placed: &[(u32, u32)]) {
+        for list in lists {
+            for (cell, group) in placed {
+                for set in list.of_cell(*cell as usize) {
+                    if let Some(of_cell) = list.get(set) {
+                        self.add_set(*group, list.tenant(set).unwrap_or(tenant), list.kind, of_cell);
+                    }
+                }
             }
-            *place = NO_SET;
+        }
+    }
+
+    fn add_set(&mut self, group: u32, tenant: TenantNo, space: Space, set: SetRef<'_>) {
+        let hashed: Vec<u32>;
+        let set = match set {
+            SetRef::Codes([]) | SetRef::Hashes([]) => return,
+            SetRef::Hashes(hashes) => {
+                hashed = hashes.iter().map(|hash| self.ids.of_hash(*hash)).collect();
+                SetRef::Codes(&hashed)
+            }
+            codes => codes,
+        };
+        let place = *self.places.entry((group, tenant, space)).or_insert_with(|| {
+            self.sets.push(GroupSet { group, set: IdSet::default(), bytes: (0, 0) });
+            u32::try_from(self.sets.len() - 1).unwrap_or(NO_SET)
+        });
+        let may_be_dense = self.dense_bytes < DENSE_BYTES_MAX;
+        let Some(of_group) = self.sets.get_mut(place as usize) else { return };
+        match set {
+            SetRef::Codes(codes) => of_group.set.add_all(codes, may_be_dense),
+            SetRef::Bits { first_word, words } => of_group.set.add_words(first_word, words, may_be_dense),
+            SetRef::Hashes(_) => {}
+        }
+        self.count_bytes(place);
+    }
+
+    /// The sets of some groups in their order, a list for each of `spaces`; of each tenant apart when
+    /// `by_tenant`, else there is one tenant.
+    pub(crate) fn export(&self, groups: &[u32], spaces: &[Space], by_tenant: bool) -> Vec<SetList> {
+        let mut order: HashMap<u32, u32> = HashMap::with_capacity(groups.len());
+        for (at, group) in (0..).zip(groups) {
+            order.insert(*group, at);
+        }
+        let mut sets: Vec<(Space, u32, TenantNo, u32)> = self
+            .places
+            .iter()
+            .filter_map(|((group, tenant, space), place)| Some((*space, *order.get(group)?, *tenant, *place)))
+            .collect();
+        sets.sort_unstable();
+        let list = |space: &Space| {
+            let from = sets.partition_point(|s| s.0 < *space);
+            let to = sets.partition_point(|s| s.0 <= *space);
+            self.export_list(sets.get(from..to).unwrap_or(&[]), groups.len(), *space, by_tenant)
+        };
+        spaces.iter().map(list).collect()
+    }
+
+    fn export_list(
+        &self,
+        sets: &[(Space, u32, TenantNo, u32)],
+        cells: usize,
+        space: Space,
+        by_tenant: bool,
+    ) -> SetList {
+        let mut list = SetList::new(space);
+        let mut left = sets.iter().peekable();
+        let (mut ends, mut tenants) = (Vec::new(), Vec::new());
+        for cell in 0..cells {
+            let mut found = false;
+            while let Some((_, _, tenant, place)) = left.next_if(|s| s.1 as usize == cell) {
+                found = true;
+                tenants.push(*tenant);
+                self.export_set(*place, &mut list);
+            }
+            if !found && !by_tenant {
+                list.push_codes(&[]);
+            }
+            ends.push(u32::try_from(tenants.len()).unwrap_or(u32::MAX));
+        }
+        if by_tenant {
+            list.of_tenants = Some((ends, tenants));
+        }
+        list
+    }
+
+    fn export_set(&self, place: u32, list: &mut SetList) {
+        let ids = self.sets.get(place as usize).map(|s| s.set.ids()).unwrap_or_default();
+        if list.kind.is_some() {
+            list.push_codes(&ids);
+        } else {
+            let mut hashes: Vec<u128> = ids.iter().filter_map(|id| self.ids.hash_of(*id)).collect();
+            hashes.sort_unstable();
+            list.push_hashes(&hashes);
         }
     }
 

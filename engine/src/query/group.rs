@@ -1,5 +1,9 @@
 //! Which group a row belongs to: buckets of time and keys of fields, joined into dense numbers.
 
+mod cells;
+
+pub(crate) use cells::CellDimension;
+
 use hashbrown::HashMap;
 
 use super::field::{Fields, Source};
@@ -122,6 +126,11 @@ impl Grouping {
 
     /// The key of a group.
     pub(crate) fn key(&self, group: u32) -> GroupKey {
+        self.dimensions.iter().zip(self.places(group)).map(|(d, place)| d.value(place)).collect()
+    }
+
+    /// The place of a group in each dimension.
+    fn places(&self, group: u32) -> Vec<u32> {
         let mut places = Vec::with_capacity(self.dimensions.len());
         let mut left = group;
         for join in self.joins.iter().rev() {
@@ -132,7 +141,8 @@ impl Grouping {
         if !self.dimensions.is_empty() {
             places.push(left);
         }
-        self.dimensions.iter().zip(places.into_iter().rev()).map(|(d, place)| d.value(place)).collect()
+        places.reverse();
+        places
     }
 
     /// Bytes of memory this takes.
@@ -276,8 +286,9 @@ impl BucketIndex {
 
     /// The bucket of all rows of a slice, when its range lies in one: their times are not read.
     fn one_place(&self, slice: &Slice) -> Option<u32> {
-        let (from, to, place) = self.bucket_of(slice.min_time.0);
-        (from <= slice.max_time.0 && slice.max_time.0 < to).then_some(place)
+        let (first, last) = (slice.first().0, slice.last().0);
+        let (from, to, place) = self.bucket_of(first);
+        (from <= last && last < to).then_some(place)
     }
 
     fn places(&self, times: &[i64], rows: Rows<'_>, out: &mut Vec<u32>) {

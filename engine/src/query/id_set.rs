@@ -73,6 +73,50 @@ impl IdSet {
         }
     }
 
+    /// Adds the ids of set bits, from the id `64 * first_word` on.
+    pub(crate) fn add_words(&mut self, first_word: usize, more: &[u64], may_be_dense: bool) {
+        match self {
+            Self::Dense { words, values } => {
+                let end = first_word + more.len();
+                let added = more.iter().map(|w| w.count_ones() as usize).sum::<usize>();
+                if end > words.len() && end * size_of::<u64>() > (*values + added) * DENSE_BYTES_A_VALUE {
+                    *self = self.sparse();
+                    return self.add_words(first_word, more, false);
+                }
+                if end > words.len() {
+                    words.resize(end.next_multiple_of(64), 0);
+                }
+                let there = words.get_mut(first_word..end).unwrap_or_default();
+                let mut new = 0;
+                for (word, more) in there.iter_mut().zip(more) {
+                    new += (more & !*word).count_ones();
+                    *word |= more;
+                }
+                *values += new as usize;
+            }
+            Self::Sparse { values: 0, .. } if may_be_dense => {
+                // Bits of a set that is dense enough to be written as bits, if it does not start too high.
+                let values = more.iter().map(|w| w.count_ones() as usize).sum::<usize>();
+                let end = first_word + more.len();
+                if end * size_of::<u64>() > values * DENSE_BYTES_A_VALUE {
+                    return self.add_all(&ids_of(first_word, more), false);
+                }
+                let mut words = vec![0; first_word];
+                words.extend_from_slice(more);
+                *self = Self::Dense { words, values };
+            }
+            Self::Sparse { .. } => self.add_all(&ids_of(first_word, more), may_be_dense),
+        }
+    }
+
+    /// The ids, ascending.
+    pub(crate) fn ids(&self) -> Vec<u32> {
+        match self {
+            Self::Sparse { bitmap, .. } => bitmap.iter().collect(),
+            Self::Dense { words, .. } => ids_of(0, words),
+        }
+    }
+
     /// How many ids there are.
     pub(crate) fn len(&self) -> u64 {
         match self {
@@ -111,12 +155,23 @@ impl IdSet {
     /// The same ids, sparse and to stay so until there are twice as many.
     fn sparse(&self) -> Self {
         let Self::Dense { words, values } = self else { return Self::default() };
-        let ids = (0_u32..).zip(words).flat_map(|(at, word)| {
-            let bits = *word;
-            (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| at * 64 + bit)
-        });
-        Self::Sparse { bitmap: ids.collect(), values: *values, look_at: *values * 2 }
+        let bitmap = ids_of(0, words).into_iter().collect();
+        Self::Sparse { bitmap, values: *values, look_at: *values * 2 }
     }
+}
+
+/// The ids of set bits, from the id `64 * first_word` on.
+fn ids_of(first_word: usize, words: &[u64]) -> Vec<u32> {
+    let mut out = Vec::new();
+    for (base, word) in (first_word..).zip(words) {
+        let mut left = *word;
+        while left != 0 {
+            // An id has 32 bits, so its word's number fits.
+            out.push(u32::try_from(base * 64).unwrap_or(ABSENT) | left.trailing_zeros());
+            left &= left - 1;
+        }
+    }
+    out
 }
 
 /// Sets bits; gives back the ids from one on that would make the bits too long.

@@ -11,7 +11,9 @@ use super::request::KeyValue;
 use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::id::TenantNo;
+use crate::rollup::KeyColumn;
 use crate::schema::{Bitmap, ColumnVector, IdentityKind, NULL_CODE, Scalar};
+use crate::session::key::{KeyKind, session_key};
 
 /// The id of an absent value.
 pub(crate) const ABSENT: u32 = NULL_CODE;
@@ -113,9 +115,72 @@ pub(crate) struct KeyIds {
     tenants: HashMap<TenantNo, u32>,
     text_bytes: usize,
     tables: Tables,
+    /// Codes are values themselves, as whole numbers: for cells of one tenant and a key of one kind.
+    codes_stay: bool,
 }
 
 impl KeyIds {
+    /// Ids of codes, whose values are the codes as whole numbers: of one tenant and one kind.
+    pub(crate) fn of_codes() -> Self {
+        Self { codes_stay: true, ..Self::default() }
+    }
+
+    /// Whether the values are codes.
+    pub(crate) fn are_codes(&self) -> bool {
+        self.codes_stay
+    }
+
+    /// The ids of the keys of some series, [`ABSENT`] for an absent one. Where the keys are codes `kind`
+    /// says of what.
+    ///
+    /// # Errors
+    ///
+    /// Those of the dictionary.
+    pub(crate) fn of_series(
+        &mut self,
+        snapshot: &Snapshot,
+        (tenant, kind): (TenantNo, Option<IdentityKind>),
+        keys: &KeyColumn,
+        out: &mut Vec<u32>,
+    ) -> Result<()> {
+        out.clear();
+        out.resize(keys.len(), ABSENT);
+        match (keys, kind) {
+            (KeyColumn::Codes(codes), Some(kind)) => {
+                let rows = Rows::Range(0, codes.len());
+                code_ids(self, snapshot, (tenant, kind), codes, rows, out)
+            }
+            (KeyColumn::Codes(_), None) => Err(Error::invalid("codes of a key that has none")),
+            (KeyColumn::Values { values, places }, _) => {
+                let ids: Vec<u32> = values.iter().map(|value| self.of_value(value)).collect();
+                for (slot, place) in out.iter_mut().zip(places) {
+                    *slot = ids.get(*place as usize).copied().unwrap_or(ABSENT);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn of_value(&mut self, value: &KeyValue) -> u32 {
+        let number = match value {
+            KeyValue::Absent | KeyValue::Bucket(_) => return ABSENT,
+            KeyValue::Str(text) => return self.text(text),
+            KeyValue::Bool(b) => NumberKey::Bool(*b),
+            KeyValue::I64(n) => NumberKey::I64(*n),
+            KeyValue::U64(n) => NumberKey::U64(*n),
+            KeyValue::F64(bits) => NumberKey::F64(*bits),
+        };
+        self.number(number)
+    }
+
+    fn number(&mut self, number: NumberKey) -> u32 {
+        let next = next_id(self.values.len());
+        *self.numbers.entry(number).or_insert_with(|| {
+            self.values.push(number.value());
+            next
+        })
+    }
+
     /// The values, by id.
     pub(crate) fn values(&self) -> &[KeyValue] {
         &self.values
@@ -127,7 +192,7 @@ impl KeyIds {
     }
 
     /// The id of a tenant's name.
-    fn of_tenant(&mut self, snapshot: &Snapshot, tenant: TenantNo) -> u32 {
+    pub(crate) fn of_tenant(&mut self, snapshot: &Snapshot, tenant: TenantNo) -> u32 {
         if let Some(id) = self.tenants.get(&tenant) {
             return *id;
         }
@@ -162,22 +227,34 @@ impl Ids for KeyIds {
         kind: IdentityKind,
         code: u32,
     ) -> Result<u32> {
+        if self.codes_stay {
+            return Ok(self.number(NumberKey::I64(i64::from(code))));
+        }
         match snapshot.codes.identity_of(tenant, kind, code)? {
             Some(identity) => self.of_text(snapshot, tenant, None, &identity),
             None => Err(never_given(kind, code)),
         }
     }
 
-    fn of_text(&mut self, _: &Snapshot, _: TenantNo, _: Option<IdentityKind>, text: &[u8]) -> Result<u32> {
+    fn of_text(
+        &mut self,
+        snapshot: &Snapshot,
+        tenant: TenantNo,
+        kind: Option<IdentityKind>,
+        text: &[u8],
+    ) -> Result<u32> {
+        if self.codes_stay
+            && let Some(kind) = kind
+        {
+            let code = snapshot.codes.code_of(tenant, kind, text)?;
+            let code = code.ok_or_else(|| Error::invalid("text that has no code"))?;
+            return Ok(self.number(NumberKey::I64(i64::from(code))));
+        }
         Ok(self.text(&String::from_utf8_lossy(text)))
     }
 
     fn of_number(&mut self, number: NumberKey) -> Result<u32> {
-        let next = next_id(self.values.len());
-        Ok(*self.numbers.entry(number).or_insert_with(|| {
-            self.values.push(number.value());
-            next
-        }))
+        Ok(self.number(number))
     }
 
     fn tables(&mut self) -> &mut Tables {
@@ -193,6 +270,16 @@ pub(crate) struct DistinctIds {
     provisional: HashMap<(TenantNo, IdentityKind), Provisional>,
     provisional_bytes: usize,
     tables: Tables,
+    /// Text that has no codes goes by its hash, as in cells.
+    hashes: Option<Hashes>,
+}
+
+/// Ids of text by its hash.
+#[derive(Debug, Default)]
+struct Hashes {
+    ids: HashMap<u128, u32>,
+    /// By id.
+    list: Vec<u128>,
 }
 
 /// Codes of identities that only memory holds, good for one question.
@@ -203,9 +290,30 @@ struct Provisional {
 }
 
 impl DistinctIds {
+    /// Ids by the hash of text that has no codes, so that text of rows and of cells is told apart alike.
+    pub(crate) fn of_hashes() -> Self {
+        Self { hashes: Some(Hashes::default()), ..Self::default() }
+    }
+
+    /// The id of a hash of text.
+    pub(crate) fn of_hash(&mut self, hash: u128) -> u32 {
+        let hashes = self.hashes.get_or_insert_default();
+        let next = next_id(hashes.list.len());
+        *hashes.ids.entry(hash).or_insert_with(|| {
+            hashes.list.push(hash);
+            next
+        })
+    }
+
+    /// The hash of an id that [`Self::of_hash`] gave.
+    pub(crate) fn hash_of(&self, id: u32) -> Option<u128> {
+        self.hashes.as_ref()?.list.get(id as usize).copied()
+    }
+
     /// Bytes of memory this takes.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.plain.memory_bytes() + self.provisional_bytes + self.tables.memory_bytes()
+        let hashes = self.hashes.as_ref().map_or(0, |h| h.list.len() * 48);
+        self.plain.memory_bytes() + self.provisional_bytes + self.tables.memory_bytes() + hashes
     }
 }
 
@@ -224,6 +332,9 @@ impl Ids for DistinctIds {
         text: &[u8],
     ) -> Result<u32> {
         let Some(kind) = kind else {
+            if self.hashes.is_some() {
+                return Ok(self.of_hash(session_key(KeyKind::Session, text)));
+            }
             return self.plain.of_text(snapshot, tenant, None, text);
         };
         if let Some(code) = snapshot.codes.code_of(tenant, kind, text)? {

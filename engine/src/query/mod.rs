@@ -7,6 +7,7 @@ pub mod snapshot;
 
 mod accumulate;
 mod aggregate;
+mod cells;
 mod compare;
 mod distinct;
 mod field;
@@ -40,7 +41,16 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use accumulate::{Accumulators, Latest};
 pub use aggregate::aggregate;
+pub(crate) use cells::code_kind;
+pub(crate) use field::Fields;
+pub(crate) use filter::{Predicate, select};
+pub(crate) use granule::Granule;
+pub(crate) use group::{CellDimension, Grouping};
+pub(crate) use ids::Space;
+pub(crate) use number::Sum;
+pub(crate) use plan::add_run;
 pub use probe_request::{AppProbes, ProbeAnswer, ProbeRequest};
 pub use probes::{PROBES, probe_blobs, probes};
 pub use request::{
@@ -48,6 +58,7 @@ pub use request::{
     Literal, Number, Op, Order, Query, RowPage, RowRequest, ScanColumn, ScanEnd, ScanRequest, ScanVector,
     Scope,
 };
+pub(crate) use row_groups::RowGroups;
 pub use rows::{PAGE_ROWS_MAX, rows};
 pub use scan::scan;
 pub use series::{Samples, Series, SeriesList, samples, series};
@@ -59,3 +70,4 @@ pub use snapshot::Snapshot;
 pub use stop::{Cancel, Stop};
 pub(crate) use version::version;
 pub use version::{DataVersion, PartId};
+pub(crate) use walk::selected;

@@ -51,6 +51,22 @@ impl Sum {
         }
     }
 
+    /// Adds what another sum has.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.add(other.sum);
+        self.lost += other.lost;
+    }
+
+    /// The plain sum and what rounding lost of it.
+    pub(crate) fn parts(self) -> (f64, f64) {
+        (self.sum, self.lost)
+    }
+
+    /// The sum of its parts.
+    pub(crate) fn from_parts(sum: f64, lost: f64) -> Self {
+        Self { sum, lost }
+    }
+
     /// The total. Past the range of a double it is what plain addition gives.
     pub(crate) fn total(self) -> f64 {
         if self.sum.is_finite() { self.sum + self.lost } else { self.sum }

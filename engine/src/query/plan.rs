@@ -21,6 +21,20 @@ pub(crate) struct Slice {
     pub(crate) min_time: TimestampUs,
     /// No row is later.
     pub(crate) max_time: TimestampUs,
+    /// The times that are asked for: cells may answer the others.
+    pub(crate) within: TimeRange,
+}
+
+impl Slice {
+    /// No row that is asked for is earlier.
+    pub(crate) fn first(&self) -> TimestampUs {
+        self.min_time.max(self.within.start)
+    }
+
+    /// No row that is asked for is later.
+    pub(crate) fn last(&self) -> TimestampUs {
+        self.max_time.min(TimestampUs(self.within.end.0.saturating_sub(1)))
+    }
 }
 
 /// The slices of one granule, which is decoded once for all of them.
@@ -109,7 +123,7 @@ pub(crate) fn plan_run(snapshot: &Snapshot, stream: Stream, run: &Run) -> Vec<Ta
 }
 
 /// Cuts a run into granules and drops those whose zone map of time is outside of the window.
-fn add_run(
+pub(crate) fn add_run(
     tasks: &mut Vec<Task>,
     part_index: usize,
     part: &Arc<dyn Part>,
@@ -131,7 +145,7 @@ fn add_run(
         };
         if window.overlaps(min_time, max_time) {
             let rows = index(row - base)..index(end - base);
-            let slice = Slice { tenant: run.tenant, rows, min_time, max_time };
+            let slice = Slice { tenant: run.tenant, rows, min_time, max_time, within: window };
             match tasks.last_mut() {
                 Some(last) if last.part == part_index && last.granule == index(granule) => {
                     last.slices.push(slice);
@@ -145,7 +159,7 @@ fn add_run(
 
 /// Joins the tasks of one part from `from` on that are of the same granule. Runs lie in the order of
 /// their rows, so that there is nothing to do but for parts that keep another order.
-fn join(tasks: &mut Vec<Task>, from: usize) {
+pub(crate) fn join(tasks: &mut Vec<Task>, from: usize) {
     if tasks.get(from..).is_none_or(|added| added.is_sorted_by(|a, b| a.granule < b.granule)) {
         return;
     }

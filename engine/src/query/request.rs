@@ -163,6 +163,8 @@ pub struct Query {
     pub aggregates: Vec<Aggregate>,
     /// What it may use.
     pub budget: Budget,
+    /// Read rows where cells would answer too: what is asked for to be exact, and to judge cells by.
+    pub rows_only: bool,
     /// Answer without the parts that are damaged, and name them, rather than fail.
     pub allow_partial: bool,
 }

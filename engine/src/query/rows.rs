@@ -269,7 +269,8 @@ fn materialise(
             .map(|(def, vector)| Cell::of(snapshot, tenant, def, vector, candidate.row))
             .collect::<Result<Vec<_>>>();
         let at_time = TimestampUs(candidate.key.time);
-        let here = Slice { tenant, rows: 0..1, min_time: at_time, max_time: at_time };
+        let within = TimeRange::ALL;
+        let here = Slice { tenant, rows: 0..1, min_time: at_time, max_time: at_time, within };
         let Some(row) = tally.or_skip(row, &here)? else { continue };
         if open != Some(tenant.0) {
             batches.push(BatchBuilder::new(name_of(snapshot, tenant)?, request.stream));
@@ -286,7 +287,8 @@ fn materialise(
 /// All slices of a task as one, to say what is missing when it is damaged.
 fn whole(task: &Task) -> Slice {
     let tenant = task.slices.first().map_or(TenantNo(0), |s| s.tenant);
-    Slice { tenant, rows: 0..0, min_time: task.min_time(), max_time: task.max_time() }
+    let (min_time, max_time) = (task.min_time(), task.max_time());
+    Slice { tenant, rows: 0..0, min_time, max_time, within: TimeRange::ALL }
 }
 
 fn name_of(snapshot: &Snapshot, tenant: TenantNo) -> Result<TenantId> {

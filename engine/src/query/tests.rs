@@ -19,8 +19,8 @@ use crate::schema::{Column, ColumnType, Document, Schema, Value};
 use crate::time::{BucketUnit, Buckets, TimeRange, TimestampUs};
 
 /// 2024-03-30T00:00:00Z; the next day has 23 hours in Berlin.
-const BASE_US: i64 = 1_711_756_800_000_000;
-const HOUR_US: i64 = 3_600_000_000;
+pub(crate) const BASE_US: i64 = 1_711_756_800_000_000;
+pub(crate) const HOUR_US: i64 = 3_600_000_000;
 
 const SHAPES: [Shape; 4] = [
     Shape { granule_rows: 7, coded: true, zone_maps: true, dictionaries: true },
@@ -52,7 +52,7 @@ fn documents() -> Vec<Value> {
 }
 
 /// A row from small numbers, 0 for what is absent.
-fn row(stream: Stream, tenant: u32, minutes: i64, picks: [usize; 6]) -> Row {
+pub(crate) fn row(stream: Stream, tenant: u32, minutes: i64, picks: [usize; 6]) -> Row {
     let mut values = BTreeMap::new();
     values.insert("timestamp", Value::I64(BASE_US + minutes * 60_000_000));
     values.insert("received_at", Value::I64(BASE_US + minutes * 60_000_000 + 1_500_000));
@@ -90,7 +90,7 @@ fn row(stream: Stream, tenant: u32, minutes: i64, picks: [usize; 6]) -> Row {
     Row { tenant, values }
 }
 
-fn picks() -> impl Strategy<Value = [usize; 6]> {
+pub(crate) fn picks() -> impl Strategy<Value = [usize; 6]> {
     [0..5_usize, 0..4, 0..3, 0..4, 0..3, 0..10]
 }
 
@@ -112,11 +112,11 @@ fn store(stream: Stream) -> impl Strategy<Value = TestStore> {
     })
 }
 
-fn path(def: &crate::schema::ColumnDef, keys: &[&str]) -> Field {
+pub(crate) fn path(def: &crate::schema::ColumnDef, keys: &[&str]) -> Field {
     Field::Path(def.id, keys.iter().map(|k| (*k).to_owned()).collect())
 }
 
-fn column(def: &crate::schema::ColumnDef) -> Field {
+pub(crate) fn column(def: &crate::schema::ColumnDef) -> Field {
     Field::Column(def.id)
 }
 
@@ -186,7 +186,7 @@ fn literal() -> impl Strategy<Value = Literal> {
     ]
 }
 
-fn op() -> impl Strategy<Value = Op> {
+pub(crate) fn op() -> impl Strategy<Value = Op> {
     let part = select(vec!["u", "page", "", "1", "x", "ent"]);
     prop_oneof![
         literal().prop_map(Op::Is),
@@ -202,7 +202,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn filter(stream: Stream) -> impl Strategy<Value = Filter> {
+pub(crate) fn filter(stream: Stream) -> impl Strategy<Value = Filter> {
     let leaf = (select(fields(stream)), op()).prop_map(|(field, op)| Filter::Compare(field, op));
     let tree = leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
@@ -214,7 +214,7 @@ fn filter(stream: Stream) -> impl Strategy<Value = Filter> {
     prop_oneof![2 => Just(Filter::all()), 5 => tree]
 }
 
-fn scope() -> impl Strategy<Value = Scope> {
+pub(crate) fn scope() -> impl Strategy<Value = Scope> {
     prop_oneof![
         Just(Scope::All),
         (1_u32..6).prop_map(|n| Scope::One(tenant_name(n))),
@@ -271,12 +271,13 @@ fn query(stream: Stream) -> impl Strategy<Value = Query> {
             group_by,
             aggregates,
             budget: Budget::default(),
+            rows_only: false,
             allow_partial: false,
         },
     )
 }
 
-fn agrees(number: Number, expected: &Expected) -> bool {
+pub(crate) fn agrees(number: Number, expected: &Expected) -> bool {
     match (number, expected) {
         (Number::Absent, Expected::Absent) => true,
         (Number::U64(a), Expected::Count(b)) => a == *b,
@@ -596,6 +597,7 @@ fn count(scope: Scope) -> Query {
         group_by: Vec::new(),
         aggregates: vec![Aggregate::Count, Aggregate::Distinct(column(&USER_ID))],
         budget: Budget::default(),
+        rows_only: false,
         allow_partial: false,
     }
 }

@@ -1,5 +1,7 @@
 //! What every question does alike: counts what it looks at, and skips damage when it may.
 
+use std::sync::Arc;
+
 use super::mask::{Mask, Rows};
 use super::plan::Slice;
 use super::request::{Cost, Damage};
@@ -7,6 +9,7 @@ use super::snapshot::Snapshot;
 use super::stop::Stop;
 use crate::error::{Error, Result};
 use crate::id::Stream;
+use crate::part::Part;
 use crate::time::{TimeRange, TimestampUs};
 
 /// Cost and damage of one question.
@@ -17,6 +20,7 @@ pub(crate) struct Tally {
     allow_partial: bool,
     bytes_before: u64,
     rows: u64,
+    cells: u64,
     damaged: Vec<TimeRange>,
     stop: Stop,
 }
@@ -31,9 +35,15 @@ impl Tally {
             allow_partial,
             bytes_before,
             rows: 0,
+            cells: 0,
             damaged: Vec::new(),
             stop: snapshot.stop.clone(),
         }
+    }
+
+    /// Counts cells that were folded.
+    pub(crate) fn folded(&mut self, cells: u64) {
+        self.cells += cells;
     }
 
     /// Counts the rows of a slice that is looked at next.
@@ -55,8 +65,8 @@ impl Tally {
         match result {
             Ok(value) => Ok(Some(value)),
             Err(Error::Corrupt { .. } | Error::Io { .. }) if self.allow_partial => {
-                let end = TimestampUs(slice.max_time.0.saturating_add(1)).min(self.window.end);
-                self.damaged.push(TimeRange { start: slice.min_time.max(self.window.start), end });
+                let end = TimestampUs(slice.last().0.saturating_add(1)).min(self.window.end);
+                self.damaged.push(TimeRange { start: slice.first().max(self.window.start), end });
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -76,12 +86,13 @@ impl Tally {
         }
         let stream = self.stream;
         let damaged = joined.into_iter().map(|range| Damage { stream, range }).collect();
-        (Cost { rows_scanned: self.rows, cells_read: 0, bytes_read }, damaged)
+        (Cost { rows_scanned: self.rows, cells_read: self.cells, bytes_read }, damaged)
     }
 }
 
 fn bytes_read(snapshot: &Snapshot) -> u64 {
-    snapshot.parts.iter().map(|p| p.bytes_read()).sum()
+    let of_cells = |p: &Arc<dyn Part>| p.cells().iter().map(|file| file.bytes_read()).sum::<u64>();
+    snapshot.parts.iter().map(|p| p.bytes_read() + of_cells(p)).sum()
 }
 
 /// The rows of a slice that a mask selects; `list` is where they are written down when they have holes.

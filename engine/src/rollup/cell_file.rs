@@ -1,18 +1,268 @@
-//! A file of cells, open for reading.
+//! Files of cells: all cells of one segment's stream and day at one tier.
+//!
+//! A cell file is a sorted file ([`crate::sorted_file`]): an entry for each tenant and definition says
+//! where its blob is ([`super::cells_format`]); the entry's value is the blob's offset, its extra the
+//! length, its tag the definition's number, its key empty. The number [`ALL_TENANTS`] stands for the
+//! cells of every tenant of the segment together.
+//!
+//! # Layout of the owner's bytes (version 0)
+//!
+//! | field         | type   | meaning                                               |
+//! |---------------|--------|-------------------------------------------------------|
+//! | `stream`      | u8     | the stream's tag                                      |
+//! | `tier`        | u8     | the tier's number                                     |
+//! | `day`         | varint | zigzag of the UTC day, in days since 1970             |
+//! | `definitions` | varint | how many; then for each:                              |
+//! | `id`          | u8     | the tag of its entries                                |
+//! | `hash`        | u64    | what its cells are, little-endian                     |
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::manifest::FileMeta;
+use parking_lot::Mutex;
+
+use super::cells::Cells;
+use super::cells_format::{Layout, decode};
+use super::definition::{DEFINITIONS_MAX, Rollups};
+use super::tier::Tier;
+use crate::codec::{Cursor, Decoded, Malformed, put_varint};
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::file_header::FileType;
+use crate::id::{FileId, Stream, TenantNo};
+use crate::manifest::{CellsOf, FileKind, FileMeta};
+use crate::sorted_file::{BlockCache, BlockPlace, Entry, SortedBlock, SortedReader, SortedWriter};
+use crate::time::DAY_US;
+
+/// The version of cell files that is written.
+pub(crate) const CELLS_VERSION: u32 = 0;
+
+const TYPE: FileType = FileType { magic: *b"INSCELL\0", version: CELLS_VERSION, what: "cell file" };
+
+/// Stands for the cells of all tenants of a segment together; no tenant has this number.
+pub(crate) const ALL_TENANTS: TenantNo = TenantNo(u32::MAX);
+
+/// The last day that has cells, either side of 1970: its microseconds fit an `i64` with room to spare.
+pub(crate) const DAY_MAX: i32 = 100_000_000;
+const _: () = assert!(i64::MAX / DAY_US > 100_000_000);
+
+/// Blobs of one file that are remembered as damaged.
+const DAMAGED_MAX: usize = 1_000;
+
+/// Decoded cells and entries of cell files, bounded in bytes. One for an engine.
+#[derive(Debug)]
+pub struct CellCache {
+    entries: BlockCache<SortedBlock>,
+    cells: BlockCache<Cells>,
+}
+
+impl CellCache {
+    /// An empty cache of at most `bytes_max` bytes.
+    pub fn new(bytes_max: u64) -> Arc<Self> {
+        Arc::new(Self { entries: BlockCache::new(bytes_max / 8), cells: BlockCache::new(bytes_max / 8 * 7) })
+    }
+}
+
+/// What the cells of a file are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CellScope {
+    /// Of which stream.
+    pub(crate) stream: Stream,
+    /// On which UTC day.
+    pub(crate) day: i32,
+    /// At which tier.
+    pub(crate) tier: Tier,
+}
+
+/// A file of cells that is being written.
+#[derive(Debug)]
+pub(crate) struct CellWriter {
+    writer: SortedWriter,
+    scope: CellScope,
+    segment: FileId,
+    rollups: Arc<Rollups>,
+}
+
+impl CellWriter {
+    /// Starts the file `id` of the cells of a segment.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], here and in the other methods; the file is then left for the sweep.
+    pub(crate) fn create(
+        disk: &dyn Disk,
+        id: FileId,
+        segment: FileId,
+        scope: CellScope,
+        rollups: &Arc<Rollups>,
+    ) -> Result<Self> {
+        let writer = SortedWriter::create(disk, FileKind::Cells, id, TYPE, None)?;
+        Ok(Self { writer, scope, segment, rollups: Arc::clone(rollups) })
+    }
+
+    /// Adds the cells of a tenant and a definition; in the order of both.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] out of order or too long.
+    pub(crate) fn push(&mut self, tenant: TenantNo, definition: u8, blob: &[u8]) -> Result<()> {
+        let place = self.writer.push_blob(blob)?;
+        let entry =
+            Entry { tenant, tag: definition, key: &[], value: place.offset, extra: i64::from(place.len) };
+        self.writer.push(entry)?;
+        Ok(())
+    }
+
+    /// Ends and syncs the file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub(crate) fn finish(self, disk: &dyn Disk) -> Result<FileMeta> {
+        let CellScope { stream, day, tier } = self.scope;
+        let mut owner = vec![stream.tag(), tier as u8];
+        put_varint(u64::from((day.wrapping_shl(1) ^ (day >> 31)).cast_unsigned()), &mut owner);
+        let definitions: Vec<_> = self.rollups.of(stream).collect();
+        put_varint(definitions.len() as u64, &mut owner);
+        for (definition, hash) in definitions {
+            owner.push(definition.id);
+            owner.extend_from_slice(&hash.to_le_bytes());
+        }
+        let mut meta = self.writer.finish(disk, &owner)?;
+        meta.day = Some(day);
+        meta.of = Some(CellsOf { segment: self.segment, tier, definitions: self.rollups.hash() });
+        Ok(meta)
+    }
+}
 
 /// The cells of one segment at one tier, open.
+///
+/// What cannot be read of it is as if it were not there: rows answer instead, and
+/// [`Self::findings`] names it.
 #[derive(Debug)]
 pub struct CellFile {
     meta: Arc<FileMeta>,
+    reader: SortedReader,
+    scope: CellScope,
+    /// The number of each definition in this file, by its hash.
+    known: Vec<(u64, u8)>,
+    rollups: Arc<Rollups>,
+    cache: Arc<CellCache>,
+    bytes_read: AtomicU64,
+    /// The first bytes of what could not be read, and what was wrong.
+    damaged: Mutex<(BTreeSet<u64>, Vec<String>)>,
 }
 
 impl CellFile {
+    /// Opens the file that the manifest describes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`], [`Error::NewerFormat`], [`Error::Io`].
+    pub fn open(
+        disk: &dyn Disk,
+        meta: &Arc<FileMeta>,
+        rollups: &Arc<Rollups>,
+        cache: &Arc<CellCache>,
+    ) -> Result<Arc<Self>> {
+        let reader = SortedReader::open(disk, meta, TYPE)?;
+        let (scope, known) = decode_owner(reader.owner()).map_err(|e| reader.corrupt(0, e.0))?;
+        if meta.of.is_some_and(|of| of.tier != scope.tier) || meta.day.is_some_and(|day| day != scope.day) {
+            return Err(reader.corrupt(0, "cells of another day or tier than the manifest says"));
+        }
+        Ok(Arc::new(Self {
+            meta: Arc::clone(meta),
+            reader,
+            scope,
+            known,
+            rollups: Arc::clone(rollups),
+            cache: Arc::clone(cache),
+            bytes_read: AtomicU64::new(0),
+            damaged: Mutex::default(),
+        }))
+    }
+
     /// What the manifest says of it.
     pub fn meta(&self) -> &Arc<FileMeta> {
         &self.meta
     }
+
+    /// The definitions of the engine.
+    pub(crate) fn rollups(&self) -> &Arc<Rollups> {
+        &self.rollups
+    }
+
+    /// At which tier its cells are.
+    pub fn tier(&self) -> Tier {
+        self.scope.tier
+    }
+
+    /// Whether its cells are of this stream, day and tier.
+    pub(crate) fn is_of(&self, stream: Stream, day: i32, tier: Tier) -> bool {
+        self.scope == CellScope { stream, day, tier }
+    }
+
+    /// Bytes read of blobs so far.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
+    }
+
+    /// What could not be read of it, in words.
+    pub fn findings(&self) -> Vec<String> {
+        self.damaged.lock().1.clone()
+    }
+
+    /// The cells of a tenant for the definition of a hash, when it has some and they can be read.
+    pub(crate) fn cells(&self, tenant: TenantNo, hash: u64) -> Option<Arc<Cells>> {
+        let (_, id) = self.known.iter().find(|(known, _)| *known == hash)?;
+        let (definition, _) = self.rollups.of(self.scope.stream).find(|(_, of)| *of == hash)?;
+        let layout = Layout { definition, tier: self.scope.tier, day: self.scope.day };
+        let place = match self.reader.get(&self.cache.entries, tenant, *id, &[]) {
+            Ok(place) => place?,
+            Err(error) => return self.note(u64::from(tenant.0) << 8 | u64::from(*id), &error),
+        };
+        let (offset, Ok(len)) = (place.0, u32::try_from(place.1)) else { return None };
+        if self.damaged.lock().0.contains(&offset) {
+            return None;
+        }
+        let read = || {
+            self.bytes_read.fetch_add(u64::from(len), Ordering::Relaxed);
+            let blob = self.reader.read_blob(BlockPlace { offset, len })?;
+            decode(&blob, layout).map_err(|e| self.reader.corrupt(offset, e.0))
+        };
+        self.cache
+            .cells
+            .get(self.reader.id(), offset, read)
+            .or_else(|error| self.note(offset, &error).ok_or(()))
+            .ok()
+    }
+
+    /// Remembers damage, once for each place.
+    fn note<T>(&self, place: u64, error: &Error) -> Option<T> {
+        let mut damaged = self.damaged.lock();
+        if damaged.0.len() < DAMAGED_MAX && damaged.0.insert(place) {
+            damaged.1.push(error.to_string());
+        }
+        None
+    }
+}
+
+fn decode_owner(owner: &[u8]) -> Decoded<(CellScope, Vec<(u64, u8)>)> {
+    let mut reader = Cursor::new(owner);
+    let stream = Stream::from_tag(reader.u8()?).ok_or(Malformed("an unknown stream"))?;
+    let number = reader.u8()?;
+    let tier = Tier::ALL.into_iter().find(|t| *t as u8 == number).ok_or(Malformed("an unknown tier"))?;
+    let day = u32::try_from(reader.varint()?).map_err(|_| Malformed("a day out of range"))?;
+    let day = (day >> 1).cast_signed() ^ -(day & 1).cast_signed();
+    if !(-DAY_MAX..=DAY_MAX).contains(&day) {
+        return Err(Malformed("a day out of range"));
+    }
+    let mut known = Vec::new();
+    for _ in 0..reader.len(DEFINITIONS_MAX)? {
+        let id = reader.u8()?;
+        known.push((reader.u64()?, id));
+    }
+    reader.end()?;
+    Ok((CellScope { stream, day, tier }, known))
 }

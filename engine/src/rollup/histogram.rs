@@ -411,6 +411,38 @@ impl Histogram {
         size_of::<Self>() + (self.positive.buckets.capacity() + self.negative.buckets.capacity()) * 16
     }
 
+    /// Zeroes, positive buckets and negative buckets, those by index.
+    pub(crate) fn parts(&self) -> (u64, &[(i32, u64)], &[(i32, u64)]) {
+        (self.zero, &self.positive.buckets, &self.negative.buckets)
+    }
+
+    /// A histogram of its parts; sum, least and greatest value mean nothing where there are no values.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when they are not parts of one: buckets out of order, out of range or empty.
+    pub(crate) fn from_parts(
+        zero: u64,
+        positive: Vec<(i32, u64)>,
+        negative: Vec<(i32, u64)>,
+        (sum, min, max): (f64, f64, f64),
+    ) -> Result<Self> {
+        let fine = |side: &[(i32, u64)]| {
+            side.iter().all(|(index, count)| (INDEX_MIN..INDEX_MAX).contains(index) && *count > 0)
+                && side.is_sorted_by(|a, b| a.0 < b.0)
+        };
+        let total = positive.iter().chain(&negative).try_fold(zero, |sum, b| sum.checked_add(b.1));
+        let ordered = min.is_finite() && max.is_finite() && min <= max;
+        match total {
+            Some(0) => Ok(Self::default()),
+            Some(count) if ordered && fine(&positive) && fine(&negative) => {
+                let (positive, negative) = (Side { buckets: positive }, Side { buckets: negative });
+                Ok(Self { zero, positive, negative, count, sum, min, max })
+            }
+            _ => Err(Error::invalid("a histogram whose parts do not fit")),
+        }
+    }
+
     /// Appends the bytes of the layout above.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(VERSION);

@@ -1,9 +1,21 @@
-//! Pre-aggregated rows: the mergeable parts that cells and queries share.
+//! Pre-aggregated rows: declared rollups, their cells and the mergeable parts that cells and queries share.
 
 pub mod cell_file;
+pub mod definition;
 pub mod histogram;
 pub mod tier;
 
-pub use cell_file::CellFile;
+mod build;
+mod cells;
+mod cells_format;
+mod write;
+
+pub use cell_file::{CellCache, CellFile};
+pub use definition::{DEFINITIONS_MAX, ID_MAX, RollupDefinition, Rollups, TierAggregates};
 pub use histogram::Histogram;
 pub use tier::Tier;
+pub use write::{CellSource, RUN_ROWS_MIN, write_cells};
+
+pub(crate) use cell_file::ALL_TENANTS;
+pub(crate) use cells::{Cells, KeyColumn, SetList, SetRef, StateColumn};
+pub(crate) use definition::is_answered_by;

@@ -138,6 +138,7 @@ impl ReadScope {
             group_by: Vec::new(),
             aggregates: Vec::new(),
             budget: Budget::default(),
+            rows_only: false,
             allow_partial: false,
         }
     }

@@ -1,0 +1,231 @@
+//! Questions from cells where they answer, from rows where they do not.
+
+mod key_filter;
+mod matching;
+mod split;
+
+use std::sync::Arc;
+
+pub(crate) use matching::code_kind;
+use matching::{Match, matches};
+use split::{Slots, Split, Times};
+
+use super::accumulate::Accumulators;
+use super::aggregate::check;
+use super::group::{Grouping, NO_GROUP};
+use super::plan::{self, Task};
+use super::request::{GroupBy, Query, Scope};
+use super::snapshot::Snapshot;
+use crate::error::Result;
+use crate::id::TenantNo;
+use crate::part::{Part, Run};
+use crate::rollup::{ALL_TENANTS, CellFile, Cells, Rollups, Tier};
+use crate::time::{TimeRange, TimestampUs};
+
+/// What is left to do when the cells are folded.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    /// The rows that must be read.
+    pub(crate) tasks: Vec<Task>,
+    /// The cells that were folded.
+    pub(crate) cells_read: u64,
+}
+
+/// The definitions of the cells that a snapshot has, when it has some.
+pub(crate) fn rollups(snapshot: &Snapshot) -> Option<&Arc<Rollups>> {
+    snapshot.parts.iter().find_map(|part| part.cells().first()).map(|file| file.rollups())
+}
+
+/// Folds the cells that answer a part of the question.
+///
+/// # Errors
+///
+/// [`crate::Error::QueryLimit`] over the budget and those of [`super::Stop`]. Cells that cannot be read are
+/// passed over: rows answer instead.
+pub(crate) fn fold(
+    snapshot: &Snapshot,
+    query: &Query,
+    rollups: &Rollups,
+    grouping: &mut Grouping,
+    accumulators: &mut Accumulators,
+) -> Result<Rest> {
+    let buckets = query.group_by.iter().filter_map(|by| match by {
+        GroupBy::Bucket(buckets) => Some(buckets),
+        GroupBy::Field(_) => None,
+    });
+    let matches = matches(rollups, query, accumulators);
+    if !matches.is_empty() {
+        accumulators.hash_text();
+    }
+    let mut reader = Reader {
+        snapshot,
+        query,
+        matches,
+        times: Times { window: query.window, buckets: buckets.collect() },
+        grouping,
+        accumulators,
+        placed: Vec::new(),
+        rest: Rest { tasks: Vec::new(), cells_read: 0 },
+    };
+    let numbers = plan::tenants(snapshot, &query.scope);
+    for (index, part) in snapshot.parts.iter().enumerate() {
+        if !part.bounds(query.stream).is_some_and(|(min, max)| query.window.overlaps(min, max)) {
+            continue;
+        }
+        let from = reader.rest.tasks.len();
+        reader.part(index, part, numbers.as_deref())?;
+        plan::join(&mut reader.rest.tasks, from);
+        snapshot.stop.check()?;
+        check(reader.accumulators, reader.grouping, query.budget)?;
+    }
+    Ok(reader.rest)
+}
+
+struct Reader<'q> {
+    snapshot: &'q Snapshot,
+    query: &'q Query,
+    matches: Vec<Match<'q>>,
+    times: Times<'q>,
+    grouping: &'q mut Grouping,
+    accumulators: &'q mut Accumulators,
+    /// (cell, group)
+    placed: Vec<(u32, u32)>,
+    rest: Rest,
+}
+
+/// Cells that answer a run at one tier, looked at as far as nothing changes.
+struct Loaded {
+    /// A place of `matches`.
+    of: usize,
+    cells: Arc<Cells>,
+    /// For each dimension the place of each series.
+    places: Vec<Vec<u32>>,
+    /// Whether each series passes.
+    passes: Vec<bool>,
+}
+
+impl Reader<'_> {
+    fn part(&mut self, index: usize, part: &Arc<dyn Part>, numbers: Option<&[TenantNo]>) -> Result<()> {
+        let stream = self.query.stream;
+        let mut windows = vec![self.query.window];
+        if self.query.scope == Scope::All
+            && self.matches.iter().any(Match::takes_all_tenants)
+            && let Some((min, max)) = part.bounds(stream)
+            && min.day() == max.day()
+        {
+            // What is folded of all tenants is out of the windows of each.
+            windows = self.run(part, ALL_TENANTS, (min, max), self.query.window)?;
+        }
+        let mut add = |runs: &[Run]| -> Result<()> {
+            for run in runs {
+                for window in windows.iter().filter(|w| w.overlaps(run.min_time, run.max_time)) {
+                    let bounds = (run.min_time, run.max_time);
+                    for rows in self.run(part, run.tenant, bounds, *window)? {
+                        plan::add_run(&mut self.rest.tasks, index, part, stream, rows, run);
+                    }
+                }
+            }
+            Ok(())
+        };
+        match numbers {
+            _ if windows.is_empty() => Ok(()),
+            None => add(part.runs(stream)),
+            Some(numbers) => numbers.iter().try_for_each(|number| add(part.runs_of(stream, *number))),
+        }
+    }
+
+    /// Folds the cells of a tenant in a part, and answers the times that are left to rows. All its rows
+    /// in the window are between the bounds.
+    fn run(
+        &mut self,
+        part: &Arc<dyn Part>,
+        tenant: TenantNo,
+        (min, max): (TimestampUs, TimestampUs),
+        window: TimeRange,
+    ) -> Result<Vec<TimeRange>> {
+        let day = min.day();
+        let files = part.cells();
+        if files.is_empty() || self.matches.is_empty() || day != max.day() {
+            return Ok(vec![window]);
+        }
+        let mut loaded: [Option<Loaded>; 3] = [const { None }; 3];
+        let (snapshot, stream) = (self.snapshot, self.query.stream);
+        let (matches, grouping) = (&mut self.matches, &mut *self.grouping);
+        let mut usable = |tier: Tier| {
+            let Some(slot) = loaded.get_mut(tier as usize) else { return false };
+            if slot.is_none() {
+                let mut files = files.iter().filter(|f| f.is_of(stream, day, tier));
+                *slot = files.find_map(|file| load(snapshot, matches, grouping, file, tenant));
+            }
+            slot.is_some()
+        };
+        self.times.window = window;
+        let Split { tiers, rows } = self.times.split(day, min, max, &mut usable);
+        for ((loaded, slots), tier) in loaded.iter().zip(&tiers).zip(Tier::ALL) {
+            if let (Some(loaded), false) = (loaded, slots.places.is_empty()) {
+                self.fold(loaded, slots, tenant, tier);
+            }
+        }
+        Ok(rows)
+    }
+
+    fn fold(&mut self, loaded: &Loaded, slots: &Slots, tenant: TenantNo, tier: Tier) {
+        let Some(matched) = self.matches.get(loaded.of) else { return };
+        let Some(states) = matched.states(tier) else { return };
+        let cells = &*loaded.cells;
+        self.placed.clear();
+        let mut groups = 0;
+        let mut of_buckets: Vec<u32> = Vec::new();
+        for (series, _) in loaded.passes.iter().enumerate().filter(|(_, passes)| **passes) {
+            of_buckets.clear();
+            of_buckets.resize(slots.buckets.len(), NO_GROUP);
+            for cell in cells.of_series(series) {
+                let slot = cells.slots.get(cell).map_or(usize::MAX, |slot| usize::from(*slot));
+                let place = slots.places.get(slot).map_or(usize::MAX, |place| *place as usize);
+                let (Some(group), Some(buckets)) = (of_buckets.get_mut(place), slots.buckets.get(place))
+                else {
+                    continue;
+                };
+                if *group == NO_GROUP {
+                    let mut buckets = buckets.iter();
+                    let place = |of_series: &Vec<u32>| match of_series.get(series) {
+                        Some(place) => *place,
+                        None => buckets.next().copied().unwrap_or(NO_GROUP),
+                    };
+                    *group = self.grouping.group_of(loaded.places.iter().map(place));
+                }
+                if let (Ok(cell), false) = (u32::try_from(cell), *group == NO_GROUP) {
+                    groups = groups.max(*group as usize + 1);
+                    self.placed.push((cell, *group));
+                }
+            }
+        }
+        self.accumulators.fold_cells(states, cells, tenant, &self.placed, groups);
+        self.rest.cells_read += self.placed.len() as u64;
+    }
+}
+
+/// The cells of a tenant in a file that answer, by the first definition that has some.
+fn load(
+    snapshot: &Snapshot,
+    matches: &mut [Match<'_>],
+    grouping: &mut Grouping,
+    file: &CellFile,
+    tenant: TenantNo,
+) -> Option<Loaded> {
+    matches.iter_mut().enumerate().find_map(|(of, matched)| {
+        let refused = tenant == ALL_TENANTS && !matched.takes_all_tenants();
+        if refused || matched.states(file.tier()).is_none() {
+            return None;
+        }
+        let cells = file.cells(tenant, matched.hash)?;
+        // What a damaged dictionary keeps from being told apart is left to rows, which say so.
+        matched.filter.take(snapshot, tenant, &cells).ok()?;
+        let places = grouping.places_of_series(snapshot, tenant, &cells, &matched.dimensions).ok()?;
+        let passes = (0..cells.series()).map(|series| matched.filter.passes(series)).collect();
+        Some(Loaded { of, cells, places, passes })
+    })
+}
+
+#[cfg(test)]
+mod tests;

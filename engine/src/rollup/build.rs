@@ -1,0 +1,334 @@
+//! Cells from rows: one pass over a run for all definitions, coarser tiers folded from finer ones.
+
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+
+use super::cells::{Cells, KeyColumn, StateColumn};
+use super::cells_format::{CELLS_MAX, KEY_TEXT_BYTES_MAX, VALUES_MAX, spaces};
+use super::definition::{RollupDefinition, Rollups, is_answered_by};
+use super::tier::Tier;
+use crate::codes::{Codes, Tenants};
+use crate::error::{Error, Result};
+use crate::id::{Lsn, Stream, TenantNo};
+use crate::part::{Part, Run};
+use crate::query::{
+    Accumulators, Aggregate, CellDimension, Fields, Granule, GroupBy, Grouping, KeyValue, Predicate,
+    RowGroups, Snapshot, Space, Stop, add_run, code_kind, select, selected,
+};
+use crate::schema::stream::TIME;
+use crate::time::{BucketUnit, Buckets, DAY_US, TimeRange, TimestampUs};
+
+/// Most bytes of memory that the groups of one definition and tier take before its cells are given up
+/// for the run: rows answer then.
+pub(super) const FAMILY_BYTES_MAX: usize = 64 << 20;
+
+/// The cells of one definition at one tier.
+#[derive(Debug)]
+pub(super) struct Family {
+    /// A place in [`Rollups::of`] the stream.
+    pub(super) definition: usize,
+    pub(super) tier: Tier,
+    pub(super) cells: Cells,
+}
+
+/// The cells of one run.
+#[derive(Debug, Default)]
+pub(super) struct RunCells {
+    /// Cells, also where no row passes the filter of a definition: then it is known that there are none.
+    pub(super) families: Vec<Family>,
+    /// Definitions by place, and tiers, whose cells became too large.
+    pub(super) given_up: Vec<(usize, Tier)>,
+}
+
+/// Builds the cells of the runs of one part, stream and UTC day.
+#[derive(Debug)]
+pub(super) struct Builder {
+    snapshot: Snapshot,
+    stream: Stream,
+    rollups: Arc<Rollups>,
+    /// The intervals of each tier.
+    buckets: [Buckets; 3],
+}
+
+/// One definition and tier while rows are read.
+struct Pass<'a> {
+    place: usize,
+    definition: &'a RollupDefinition,
+    tier: Tier,
+    predicate: Predicate,
+    grouping: Grouping,
+    accumulators: Accumulators,
+    groups: RowGroups,
+    given_up: bool,
+}
+
+impl Builder {
+    /// A builder for a part whose rows of the stream are of one UTC day.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a day that has no buckets.
+    pub(super) fn new(
+        part: Arc<dyn Part>,
+        (stream, day): (Stream, i32),
+        rollups: &Arc<Rollups>,
+        codes: Arc<dyn Codes>,
+        tenants: Arc<dyn Tenants>,
+    ) -> Result<Self> {
+        let start = TimestampUs(i64::from(day) * DAY_US);
+        let window = TimeRange { start, end: TimestampUs(start.0 + DAY_US) };
+        let cover =
+            |tier: Tier| Buckets::cover(window, BucketUnit::Step(tier.width_us()), &TimeZone::UTC, 96);
+        let buckets = [cover(Tier::Quarter)?, cover(Tier::Hour)?, cover(Tier::Day)?];
+        let snapshot = Snapshot { parts: vec![part], codes, tenants, lsn: Lsn(0), stop: Stop::never() };
+        Ok(Self { snapshot, stream, rollups: Arc::clone(rollups), buckets })
+    }
+
+    fn group_by(&self, definition: &RollupDefinition, tier: Tier) -> Vec<GroupBy> {
+        let buckets = self.buckets.get(tier as usize).cloned().map(GroupBy::Bucket);
+        buckets.into_iter().chain(definition.keys.iter().cloned().map(GroupBy::Field)).collect()
+    }
+
+    /// The cells of a run, of every definition and tier that its rows did not make too large.
+    ///
+    /// # Errors
+    ///
+    /// Those of the part's columns and of the dictionary.
+    pub(super) fn run(&self, run: &Run) -> Result<RunCells> {
+        let mut fields = Fields::new(self.stream);
+        let time = fields.column(&TIME)?;
+        let rollups = Arc::clone(&self.rollups);
+        let mut passes = Vec::new();
+        for (place, (definition, _)) in rollups.of(self.stream).enumerate() {
+            for (at, kept) in definition.tiers.iter().enumerate() {
+                if finer(definition, at).is_none() {
+                    passes.push(self.pass(place, definition, kept.tier, &mut fields)?);
+                }
+            }
+        }
+        let Some(part) = self.snapshot.parts.first() else { return Ok(RunCells::default()) };
+        let mut tasks = Vec::new();
+        add_run(&mut tasks, 0, part, self.stream, TimeRange::ALL, run);
+        let mut list = Vec::new();
+        for (task, token) in tasks.iter().zip(1..) {
+            let Some(mut granule) = Granule::new(&self.snapshot, &fields, task, token) else { continue };
+            for slice in &task.slices {
+                for pass in passes.iter_mut().filter(|p| !p.given_up) {
+                    pass.groups.clear();
+                    let mask = select(&mut pass.predicate, time, slice.within, &mut granule, slice)?;
+                    if mask.is_empty() {
+                        continue;
+                    }
+                    let rows = selected(&mask, slice, &mut list);
+                    pass.grouping.groups(&mut granule, slice, rows, &mut pass.groups)?;
+                    pass.accumulators.read(&mut granule, slice, &mask, rows)?;
+                    pass.accumulators.fold(slice, &pass.groups);
+                    let bytes = pass.accumulators.memory_bytes() + pass.grouping.memory_bytes();
+                    pass.given_up = bytes > FAMILY_BYTES_MAX || pass.accumulators.counts().len() > CELLS_MAX;
+                }
+            }
+        }
+        let mut out = RunCells::default();
+        for pass in passes {
+            let cells = export(pass.definition, pass.tier, &pass.grouping, &pass.accumulators, false);
+            if pass.given_up || !fits(&cells) {
+                out.given_up.push((pass.place, pass.tier));
+            } else {
+                out.families.push(Family { definition: pass.place, tier: pass.tier, cells });
+            }
+        }
+        self.coarser(run.tenant, &mut out.families)?;
+        Ok(out)
+    }
+
+    fn pass<'a>(
+        &self,
+        place: usize,
+        definition: &'a RollupDefinition,
+        tier: Tier,
+        fields: &mut Fields,
+    ) -> Result<Pass<'a>> {
+        let mut grouping = Grouping::compile(&self.group_by(definition, tier), fields)?;
+        grouping.keep_codes(&code_keys(definition));
+        let mut accumulators = Accumulators::compile(&compiled(definition, tier), fields)?;
+        accumulators.hash_text();
+        Ok(Pass {
+            place,
+            definition,
+            tier,
+            predicate: Predicate::compile(&definition.filter, fields)?,
+            grouping,
+            accumulators,
+            groups: RowGroups::default(),
+            given_up: false,
+        })
+    }
+
+    /// Adds the tiers that finer ones hold already.
+    fn coarser(&self, tenant: TenantNo, families: &mut Vec<Family>) -> Result<()> {
+        for (place, (definition, _)) in self.rollups.of(self.stream).enumerate() {
+            for (at, kept) in definition.tiers.iter().enumerate() {
+                let Some(from) = finer(definition, at) else { continue };
+                let Some(family) = families.iter().find(|f| f.definition == place && f.tier == from) else {
+                    continue;
+                };
+                let mut fold = self.fold(definition, kept.tier, false)?;
+                fold.add(tenant, &family.cells, from)?;
+                families.push(Family { definition: place, tier: kept.tier, cells: fold.finish() });
+            }
+        }
+        Ok(())
+    }
+
+    /// A fold of cells into cells of a definition at a tier; of all tenants when `by_tenant`.
+    pub(super) fn fold<'a>(
+        &'a self,
+        definition: &'a RollupDefinition,
+        tier: Tier,
+        by_tenant: bool,
+    ) -> Result<Fold<'a>> {
+        let mut fields = Fields::new(self.stream);
+        let mut grouping = Grouping::compile(&self.group_by(definition, tier), &mut fields)?;
+        if !by_tenant {
+            grouping.keep_codes(&code_keys(definition));
+        }
+        let mut accumulators = Accumulators::compile(&compiled(definition, tier), &mut fields)?;
+        accumulators.hash_text();
+        let keys = definition.keys.iter().enumerate();
+        let keys = keys.map(|(key, field)| CellDimension::Key(key, code_kind(definition, field)));
+        let dimensions = std::iter::once(CellDimension::Bucket).chain(keys).collect();
+        Ok(Fold { builder: self, definition, tier, by_tenant, grouping, accumulators, dimensions })
+    }
+}
+
+/// Cells that are folded into coarser ones, or into those of all tenants.
+#[derive(Debug)]
+pub(super) struct Fold<'a> {
+    builder: &'a Builder,
+    definition: &'a RollupDefinition,
+    tier: Tier,
+    by_tenant: bool,
+    grouping: Grouping,
+    accumulators: Accumulators,
+    dimensions: Vec<CellDimension>,
+}
+
+impl Fold<'_> {
+    /// Adds the cells of a tenant at the tier of the fold or a finer one.
+    ///
+    /// # Errors
+    ///
+    /// Those of the dictionary.
+    pub(super) fn add(&mut self, tenant: TenantNo, cells: &Cells, tier: Tier) -> Result<()> {
+        let asked = compiled(self.definition, self.tier);
+        let kept = self.definition.aggregates(tier).unwrap_or(&[]);
+        let states = self.accumulators.cell_states(&asked, kept);
+        let states = states.ok_or_else(|| Error::invalid("cells that a coarser tier cannot be made of"))?;
+        let snapshot = &self.builder.snapshot;
+        let places = self.grouping.places_of_series(snapshot, tenant, cells, &self.dimensions)?;
+        let ratio = u8::try_from(self.tier.width_us() / tier.width_us()).unwrap_or(u8::MAX).max(1);
+        let (mut placed, mut groups) = (Vec::with_capacity(cells.len()), 0);
+        for series in 0..cells.series() {
+            let mut known: Option<(u8, u32)> = None;
+            for cell in cells.of_series(series) {
+                let Some(slot) = cells.slots.get(cell).map(|slot| slot / ratio) else { continue };
+                let group = match known {
+                    Some((of, group)) if of == slot => group,
+                    _ => {
+                        let place = |of_series: &Vec<u32>| of_series.get(series).copied();
+                        self.grouping.group_of(places.iter().map(|p| place(p).unwrap_or(u32::from(slot))))
+                    }
+                };
+                known = Some((slot, group));
+                groups = groups.max(group as usize + 1);
+                placed.extend(u32::try_from(cell).map(|cell| (cell, group)));
+            }
+        }
+        self.accumulators.fold_cells(&states, cells, tenant, &placed, groups);
+        Ok(())
+    }
+
+    /// Bytes of memory this takes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.accumulators.memory_bytes() + self.grouping.memory_bytes()
+    }
+
+    /// The cells.
+    pub(super) fn finish(self) -> Cells {
+        export(self.definition, self.tier, &self.grouping, &self.accumulators, self.by_tenant)
+    }
+}
+
+/// The tier that another one of a definition is folded from: the coarsest finer one that keeps all of it.
+pub(super) fn finer(definition: &RollupDefinition, at: usize) -> Option<Tier> {
+    let kept = definition.tiers.get(at)?;
+    let has_all = |finer: &Tier| {
+        let there = definition.aggregates(*finer).unwrap_or(&[]);
+        kept.aggregates.iter().all(|a| there.iter().any(|b| is_answered_by(a, b)))
+    };
+    definition.tiers.get(..at)?.iter().rev().map(|t| t.tier).find(has_all)
+}
+
+/// The aggregates of a definition at a tier, means for sums: their states have the number of values too.
+fn compiled(definition: &RollupDefinition, tier: Tier) -> Vec<Aggregate> {
+    let aggregates = definition.aggregates(tier).unwrap_or(&[]).iter();
+    aggregates
+        .map(|a| if let Aggregate::Sum(field) = a { Aggregate::Avg(field.clone()) } else { a.clone() })
+        .collect()
+}
+
+/// For the buckets and each key whether its values are codes.
+fn code_keys(definition: &RollupDefinition) -> Vec<bool> {
+    std::iter::once(false)
+        .chain(definition.keys.iter().map(|key| code_kind(definition, key).is_some()))
+        .collect()
+}
+
+fn export(
+    definition: &RollupDefinition,
+    tier: Tier,
+    grouping: &Grouping,
+    accumulators: &Accumulators,
+    by_tenant: bool,
+) -> Cells {
+    let spaces: Vec<Vec<Space>> = definition
+        .aggregates(tier)
+        .unwrap_or(&[])
+        .iter()
+        .filter_map(
+            |a| if let Aggregate::Distinct(field) = a { Some(spaces(definition, field)) } else { None },
+        )
+        .collect();
+    let exported = grouping.export(accumulators.counts());
+    let count = |group: &u32| accumulators.counts().get(*group as usize).copied().unwrap_or(0);
+    Cells {
+        counts: exported.groups.iter().map(count).collect(),
+        states: accumulators.export(&exported.groups, &spaces, by_tenant),
+        keys: exported.keys,
+        ends: exported.ends,
+        slots: exported.slots,
+    }
+}
+
+/// Whether cells are within what a blob may hold.
+pub(super) fn fits(cells: &Cells) -> bool {
+    let key = |key: &KeyColumn| match key {
+        KeyColumn::Codes(_) => true,
+        KeyColumn::Values { values, .. } => values.iter().all(|value| match value {
+            KeyValue::Str(text) => text.len() <= KEY_TEXT_BYTES_MAX,
+            _ => true,
+        }),
+    };
+    let state = |state: &StateColumn| match state {
+        StateColumn::Distinct(lists) => {
+            lists.iter().all(|l| l.values() <= VALUES_MAX && l.len() <= VALUES_MAX)
+        }
+        StateColumn::Histogram(list) => {
+            let buckets = list.iter().map(|h| h.parts().1.len() + h.parts().2.len());
+            buckets.sum::<usize>() <= VALUES_MAX
+        }
+        _ => true,
+    };
+    cells.len() <= CELLS_MAX && cells.keys.iter().all(key) && cells.states.iter().all(state)
+}

@@ -1,0 +1,274 @@
+//! The cells of one tenant, day, definition and tier in memory: columns, ready to be folded.
+
+use std::ops::Range;
+
+use super::histogram::Histogram;
+use crate::id::TenantNo;
+use crate::query::{KeyValue, Latest, Sum};
+use crate::schema::IdentityKind;
+use crate::sorted_file::MemoryBytes;
+
+/// Cells, sorted by key and then by time. A **series** is the cells of one key.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Cells {
+    /// One column for each key of the definition, one value for each series.
+    pub(crate) keys: Vec<KeyColumn>,
+    /// For each series one past its last cell.
+    pub(crate) ends: Vec<u32>,
+    /// For each cell the number of its interval within the day, ascending within a series.
+    pub(crate) slots: Vec<u8>,
+    /// For each cell its rows, at least one.
+    pub(crate) counts: Vec<u64>,
+    /// One column for each aggregate of the definition at this tier.
+    pub(crate) states: Vec<StateColumn>,
+}
+
+/// One key of every series.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum KeyColumn {
+    /// Codes of the tenant; [`crate::schema::NULL_CODE`] is absent.
+    Codes(Vec<u32>),
+    /// Places of values, each there once; [`crate::schema::NULL_CODE`] is absent.
+    Values {
+        /// The values, ascending.
+        values: Vec<KeyValue>,
+        /// For each series the place of its value.
+        places: Vec<u32>,
+    },
+}
+
+impl KeyColumn {
+    /// How many series there are.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Codes(codes) => codes.len(),
+            Self::Values { places, .. } => places.len(),
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Codes(codes) => codes.len() * 4,
+            Self::Values { values, places } => {
+                let text = |v: &KeyValue| if let KeyValue::Str(text) = v { text.len() + 16 } else { 0 };
+                places.len() * 4 + values.iter().map(|v| size_of::<KeyValue>() + text(v)).sum::<usize>()
+            }
+        }
+    }
+}
+
+/// One aggregate of every cell.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum StateColumn {
+    /// Sums, and of how many values.
+    Sum(Vec<(Sum, u64)>),
+    /// Least values; NaN is none.
+    Min(Vec<f64>),
+    /// Greatest values; NaN is none.
+    Max(Vec<f64>),
+    /// Latest values.
+    Last(Vec<Option<Latest>>),
+    /// Distributions of values.
+    Histogram(Vec<Histogram>),
+    /// Rows where a filter holds.
+    CountIf(Vec<u64>),
+    /// Distinct values, a list of sets for each space of values.
+    Distinct(Vec<SetList>),
+}
+
+impl StateColumn {
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Sum(list) => list.len() * size_of::<(Sum, u64)>(),
+            Self::Min(list) | Self::Max(list) => list.len() * 8,
+            Self::Last(list) => list.len() * size_of::<Option<Latest>>(),
+            Self::Histogram(list) => list.iter().map(Histogram::memory_bytes).sum(),
+            Self::CountIf(list) => list.len() * 8,
+            Self::Distinct(lists) => lists.iter().map(SetList::memory_bytes).sum(),
+        }
+    }
+}
+
+/// Bytes of bits that one value of a dense set may cost: half of what it costs as a code.
+const DENSE_BYTES_A_VALUE: usize = 2;
+/// Values from which on a set may be dense.
+const DENSE_VALUES_MIN: usize = 32;
+
+/// Sets of distinct values of one space: of every cell one, or one for each tenant that has some.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct SetList {
+    /// What the codes are of; hashes of text without.
+    pub(crate) kind: Option<IdentityKind>,
+    /// In cells of all tenants: for each cell one past its last set, and the tenant of each set.
+    pub(crate) of_tenants: Option<(Vec<u32>, Vec<TenantNo>)>,
+    sets: Vec<Span>,
+    codes: Vec<u32>,
+    words: Vec<u64>,
+    hashes: Vec<u128>,
+}
+
+/// Where a set is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    start: u32,
+    len: u32,
+    /// Values in the set.
+    values: u32,
+    /// The number of the first word of a dense set; [`SPARSE`] for another one.
+    first_word: u32,
+}
+
+const SPARSE: u32 = u32::MAX;
+
+/// A set of distinct values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SetRef<'a> {
+    /// Codes, ascending.
+    Codes(&'a [u32]),
+    /// One bit a code, from the code `64 * first_word` on.
+    Bits {
+        /// The number of the first word.
+        first_word: usize,
+        /// The words; neither the first nor the last is 0.
+        words: &'a [u64],
+    },
+    /// Hashes of text, ascending.
+    Hashes(&'a [u128]),
+}
+
+impl SetRef<'_> {
+    /// The codes of the set, ascending; none for hashes.
+    pub(crate) fn codes(self) -> Vec<u32> {
+        match self {
+            Self::Codes(codes) => codes.to_vec(),
+            Self::Bits { first_word, words } => {
+                let mut out = Vec::new();
+                for (at, word) in words.iter().enumerate() {
+                    let mut left = *word;
+                    while left != 0 {
+                        // Codes are under 2^32, so the word's number is under 2^26.
+                        out.push(u32::try_from((first_word + at) * 64).unwrap_or(0) + left.trailing_zeros());
+                        left &= left - 1;
+                    }
+                }
+                out
+            }
+            Self::Hashes(_) => Vec::new(),
+        }
+    }
+}
+
+impl SetList {
+    /// No set yet, of one kind of values.
+    pub(crate) fn new(kind: Option<IdentityKind>) -> Self {
+        Self { kind, ..Self::default() }
+    }
+
+    /// How many sets there are.
+    pub(crate) fn len(&self) -> usize {
+        self.sets.len()
+    }
+
+    /// Values of all sets.
+    pub(crate) fn values(&self) -> usize {
+        self.sets.iter().map(|s| s.values as usize).sum()
+    }
+
+    /// The sets of a cell.
+    pub(crate) fn of_cell(&self, cell: usize) -> Range<usize> {
+        match &self.of_tenants {
+            None => cell..cell + 1,
+            Some((ends, _)) => {
+                let end = |cell: usize| ends.get(cell).map_or(0, |e| *e as usize);
+                cell.checked_sub(1).map_or(0, end)..end(cell)
+            }
+        }
+    }
+
+    /// The tenant of a set in cells of all tenants.
+    pub(crate) fn tenant(&self, set: usize) -> Option<TenantNo> {
+        self.of_tenants.as_ref().and_then(|(_, tenants)| tenants.get(set)).copied()
+    }
+
+    /// A set.
+    pub(crate) fn get(&self, set: usize) -> Option<SetRef<'_>> {
+        let span = self.sets.get(set)?;
+        let range = span.start as usize..span.start as usize + span.len as usize;
+        Some(if self.kind.is_none() {
+            SetRef::Hashes(self.hashes.get(range)?)
+        } else if span.first_word == SPARSE {
+            SetRef::Codes(self.codes.get(range)?)
+        } else {
+            SetRef::Bits { first_word: span.first_word as usize, words: self.words.get(range)? }
+        })
+    }
+
+    /// Adds a set of codes, ascending; it is dense when that is shorter.
+    pub(crate) fn push_codes(&mut self, codes: &[u32]) {
+        let values = index(codes.len());
+        let (first, last) =
+            (codes.first().copied().unwrap_or(0) / 64, codes.last().copied().unwrap_or(0) / 64);
+        let words = (last - first) as usize + 1;
+        if codes.len() < DENSE_VALUES_MIN || words * 8 > codes.len() * DENSE_BYTES_A_VALUE {
+            let start = index(self.codes.len());
+            self.codes.extend_from_slice(codes);
+            self.sets.push(Span { start, len: values, values, first_word: SPARSE });
+            return;
+        }
+        let start = self.words.len();
+        self.words.resize(start + words, 0);
+        for code in codes {
+            if let Some(word) = self.words.get_mut(start + (code / 64 - first) as usize) {
+                *word |= 1 << (code % 64);
+            }
+        }
+        self.sets.push(Span { start: index(start), len: index(words), values, first_word: first });
+    }
+
+    /// Adds a set of hashes, ascending.
+    pub(crate) fn push_hashes(&mut self, hashes: &[u128]) {
+        let (start, len) = (index(self.hashes.len()), index(hashes.len()));
+        self.hashes.extend_from_slice(hashes);
+        self.sets.push(Span { start, len, values: len, first_word: SPARSE });
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let tenants = self.of_tenants.as_ref().map_or(0, |(ends, tenants)| (ends.len() + tenants.len()) * 4);
+        tenants
+            + self.sets.len() * size_of::<Span>()
+            + self.codes.len() * 4
+            + self.words.len() * 8
+            + self.hashes.len() * 16
+    }
+}
+
+/// An index as 32 bits: what is built and what is decoded is bounded far below.
+fn index(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+impl Cells {
+    /// How many cells there are.
+    pub(crate) fn len(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// How many series there are.
+    pub(crate) fn series(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The cells of a series.
+    pub(crate) fn of_series(&self, series: usize) -> Range<usize> {
+        let end = |series: usize| self.ends.get(series).map_or(0, |e| *e as usize);
+        series.checked_sub(1).map_or(0, end)..end(series)
+    }
+}
+
+impl MemoryBytes for Cells {
+    fn memory_bytes(&self) -> usize {
+        let keys: usize = self.keys.iter().map(KeyColumn::memory_bytes).sum();
+        let states: usize = self.states.iter().map(StateColumn::memory_bytes).sum();
+        keys + states + self.ends.len() * 4 + self.slots.len() + self.counts.len() * 8 + size_of::<Self>()
+    }
+}

@@ -1,0 +1,598 @@
+//! Cells as bytes: one blob for each tenant, definition and tier of a day.
+//!
+//! # Layout (version 0)
+//!
+//! A number is a varint. A column is a number of bytes and then an encoding of [`crate::codec`]; how
+//! many values it has is known before it is read.
+//!
+//! | part     | content                                                                                |
+//! |----------|----------------------------------------------------------------------------------------|
+//! | sizes    | number of series, number of cells                                                      |
+//! | keys     | for each key of the definition: byte 0 and a column of codes; or byte 1, the number of |
+//! |          | values, the values, and a column of their places (as codes: absent or place)           |
+//! | series   | column: cells of each series                                                           |
+//! | slots    | column: number of each cell's interval within the UTC day                              |
+//! | counts   | column: rows of each cell                                                              |
+//! | states   | for each aggregate of the definition at the tier, in its order, see below              |
+//!
+//! A value is a byte and what follows: 1 a truth value (one byte), 2 a signed number (zigzag), 3 an
+//! unsigned number, 4 a double (8 bytes), 5 text (its bytes, then the text).
+//!
+//! | state     | columns                                                                                |
+//! |-----------|----------------------------------------------------------------------------------------|
+//! | sum       | sums, what rounding lost of them, byte: 1 when every row has a value, else 0 and the    |
+//! |           | number of values                                                                       |
+//! | min, max  | values; NaN is none                                                                    |
+//! | last      | 0 for none, else 1 + microseconds since the start of the interval; LSNs; seqs; values  |
+//! | histogram | byte of flags; zeroes; positive and negative buckets of each cell; indexes of all      |
+//! |           | buckets (zigzag of the first of a side, differences); their counts; sums unless flag 1; |
+//! |           | least values unless flag 2; greatest values unless flag 4: those are as in the states  |
+//! |           | sum, min, max of the same field                                                        |
+//! | count if  | counts                                                                                 |
+//! | distinct  | for each space of values (users, visitors, text, ...): byte 1 when sets are of tenants,|
+//! |           | then sets of each cell and the tenants of the sets, else 0; values of each set; then   |
+//! |           | the first code of each set and the differences less one, or 16 bytes for each hash     |
+
+use super::cells::{Cells, KeyColumn, SetList, SetRef, StateColumn};
+use super::definition::RollupDefinition;
+use super::histogram::Histogram;
+use super::tier::Tier;
+use crate::codec::{
+    Cursor, Decoded, Malformed, decode_codes, decode_floats, decode_ints, encode_codes, encode_floats,
+    encode_ints, put_varint,
+};
+use crate::id::TenantNo;
+use crate::query::{Aggregate, Field, KeyValue, Latest, Sum};
+use crate::schema::{ColumnType, IdentityKind, NULL_CODE, Schema};
+use crate::time::DAY_US;
+
+/// Most cells of one blob.
+pub(crate) const CELLS_MAX: usize = 1 << 20;
+/// Most values of all sets of one space, and most buckets of all histograms, of one blob.
+pub(crate) const VALUES_MAX: usize = 1 << 24;
+/// Most bytes of a text that is a key; a row with a longer one keeps its run from having such cells.
+pub(crate) const KEY_TEXT_BYTES_MAX: usize = 64 << 10;
+
+const SUM_BESIDE: u8 = 1;
+const MIN_BESIDE: u8 = 2;
+const MAX_BESIDE: u8 = 4;
+
+/// What is known of cells before they are read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layout<'a> {
+    /// What they are of.
+    pub(crate) definition: &'a RollupDefinition,
+    /// At which tier; the definition is declared there.
+    pub(crate) tier: Tier,
+    /// On which UTC day.
+    pub(crate) day: i32,
+}
+
+impl<'a> Layout<'a> {
+    /// The aggregates of the definition at the tier.
+    pub(crate) fn aggregates(&self) -> &'a [Aggregate] {
+        self.definition.aggregates(self.tier).unwrap_or(&[])
+    }
+
+    /// The start of an interval.
+    fn start_of(&self, slot: u8) -> i64 {
+        i64::from(self.day) * DAY_US + i64::from(slot) * self.tier.width_us()
+    }
+
+    fn beside(&self, field: &Field, kind: fn(&Field) -> Aggregate) -> Option<usize> {
+        let wanted = kind(field);
+        self.aggregates().iter().position(|a| *a == wanted)
+    }
+}
+
+/// The spaces of the distinct values of a field: a code space each, and one for text.
+pub(crate) fn spaces(definition: &RollupDefinition, field: &Field) -> Vec<Option<IdentityKind>> {
+    fn add(definition: &RollupDefinition, field: &Field, out: &mut Vec<Option<IdentityKind>>) {
+        match field {
+            Field::FirstOf(fields) => fields.iter().for_each(|f| add(definition, f, out)),
+            Field::Column(id) => {
+                let ty = Schema::of(definition.stream).get(*id).map(|def| def.ty);
+                let space = if let Some(ColumnType::Code(kind)) = ty { Some(kind) } else { None };
+                if !out.contains(&space) {
+                    out.push(space);
+                }
+            }
+            Field::Path(..) | Field::Tenant => {}
+        }
+    }
+    let mut out = Vec::new();
+    add(definition, field, &mut out);
+    out
+}
+
+const fn zigzag(value: i64) -> u64 {
+    (value.wrapping_shl(1) ^ (value >> 63)).cast_unsigned()
+}
+
+const fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
+}
+
+fn put_column(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = Vec::new();
+    encode(&mut bytes);
+    put_varint(bytes.len() as u64, out);
+    out.append(&mut bytes);
+}
+
+fn put_ints(values: impl Iterator<Item = u64>, out: &mut Vec<u8>) {
+    let values: Vec<u64> = values.collect();
+    put_column(out, |out| encode_ints(&values, out));
+}
+
+fn put_floats(values: impl Iterator<Item = f64>, out: &mut Vec<u8>) {
+    let values: Vec<f64> = values.collect();
+    put_column(out, |out| encode_floats(&values, out));
+}
+
+/// The bytes of some cells.
+pub(crate) fn encode(cells: &Cells, layout: Layout<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_varint(cells.series() as u64, &mut out);
+    put_varint(cells.len() as u64, &mut out);
+    for key in &cells.keys {
+        put_key(key, &mut out);
+    }
+    put_ints((0..cells.series()).map(|s| cells.of_series(s).len() as u64), &mut out);
+    put_ints(cells.slots.iter().map(|s| u64::from(*s)), &mut out);
+    put_ints(cells.counts.iter().copied(), &mut out);
+    for (state, aggregate) in cells.states.iter().zip(layout.aggregates()) {
+        put_state(cells, state, aggregate, layout, &mut out);
+    }
+    out
+}
+
+fn put_key(key: &KeyColumn, out: &mut Vec<u8>) {
+    match key {
+        KeyColumn::Codes(codes) => {
+            out.push(0);
+            put_column(out, |out| encode_codes(codes, out));
+        }
+        KeyColumn::Values { values, places } => {
+            out.push(1);
+            put_varint(values.len() as u64, out);
+            values.iter().for_each(|value| put_value(value, out));
+            put_column(out, |out| encode_codes(places, out));
+        }
+    }
+}
+
+fn put_value(value: &KeyValue, out: &mut Vec<u8>) {
+    match value {
+        KeyValue::Bool(b) => out.extend_from_slice(&[1, u8::from(*b)]),
+        KeyValue::I64(n) => {
+            out.push(2);
+            put_varint(zigzag(*n), out);
+        }
+        KeyValue::U64(n) => {
+            out.push(3);
+            put_varint(*n, out);
+        }
+        KeyValue::F64(bits) => {
+            out.push(4);
+            out.extend_from_slice(&bits.to_le_bytes());
+        }
+        KeyValue::Str(text) => {
+            out.push(5);
+            put_varint(text.len() as u64, out);
+            out.extend_from_slice(text.as_bytes());
+        }
+        // No list of values has them: an absent key has no place.
+        KeyValue::Absent | KeyValue::Bucket(_) => out.push(0),
+    }
+}
+
+fn put_state(
+    cells: &Cells,
+    state: &StateColumn,
+    aggregate: &Aggregate,
+    layout: Layout<'_>,
+    out: &mut Vec<u8>,
+) {
+    match state {
+        StateColumn::Sum(list) => {
+            put_floats(list.iter().map(|(sum, _)| sum.parts().0), out);
+            put_floats(list.iter().map(|(sum, _)| sum.parts().1), out);
+            let whole = list.iter().zip(&cells.counts).all(|((_, values), rows)| values == rows);
+            out.push(u8::from(whole));
+            if !whole {
+                put_ints(list.iter().map(|(_, values)| *values), out);
+            }
+        }
+        StateColumn::Min(list) | StateColumn::Max(list) => put_floats(list.iter().copied(), out),
+        StateColumn::Last(list) => {
+            let since = |(latest, slot): (&Option<Latest>, &u8)| {
+                latest.map_or(0, |l| l.time.wrapping_sub(layout.start_of(*slot)).cast_unsigned() + 1)
+            };
+            put_ints(list.iter().zip(&cells.slots).map(since), out);
+            put_ints(list.iter().map(|l| l.map_or(0, |l| l.lsn)), out);
+            put_ints(list.iter().map(|l| l.map_or(0, |l| l.seq)), out);
+            put_floats(list.iter().map(|l| l.map_or(0.0, |l| l.value)), out);
+        }
+        StateColumn::Histogram(list) => put_histograms(cells, list, aggregate, layout, out),
+        StateColumn::CountIf(list) => put_ints(list.iter().copied(), out),
+        StateColumn::Distinct(lists) => lists.iter().for_each(|list| put_sets(list, cells.len(), out)),
+    }
+}
+
+fn put_histograms(
+    cells: &Cells,
+    list: &[Histogram],
+    aggregate: &Aggregate,
+    layout: Layout<'_>,
+    out: &mut Vec<u8>,
+) {
+    let beside = Beside::of(aggregate, layout, &cells.states);
+    let flags = beside.flags(list);
+    out.push(flags);
+    put_ints(list.iter().map(|h| h.parts().0), out);
+    put_ints(list.iter().map(|h| h.parts().1.len() as u64), out);
+    put_ints(list.iter().map(|h| h.parts().2.len() as u64), out);
+    let (mut indexes, mut counts) = (Vec::new(), Vec::new());
+    for histogram in list {
+        let (_, positive, negative) = histogram.parts();
+        for side in [positive, negative] {
+            let mut before = None;
+            for (index, count) in side {
+                let delta = match before {
+                    None => zigzag(i64::from(*index)),
+                    Some(before) => u64::from(index.abs_diff(before)),
+                };
+                indexes.push(delta);
+                counts.push(*count);
+                before = Some(*index);
+            }
+        }
+    }
+    put_ints(indexes.into_iter(), out);
+    put_ints(counts.into_iter(), out);
+    if flags & SUM_BESIDE == 0 {
+        put_floats(list.iter().map(Histogram::sum), out);
+    }
+    if flags & MIN_BESIDE == 0 {
+        put_floats(list.iter().map(|h| h.min().unwrap_or(0.0)), out);
+    }
+    if flags & MAX_BESIDE == 0 {
+        put_floats(list.iter().map(|h| h.max().unwrap_or(0.0)), out);
+    }
+}
+
+/// The states of the same field that a histogram shares numbers with.
+#[derive(Debug, Default)]
+struct Beside<'a> {
+    sum: Option<&'a [(Sum, u64)]>,
+    min: Option<&'a [f64]>,
+    max: Option<&'a [f64]>,
+}
+
+impl<'a> Beside<'a> {
+    fn of(aggregate: &Aggregate, layout: Layout<'_>, states: &'a [StateColumn]) -> Self {
+        let Aggregate::Quantile(field, _) = aggregate else { return Self::default() };
+        let state = |kind: fn(&Field) -> Aggregate| states.get(layout.beside(field, kind)?);
+        Self {
+            sum: match state(|f| Aggregate::Sum(f.clone())) {
+                Some(StateColumn::Sum(list)) => Some(list),
+                _ => None,
+            },
+            min: match state(|f| Aggregate::Min(f.clone())) {
+                Some(StateColumn::Min(list)) => Some(list),
+                _ => None,
+            },
+            max: match state(|f| Aggregate::Max(f.clone())) {
+                Some(StateColumn::Max(list)) => Some(list),
+                _ => None,
+            },
+        }
+    }
+
+    /// Which numbers are as in the other states: not where infinities are, which histograms leave out.
+    fn flags(&self, list: &[Histogram]) -> u8 {
+        let same = |of: Option<f64>, there: f64| of.is_none_or(|n| n.to_bits() == there.to_bits());
+        let all = |there: Option<&[f64]>, of: fn(&Histogram) -> Option<f64>| {
+            there.is_some_and(|there| list.iter().zip(there).all(|(h, n)| same(of(h), *n)))
+        };
+        let mut flags = 0;
+        if self.sum.is_some() {
+            // The compensated sum is the better one, and quantiles need none.
+            flags |= SUM_BESIDE;
+        }
+        if all(self.min, Histogram::min) {
+            flags |= MIN_BESIDE;
+        }
+        if all(self.max, Histogram::max) {
+            flags |= MAX_BESIDE;
+        }
+        flags
+    }
+}
+
+fn put_sets(list: &SetList, cells: usize, out: &mut Vec<u8>) {
+    out.push(u8::from(list.of_tenants.is_some()));
+    if let Some((_, tenants)) = &list.of_tenants {
+        put_ints((0..cells).map(|cell| list.of_cell(cell).len() as u64), out);
+        put_ints(tenants.iter().map(|t| u64::from(t.0)), out);
+    }
+    let (mut lens, mut gaps, mut hashes) = (Vec::with_capacity(list.len()), Vec::new(), Vec::new());
+    for set in (0..list.len()).filter_map(|set| list.get(set)) {
+        if let SetRef::Hashes(of_set) = set {
+            lens.push(of_set.len() as u64);
+            of_set.iter().for_each(|h| hashes.extend_from_slice(&h.to_le_bytes()));
+            continue;
+        }
+        let codes = set.codes();
+        lens.push(codes.len() as u64);
+        let mut before: Option<u32> = None;
+        for code in codes {
+            gaps.push(u64::from(before.map_or(code, |before| code - before - 1)));
+            before = Some(code);
+        }
+    }
+    put_ints(lens.into_iter(), out);
+    if list.kind.is_some() {
+        put_ints(gaps.into_iter(), out);
+    } else {
+        out.append(&mut hashes);
+    }
+}
+
+/// Cells from their bytes.
+///
+/// # Errors
+///
+/// [`Malformed`] when `bytes` are anything else.
+pub(crate) fn decode(bytes: &[u8], layout: Layout<'_>) -> Decoded<Cells> {
+    let mut reader = Reader { cursor: Cursor::new(bytes), layout };
+    let series = reader.cursor.len(CELLS_MAX)?;
+    let len = reader.cursor.len(CELLS_MAX)?;
+    let mut cells = Cells::default();
+    for _ in &layout.definition.keys {
+        cells.keys.push(reader.key(series)?);
+    }
+    let lens = reader.ints(series)?;
+    cells.ends = ends(&lens, len)?;
+    if lens.contains(&0) {
+        return Err(Malformed("a series without cells"));
+    }
+    let slots_max = DAY_US / layout.tier.width_us();
+    for slot in reader.ints(len)? {
+        match u8::try_from(slot) {
+            Ok(slot) if i64::from(slot) < slots_max => cells.slots.push(slot),
+            _ => return Err(Malformed("an interval outside of its day")),
+        }
+    }
+    let ascends =
+        |s: usize| cells.slots.get(cells.of_series(s)).is_some_and(|slots| slots.is_sorted_by(|a, b| a < b));
+    if !(0..series).all(ascends) {
+        return Err(Malformed("intervals of a series out of order"));
+    }
+    cells.counts = reader.ints(len)?;
+    for aggregate in layout.aggregates() {
+        let state = reader.state(&cells, aggregate)?;
+        cells.states.push(state);
+    }
+    reader.cursor.end()?;
+    Ok(cells)
+}
+
+/// Running ends of lengths that add up to `total`.
+fn ends(lens: &[u64], total: usize) -> Decoded<Vec<u32>> {
+    let mut end = 0_u64;
+    let mut out = Vec::with_capacity(lens.len());
+    for len in lens {
+        end = end.saturating_add(*len);
+        out.push(u32::try_from(end).map_err(|_| Malformed("lengths that are too large"))?);
+    }
+    if end == total as u64 { Ok(out) } else { Err(Malformed("lengths that do not add up")) }
+}
+
+struct Reader<'a, 'l> {
+    cursor: Cursor<'a>,
+    layout: Layout<'l>,
+}
+
+impl<'a> Reader<'a, '_> {
+    fn column(&mut self) -> Decoded<&'a [u8]> {
+        let len = self.cursor.len(self.cursor.rest().len())?;
+        self.cursor.take(len)
+    }
+
+    fn ints(&mut self, rows: usize) -> Decoded<Vec<u64>> {
+        decode_ints(self.column()?, rows)
+    }
+
+    fn floats(&mut self, rows: usize) -> Decoded<Vec<f64>> {
+        decode_floats(self.column()?, rows)
+    }
+
+    fn flag(&mut self) -> Decoded<bool> {
+        match self.cursor.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Malformed("a byte that is neither 0 nor 1")),
+        }
+    }
+
+    fn key(&mut self, series: usize) -> Decoded<KeyColumn> {
+        if !self.flag()? {
+            return Ok(KeyColumn::Codes(decode_codes(self.column()?, series)?));
+        }
+        let count = self.cursor.len(series)?;
+        let mut values = Vec::with_capacity(count);
+        for _ in 0..count {
+            values.push(self.value()?);
+        }
+        if !values.is_sorted_by(|a, b| a < b) {
+            return Err(Malformed("keys out of order"));
+        }
+        let places = decode_codes(self.column()?, series)?;
+        if places.iter().any(|p| *p != NULL_CODE && *p as usize >= count) {
+            return Err(Malformed("a key without a value"));
+        }
+        Ok(KeyColumn::Values { values, places })
+    }
+
+    fn value(&mut self) -> Decoded<KeyValue> {
+        Ok(match self.cursor.u8()? {
+            1 => KeyValue::Bool(self.flag()?),
+            2 => KeyValue::I64(unzigzag(self.cursor.varint()?)),
+            3 => KeyValue::U64(self.cursor.varint()?),
+            4 => KeyValue::F64(u64::from_le_bytes(self.cursor.array()?)),
+            5 => {
+                let len = self.cursor.len(KEY_TEXT_BYTES_MAX)?;
+                let text = std::str::from_utf8(self.cursor.take(len)?);
+                KeyValue::Str(text.map_err(|_| Malformed("a key that is no text"))?.into())
+            }
+            _ => return Err(Malformed("an unknown kind of key")),
+        })
+    }
+
+    fn state(&mut self, cells: &Cells, aggregate: &Aggregate) -> Decoded<StateColumn> {
+        let len = cells.len();
+        Ok(match aggregate {
+            Aggregate::Sum(_) => {
+                let (sums, lost) = (self.floats(len)?, self.floats(len)?);
+                let values = if self.flag()? { cells.counts.clone() } else { self.ints(len)? };
+                let sums = sums.into_iter().zip(lost).map(|(sum, lost)| Sum::from_parts(sum, lost));
+                StateColumn::Sum(sums.zip(values).collect())
+            }
+            Aggregate::Min(_) => StateColumn::Min(self.floats(len)?),
+            Aggregate::Max(_) => StateColumn::Max(self.floats(len)?),
+            Aggregate::Last(_) => StateColumn::Last(self.latest(cells)?),
+            Aggregate::Quantile(..) => StateColumn::Histogram(self.histograms(cells, aggregate)?),
+            Aggregate::CountIf(_) => StateColumn::CountIf(self.ints(len)?),
+            Aggregate::Distinct(field) => {
+                let spaces = spaces(self.layout.definition, field);
+                let lists = spaces.into_iter().map(|space| self.sets(space, len));
+                StateColumn::Distinct(lists.collect::<Decoded<_>>()?)
+            }
+            Aggregate::Count | Aggregate::Avg(_) | Aggregate::QuantileExact(..) => {
+                return Err(Malformed("a state that cells cannot keep"));
+            }
+        })
+    }
+
+    fn latest(&mut self, cells: &Cells) -> Decoded<Vec<Option<Latest>>> {
+        let len = cells.len();
+        let (since, lsns, seqs) = (self.ints(len)?, self.ints(len)?, self.ints(len)?);
+        let values = self.floats(len)?;
+        let width = self.layout.tier.width_us().unsigned_abs();
+        let mut out = Vec::with_capacity(len);
+        for (((since, lsn), (seq, value)), slot) in
+            since.into_iter().zip(lsns).zip(seqs.into_iter().zip(values)).zip(&cells.slots)
+        {
+            let Some(since) = since.checked_sub(1) else {
+                out.push(None);
+                continue;
+            };
+            if since >= width {
+                return Err(Malformed("a latest value outside of its interval"));
+            }
+            let time = self.layout.start_of(*slot) + since.cast_signed();
+            out.push(Some(Latest { time, lsn, seq, value }));
+        }
+        Ok(out)
+    }
+
+    fn histograms(&mut self, cells: &Cells, aggregate: &Aggregate) -> Decoded<Vec<Histogram>> {
+        let len = cells.len();
+        let flags = self.cursor.u8()?;
+        let zeroes = self.ints(len)?;
+        let (positive, negative) = (self.ints(len)?, self.ints(len)?);
+        let total = positive.iter().chain(&negative).fold(0_u64, |sum, n| sum.saturating_add(*n));
+        let total = usize::try_from(total).ok().filter(|n| *n <= VALUES_MAX);
+        let total = total.ok_or(Malformed("too many buckets"))?;
+        let (indexes, counts) = (self.ints(total)?, self.ints(total)?);
+        let beside = Beside::of(aggregate, self.layout, &cells.states);
+        let of_sums = |list: &[(Sum, u64)]| list.iter().map(|(sum, _)| sum.total()).collect::<Vec<_>>();
+        let mut numbers = |flag: u8, there: Option<Vec<f64>>| match there {
+            Some(there) if flags & flag != 0 => Ok(there),
+            _ if flags & flag != 0 => Err(Malformed("a histogram without its other states")),
+            _ => self.floats(len),
+        };
+        let sums = numbers(SUM_BESIDE, beside.sum.map(of_sums))?;
+        let mins = numbers(MIN_BESIDE, beside.min.map(<[f64]>::to_vec))?;
+        let maxes = numbers(MAX_BESIDE, beside.max.map(<[f64]>::to_vec))?;
+        let mut buckets = indexes.into_iter().zip(counts);
+        let mut side = |len: u64| -> Decoded<Vec<(i32, u64)>> {
+            let mut out: Vec<(i32, u64)> = Vec::new();
+            for (delta, count) in buckets.by_ref().take(usize::try_from(len).unwrap_or(usize::MAX)) {
+                let index = match out.last() {
+                    None => Some(unzigzag(delta)),
+                    Some((before, _)) => i64::from(*before).checked_add_unsigned(delta),
+                };
+                let index =
+                    index.and_then(|i| i32::try_from(i).ok()).ok_or(Malformed("a bucket out of range"))?;
+                out.push((index, count));
+            }
+            Ok(out)
+        };
+        let mut out = Vec::with_capacity(len);
+        for ((zero, (positive, negative)), (sum, (min, max))) in zeroes
+            .into_iter()
+            .zip(positive.into_iter().zip(negative))
+            .zip(sums.into_iter().zip(mins.into_iter().zip(maxes)))
+        {
+            let histogram = Histogram::from_parts(zero, side(positive)?, side(negative)?, (sum, min, max));
+            out.push(histogram.map_err(|_| Malformed("a histogram whose parts do not fit"))?);
+        }
+        Ok(out)
+    }
+
+    fn sets(&mut self, kind: Option<IdentityKind>, cells: usize) -> Decoded<SetList> {
+        let mut list = SetList::new(kind);
+        let mut sets = cells;
+        if self.flag()? {
+            let lens = self.ints(cells)?;
+            let total = lens.iter().fold(0_u64, |sum, n| sum.saturating_add(*n));
+            sets =
+                usize::try_from(total).ok().filter(|n| *n <= VALUES_MAX).ok_or(Malformed("too many sets"))?;
+            let ends = ends(&lens, sets)?;
+            let tenant =
+                |t: u64| u32::try_from(t).map(TenantNo).map_err(|_| Malformed("a tenant above 32 bits"));
+            let tenants = self.ints(sets)?.into_iter().map(tenant).collect::<Decoded<_>>()?;
+            list.of_tenants = Some((ends, tenants));
+        }
+        let lens = self.ints(sets)?;
+        let total = lens.iter().fold(0_u64, |sum, n| sum.saturating_add(*n));
+        let total = usize::try_from(total)
+            .ok()
+            .filter(|n| *n <= VALUES_MAX)
+            .ok_or(Malformed("sets that are too large"))?;
+        if kind.is_none() {
+            let bytes =
+                self.cursor.take(total.checked_mul(16).ok_or(Malformed("sets that are too large"))?)?;
+            let (hashes, _) = bytes.as_chunks::<16>();
+            let mut hashes = hashes.iter().map(|h| u128::from_le_bytes(*h));
+            for len in lens {
+                let set: Vec<u128> =
+                    hashes.by_ref().take(usize::try_from(len).unwrap_or(usize::MAX)).collect();
+                if !set.is_sorted_by(|a, b| a < b) {
+                    return Err(Malformed("hashes of a set out of order"));
+                }
+                list.push_hashes(&set);
+            }
+            return Ok(list);
+        }
+        let mut gaps = self.ints(total)?.into_iter();
+        let mut codes = Vec::new();
+        for len in lens {
+            codes.clear();
+            let mut next = 0_u64;
+            for gap in gaps.by_ref().take(usize::try_from(len).unwrap_or(usize::MAX)) {
+                let code = next.saturating_add(gap);
+                match u32::try_from(code) {
+                    Ok(code) if code < NULL_CODE - 1 => codes.push(code),
+                    _ => return Err(Malformed("a code above 32 bits")),
+                }
+                next = code + 1;
+            }
+            list.push_codes(&codes);
+        }
+        Ok(list)
+    }
+}

@@ -1,0 +1,218 @@
+//! The cell files of a segment: which cells are kept, and their writing.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use super::build::{Builder, FAMILY_BYTES_MAX, Family, Fold, RunCells, finer, fits};
+use super::cell_file::{ALL_TENANTS, CellScope, CellWriter, DAY_MAX};
+use super::cells_format::{Layout, encode};
+use super::definition::Rollups;
+use super::tier::Tier;
+use crate::codes::{Codes, Tenants};
+use crate::disk::Disk;
+use crate::error::Result;
+use crate::id::{FileId, Stream, TenantNo};
+use crate::manifest::FileMeta;
+use crate::part::Part;
+
+/// Rows from which on a run has cells: rows of fewer are read as fast.
+pub const RUN_ROWS_MIN: u64 = 256;
+
+/// The share of a run's row bytes that its cells may take, in percent.
+const fn percent_max(stream: Stream) -> u64 {
+    match stream {
+        // A row of an event is three to five times as long as a point of a metric.
+        Stream::Events | Stream::Audit => 30,
+        Stream::Metrics => 75,
+    }
+}
+
+/// What cells are made of.
+#[derive(Debug)]
+pub struct CellSource<'a> {
+    /// The rows: a segment whose rows of the stream are of one UTC day.
+    pub part: Arc<dyn Part>,
+    /// Its number.
+    pub segment: FileId,
+    /// The stream.
+    pub stream: Stream,
+    /// The dictionary of its codes.
+    pub codes: Arc<dyn Codes>,
+    /// The tenants.
+    pub tenants: Arc<dyn Tenants>,
+    /// The definitions.
+    pub rollups: &'a Arc<Rollups>,
+    /// Whether cells outlive the rows: all of them are kept then, however many there are.
+    pub must_keep: bool,
+}
+
+/// Writes and syncs the cell files of a segment, one a tier; none for a tier without cells.
+///
+/// # Errors
+///
+/// Those of the rows and of the disk; files may be left for the sweep.
+pub fn write_cells(
+    disk: &dyn Disk,
+    source: &CellSource<'_>,
+    allocate: &dyn Fn() -> FileId,
+) -> Result<Vec<FileMeta>> {
+    let stream = source.stream;
+    let Some((min, max)) = source.part.bounds(stream) else { return Ok(Vec::new()) };
+    let day = min.day();
+    if day != max.day() || !(-DAY_MAX..=DAY_MAX).contains(&day) || source.rollups.of(stream).next().is_none()
+    {
+        return Ok(Vec::new());
+    }
+    let (codes, tenants) = (Arc::clone(&source.codes), Arc::clone(&source.tenants));
+    let builder = Builder::new(Arc::clone(&source.part), (stream, day), source.rollups, codes, tenants)?;
+    let mut files = Files { disk, source, day, allocate, writers: [None, None, None] };
+    let mut all = AllTenants::new(&builder, source)?;
+    let mut left = source.part.bytes_of(stream) / 100 * percent_max(stream);
+    for runs in source.part.runs(stream).chunk_by(|a, b| a.tenant == b.tenant) {
+        // A tenant's rows of a day are one run; cells of a part of them would pass for all.
+        let [run] = runs else {
+            all.give_up();
+            continue;
+        };
+        let cells = builder.run(run)?;
+        all.add(run.tenant, &cells)?;
+        let rows = run.rows.end.saturating_sub(run.rows.start);
+        if rows >= RUN_ROWS_MIN || source.must_keep {
+            left = left.saturating_sub(files.keep(run.tenant, cells.families, source.budget(rows))?);
+        }
+    }
+    let all = all.finish(&builder, source)?;
+    files.keep(ALL_TENANTS, all, left)?;
+    files.finish()
+}
+
+impl CellSource<'_> {
+    /// Bytes that the cells of a run may take; what is left is for those of all tenants.
+    fn budget(&self, rows: u64) -> u64 {
+        let of_part = self.part.rows(self.stream).max(1);
+        let bytes = u128::from(self.part.bytes_of(self.stream)) * u128::from(rows) / u128::from(of_part);
+        let percent = percent_max(self.stream);
+        let percent = if rows == of_part { percent } else { percent / 3 * 2 };
+        u64::try_from(bytes).unwrap_or(u64::MAX) / 100 * percent
+    }
+}
+
+/// The files that are being written, by tier.
+struct Files<'a> {
+    disk: &'a dyn Disk,
+    source: &'a CellSource<'a>,
+    day: i32,
+    allocate: &'a dyn Fn() -> FileId,
+    writers: [Option<CellWriter>; 3],
+}
+
+impl Files<'_> {
+    /// Writes the cells of a tenant that are within their budget, and tells their bytes.
+    fn keep(&mut self, tenant: TenantNo, mut families: Vec<Family>, budget: u64) -> Result<u64> {
+        let source = self.source;
+        let definitions: Vec<_> = source.rollups.of(source.stream).map(|(d, _)| d).collect();
+        let definition = |family: &Family| definitions.get(family.definition).copied();
+        // The coarse tiers first: they save the most rows for a byte.
+        families.sort_by_key(|f| (Reverse(f.tier), definition(f).map(|d| (d.priority, d.id))));
+        let mut kept = Vec::new();
+        let mut bytes = 0;
+        for family in &families {
+            let Some(definition) = definition(family) else { continue };
+            let blob = encode(&family.cells, Layout { definition, tier: family.tier, day: self.day });
+            let with = bytes + blob.len() as u64;
+            if with <= budget || source.must_keep {
+                bytes = with;
+                kept.push((definition.id, family.tier, blob));
+            }
+        }
+        kept.sort_by_key(|(id, ..)| *id);
+        kept.into_iter().try_for_each(|(id, tier, blob)| self.push(tenant, id, tier, &blob))?;
+        Ok(bytes)
+    }
+
+    fn push(&mut self, tenant: TenantNo, definition: u8, tier: Tier, blob: &[u8]) -> Result<()> {
+        let Some(slot) = self.writers.get_mut(tier as usize) else { return Ok(()) };
+        if slot.is_none() {
+            let scope = CellScope { stream: self.source.stream, day: self.day, tier };
+            let (id, segment) = ((self.allocate)(), self.source.segment);
+            *slot = Some(CellWriter::create(self.disk, id, segment, scope, self.source.rollups)?);
+        }
+        slot.as_mut().map_or(Ok(()), |writer| writer.push(tenant, definition, blob))
+    }
+
+    fn finish(self) -> Result<Vec<FileMeta>> {
+        self.writers.into_iter().flatten().map(|writer| writer.finish(self.disk)).collect()
+    }
+}
+
+/// The cells of all tenants of a segment together: those of every run, also of runs that keep none of
+/// their own. A definition that a run has no cells for, or whose cells become too large, has none.
+struct AllTenants<'b> {
+    folds: Vec<AllFold<'b>>,
+    tenants: usize,
+}
+
+/// One definition at a tier that no finer one holds.
+struct AllFold<'b> {
+    place: usize,
+    tier: Tier,
+    fold: Fold<'b>,
+}
+
+impl<'b> AllTenants<'b> {
+    fn new(builder: &'b Builder, source: &'b CellSource<'b>) -> Result<Self> {
+        let mut folds = Vec::new();
+        for (place, (definition, _)) in source.rollups.of(source.stream).enumerate() {
+            for (at, kept) in definition.tiers.iter().enumerate() {
+                if finer(definition, at).is_none() {
+                    let fold = builder.fold(definition, kept.tier, true)?;
+                    folds.push(AllFold { place, tier: kept.tier, fold });
+                }
+            }
+        }
+        Ok(Self { folds, tenants: 0 })
+    }
+
+    /// A run without cells: there are none of all tenants.
+    fn give_up(&mut self) {
+        self.folds.clear();
+    }
+
+    fn add(&mut self, tenant: TenantNo, run: &RunCells) -> Result<()> {
+        self.tenants += 1;
+        for all in &mut self.folds {
+            if let Some(family) =
+                run.families.iter().find(|f| f.definition == all.place && f.tier == all.tier)
+            {
+                all.fold.add(tenant, &family.cells, all.tier)?;
+            }
+        }
+        let gone = |all: &AllFold<'_>| run.given_up.contains(&(all.place, all.tier));
+        self.folds.retain(|all| !gone(all) && all.fold.memory_bytes() <= FAMILY_BYTES_MAX);
+        Ok(())
+    }
+
+    /// The cells at every tier; none when they are those of one tenant.
+    fn finish(self, builder: &'b Builder, source: &CellSource<'_>) -> Result<Vec<Family>> {
+        if self.tenants < 2 {
+            return Ok(Vec::new());
+        }
+        let mut families: Vec<Family> = Vec::new();
+        for AllFold { place, tier, fold } in self.folds {
+            families.push(Family { definition: place, tier, cells: fold.finish() });
+        }
+        for (place, (definition, _)) in source.rollups.of(source.stream).enumerate() {
+            for (at, kept) in definition.tiers.iter().enumerate() {
+                let Some(from) = finer(definition, at) else { continue };
+                let Some(family) = families.iter().find(|f| f.definition == place && f.tier == from) else {
+                    continue;
+                };
+                let mut fold = builder.fold(definition, kept.tier, true)?;
+                fold.add(ALL_TENANTS, &family.cells, from)?;
+                families.push(Family { definition: place, tier: kept.tier, cells: fold.finish() });
+            }
+        }
+        families.retain(|family| fits(&family.cells));
+        Ok(families)
+    }
+}
