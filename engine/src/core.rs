@@ -508,6 +508,7 @@ impl Core {
             wal_bytes: log.live_bytes,
             memtable_bytes,
             memtable_rows,
+            block_cache_bytes: self.cache.bytes(),
             flushes: self.counters.flushes.load(Ordering::Relaxed),
             segments: segments.len() as u64,
             segment_bytes: segments.iter().map(|s| s.bytes).sum(),

@@ -77,6 +77,8 @@ pub struct Stats {
     pub memtable_bytes: u64,
     /// Rows in memory.
     pub memtable_rows: u64,
+    /// Bytes of decoded granules that are kept.
+    pub block_cache_bytes: u64,
     /// Flushes that were published.
     pub flushes: u64,
     /// Live segments.

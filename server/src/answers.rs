@@ -85,6 +85,11 @@ impl Answers {
         Self(Cache::with_weighter(items, bytes_max, Bytes))
     }
 
+    /// What is kept, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.weight()
+    }
+
     /// Answers a question for numbers, from here when nothing has changed.
     ///
     /// # Errors

@@ -277,6 +277,11 @@ impl Store {
         self.engine.stats()
     }
 
+    /// Bytes of answers that are kept for the same question.
+    pub fn kept_bytes(&self) -> u64 {
+        self.answers.bytes()
+    }
+
     /// Runs blocking work of the engine on a thread of the pool, when a permit is free.
     async fn run<T: Send + 'static>(
         &self,

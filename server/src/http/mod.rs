@@ -8,6 +8,7 @@ pub mod extract;
 pub mod list;
 pub mod middleware;
 pub mod own_acts;
+mod process_state;
 pub(crate) mod report;
 pub mod route;
 pub mod router;

@@ -1,96 +1,138 @@
 //! One keep-alive connection to the server, with one request in flight.
 
 use http_body_util::{BodyExt, Full};
-use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{Method, Uri};
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
 use tokio::net::TcpStream;
 
-use crate::load::LoadError;
+use crate::error::BenchError;
+
+/// Bytes of an error's body that are told.
+const TOLD_CHARS: usize = 300;
 
 /// Where and as whom requests are sent.
 #[derive(Debug, Clone)]
-pub(crate) struct Target {
+pub(crate) struct Server {
     host: String,
     port: u16,
-    path: &'static str,
-    authorization: String,
+    authorization: HeaderValue,
 }
 
-impl Target {
-    /// The route `path` of the server at `url`, with an API key.
+impl Server {
+    /// The server at `url`, with an API key.
     ///
     /// # Errors
     ///
-    /// [`LoadError::Url`] when the URL is not `http://host[:port]`.
-    pub(crate) fn new(url: &str, path: &'static str, key: &str) -> Result<Self, LoadError> {
-        let wrong = || LoadError::Url(url.to_owned());
-        let uri: hyper::Uri = url.parse().map_err(|_| wrong())?;
+    /// [`BenchError::Url`] when the URL is not `http://host[:port]`; a key that no header can carry.
+    pub(crate) fn new(url: &str, key: &str) -> Result<Self, BenchError> {
+        let wrong = || BenchError::Url(url.to_owned());
+        let uri: Uri = url.parse().map_err(|_| wrong())?;
         if uri.scheme_str() != Some("http") || !matches!(uri.path(), "" | "/") {
             return Err(wrong());
         }
         let host = uri.host().ok_or_else(wrong)?;
         // A socket address has no brackets around IPv6.
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let authorization = format!("Bearer {key}");
-        Ok(Self { host, port: uri.port_u16().unwrap_or(80), path, authorization })
+        let authorization = HeaderValue::from_str(&format!("Bearer {key}"));
+        let authorization = authorization.map_err(|_| BenchError::refused(401, "the key is no header"))?;
+        Ok(Self { host, port: uri.port_u16().unwrap_or(80), authorization })
     }
 }
 
-/// What an ingest answer says.
-#[derive(Debug, Deserialize)]
-struct Answer {
-    accepted: u64,
+/// What is asked of a server. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    method: Method,
+    uri: Uri,
+    body: Bytes,
+}
+
+impl Request {
+    /// JSON that is sent to a path.
+    ///
+    /// # Errors
+    ///
+    /// When the path is none.
+    pub(crate) fn post(path: &str, body: impl Into<Bytes>) -> Result<Self, BenchError> {
+        Ok(Self { method: Method::POST, uri: uri(path)?, body: body.into() })
+    }
+
+    /// A path, with its query, that is read.
+    ///
+    /// # Errors
+    ///
+    /// When the path is none.
+    pub(crate) fn get(path: &str) -> Result<Self, BenchError> {
+        Ok(Self { method: Method::GET, uri: uri(path)?, body: Bytes::new() })
+    }
+
+    /// The same with another body.
+    pub(crate) fn with_body(&self, body: impl Into<Bytes>) -> Self {
+        Self { body: body.into(), ..self.clone() }
+    }
+
+    /// Bytes of its body.
+    pub(crate) fn body_bytes(&self) -> u64 {
+        self.body.len() as u64
+    }
+}
+
+fn uri(path: &str) -> Result<Uri, BenchError> {
+    path.parse().map_err(|_| BenchError::refused(0, format!("{path} is no path of a server")))
 }
 
 /// A connection that is made when it is needed, and again after it broke.
 #[derive(Debug)]
 pub(crate) struct Client {
-    target: Target,
+    server: Server,
     connection: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl Client {
     /// Not yet connected.
-    pub(crate) fn new(target: Target) -> Self {
-        Self { target, connection: None }
+    pub(crate) fn new(server: Server) -> Self {
+        Self { server, connection: None }
     }
 
-    /// Sends one body and gives how many of its records were accepted.
+    /// Sends a request and reads the answer, whole.
     ///
     /// # Errors
     ///
-    /// [`LoadError::Refused`] for any other answer than a 2xx, [`LoadError::Http`], [`LoadError::Io`]; after either
-    /// of the last two the next call connects anew.
-    pub(crate) async fn send(&mut self, body: Bytes) -> Result<u64, LoadError> {
+    /// [`BenchError::Refused`] for any other answer than a 2xx, [`BenchError::Http`], [`BenchError::NoServer`],
+    /// [`BenchError::Io`]; after any of the last three the next call connects anew.
+    pub(crate) async fn send(&mut self, request: &Request) -> Result<Bytes, BenchError> {
         let mut connection = match self.connection.take() {
             Some(connection) if !connection.is_closed() => connection,
             _ => self.connect().await?,
         };
         connection.ready().await?;
-        let request = Request::post(self.target.path)
-            .header("host", &self.target.host)
-            .header("authorization", &self.target.authorization)
-            .header("content-type", "application/json")
-            .body(Full::new(body))
-            .map_err(|error| LoadError::Refused(0, error.to_string()))?;
-        let response = connection.send_request(request).await?;
+        let built = hyper::Request::builder()
+            .method(&request.method)
+            .uri(&request.uri)
+            .header(HOST, &self.server.host)
+            .header(AUTHORIZATION, &self.server.authorization)
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .body(Full::new(request.body.clone()))
+            .map_err(|error| BenchError::refused(0, error.to_string()))?;
+        let response = connection.send_request(built).await?;
         let status = response.status();
         let answer = response.into_body().collect().await?.to_bytes();
         self.connection = Some(connection);
         if !status.is_success() {
-            let text: String = String::from_utf8_lossy(&answer).chars().take(300).collect();
-            return Err(LoadError::Refused(status.as_u16(), text));
+            let text: String = String::from_utf8_lossy(&answer).chars().take(TOLD_CHARS).collect();
+            return Err(BenchError::refused(status.as_u16(), text));
         }
-        let answer: Answer = serde_json::from_slice(&answer)
-            .map_err(|error| LoadError::Refused(status.as_u16(), error.to_string()))?;
-        Ok(answer.accepted)
+        Ok(answer)
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, LoadError> {
-        let stream = TcpStream::connect((self.target.host.as_str(), self.target.port)).await?;
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, BenchError> {
+        let (host, port) = (self.server.host.as_str(), self.server.port);
+        let stream = TcpStream::connect((host, port))
+            .await
+            .map_err(|source| BenchError::NoServer { address: format!("{host}:{port}"), source })?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // It ends with the sender; its error comes out of the request that was in flight.
@@ -104,11 +146,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_is_a_plain_address() {
-        let target = Target::new("http://[::1]:8686/", "/x", "k").unwrap();
-        assert_eq!((target.host.as_str(), target.port), ("::1", 8686));
+    fn a_server_is_a_plain_address() {
+        let server = Server::new("http://[::1]:8686/", "k").unwrap();
+        assert_eq!((server.host.as_str(), server.port), ("::1", 8686));
         for bad in ["https://host", "host:1", "http://host/path", ""] {
-            assert!(Target::new(bad, "/x", "k").is_err(), "{bad}");
+            assert!(Server::new(bad, "k").is_err(), "{bad}");
         }
     }
 }

@@ -1,39 +1,49 @@
-//! Loads an Insights server and measures it: `insights-bench ingest --url URL --key KEY`.
+//! Loads an Insights server, or an engine without one, and measures it: `insights-bench --help`.
 
 mod args;
+mod ask;
+mod bodies;
 mod client;
+mod command;
+mod error;
+mod floor;
 mod fsync;
 mod histogram;
+mod inside;
 mod load;
+mod own_metrics;
+mod pace;
+mod progress;
+mod query_report;
+mod question;
+mod random;
 mod records;
 mod report;
+mod soak;
+mod subject;
+mod verdict;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 
+use args::Command;
+
 fn main() -> ExitCode {
-    let args::Command::Ingest(args) = args::Arguments::parse().command;
-    match run(&args) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
+    let done = match args::Arguments::parse().command {
+        Command::Ingest(args) => command::ingest(&args),
+        Command::Query(args) => command::query(&args),
+        Command::Mixed(args) => command::mixed(&args),
+        Command::Soak(args) => command::soak(&args),
+        Command::Floor(args) => command::floor(&args),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             drop(writeln!(std::io::stderr(), "insights-bench: {error}"));
             ExitCode::FAILURE
         }
     }
-}
-
-/// Measures and prints; how many requests failed.
-fn run(args: &args::Ingest) -> Result<u64, load::LoadError> {
-    let mut syncs = fsync::Fsyncs::in_directory(&args.fsync_dir)?;
-    syncs.sample()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(load::run(args))?;
-    syncs.sample()?;
-    let report = report::Report::new(args, &outcome, &syncs);
-    let text = if args.json { report.json() } else { report.table() };
-    writeln!(std::io::stdout(), "{text}")?;
-    Ok(outcome.errors)
 }

@@ -1,14 +1,15 @@
-//! Records that look like a platform's, from a seed, as bodies that are ready to be sent.
-
-use std::fmt::Write;
+//! Records that look like a platform's, from a seed: what both ways into a store are measured with.
 
 use crate::args::Stream;
+use crate::random::Random;
 
 /// Users, apps, hosts and pages that records are about.
 const USERS: u64 = 5_000;
 const APPS: u64 = 40;
 const HOSTS: u64 = 20;
 const PAGES: u64 = 200;
+/// How old a record is that is not late, milliseconds.
+const AGE_MS: u64 = 60_000;
 
 const EVENT_TYPES: [&str; 8] = [
     "page_view",
@@ -28,125 +29,143 @@ const ACTIONS: [(&str, &str); 6] = [
     ("app.deployed", "app"),
     ("project.created", "project"),
 ];
-const METRICS: [&str; 6] =
-    ["cpu.usage", "memory.usage", "network.in", "response.time", "requests.count", "db.connections"];
+/// Metrics that are known beforehand; their kinds need not be told.
+const METRICS: [&str; 8] = [
+    "cpu.usage",
+    "memory.usage",
+    "network.in",
+    "response.time",
+    "response.time",
+    "requests.count",
+    "errors.count",
+    "db.connections",
+];
 const BROWSERS: [&str; 4] = ["Chrome", "Safari", "Firefox", "Edge"];
 
-/// Bodies of one client, made before anything is measured.
-#[derive(Debug)]
-pub(crate) struct Bodies {
-    bodies: Vec<String>,
+/// Whose a record is and when it happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// The organization, by index.
+    pub(crate) organization: u64,
+    /// When it happened, milliseconds since 1970.
+    pub(crate) at_ms: i64,
+    /// In which app, by number.
+    pub(crate) app: u64,
+    /// By which user, by number.
+    pub(crate) user: u64,
+    /// What happened.
+    pub(crate) what: What,
 }
 
-impl Bodies {
-    /// `count` bodies of `batch` records each; times lie in the minute before `now_ms`, milliseconds since 1970.
-    pub(crate) fn make(
-        stream: Stream,
-        organization: Option<&str>,
-        (count, batch): (usize, u32),
-        seed: u64,
-        now_ms: i64,
-    ) -> Self {
-        let mut random = Random(seed);
-        let bodies = (0..count)
-            .map(|_| {
-                let mut body = String::from("[");
-                for index in 0..batch {
-                    if index > 0 {
-                        body.push(',');
-                    }
-                    record(&mut body, stream, organization, &mut random, now_ms);
-                }
-                body.push(']');
-                body
-            })
-            .collect();
-        Self { bodies }
+/// What a record says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// A product event.
+    Event {
+        /// Its type.
+        event_type: &'static str,
+        /// Its session, by number.
+        session: u64,
+        /// Its page, by number.
+        page: u64,
+        /// The browser.
+        browser: &'static str,
+        /// How long it took.
+        duration_ms: u64,
+    },
+    /// A metric point.
+    Point {
+        /// The metric.
+        name: &'static str,
+        /// Hundredths of its value.
+        hundredths: u64,
+        /// Its host, by number.
+        host: u64,
+    },
+    /// An audit record.
+    Audit {
+        /// What was done.
+        action: &'static str,
+        /// The type of the object.
+        object: &'static str,
+        /// The object, by number.
+        object_id: u64,
+        /// The last two numbers of the address.
+        address: (u64, u64),
+        /// The browser.
+        browser: &'static str,
+        /// How long it took.
+        elapsed_ms: u64,
+    },
+}
+
+/// How records are spread over organizations and time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spread {
+    /// Organizations, the first ones with more records than the last.
+    pub(crate) organizations: u64,
+    /// Percent of the records that are late.
+    pub(crate) late_percent: u64,
+    /// How late at most, milliseconds.
+    pub(crate) late_ms: u64,
+}
+
+impl Spread {
+    /// One organization, nothing late.
+    pub(crate) const ONE: Self = Self { organizations: 1, late_percent: 0, late_ms: 0 };
+}
+
+/// Makes records of one stream.
+#[derive(Debug, Clone)]
+pub(crate) struct Records {
+    stream: Stream,
+    spread: Spread,
+    random: Random,
+}
+
+impl Records {
+    /// The same records for the same seed.
+    pub(crate) fn new(stream: Stream, spread: Spread, seed: u64) -> Self {
+        Self { stream, spread, random: Random::new(seed) }
     }
 
-    /// The body of request `n`, in turn.
-    pub(crate) fn get(&self, n: u64) -> &str {
-        let index = usize::try_from(n % self.bodies.len().max(1) as u64).unwrap_or(0);
-        self.bodies.get(index).map_or("[]", String::as_str)
+    /// A record of the minute before `now_ms`, or a late one.
+    pub(crate) fn draw(&mut self, now_ms: i64) -> Record {
+        let random = &mut self.random;
+        let late = random.below(100) < self.spread.late_percent;
+        let age = random.below(if late { self.spread.late_ms } else { AGE_MS });
+        let organization = random.skewed(self.spread.organizations);
+        let (user, app) = (random.below(USERS), random.below(APPS));
+        let at_ms = now_ms.saturating_sub_unsigned(age);
+        Record { organization, at_ms, app, user, what: what(self.stream, random, user) }
     }
 }
 
-/// Appends one record. Every text is of letters that JSON takes as they are.
-fn record(out: &mut String, stream: Stream, organization: Option<&str>, random: &mut Random, now_ms: i64) {
-    let at = now_ms.saturating_sub_unsigned(random.below(60_000));
-    out.push('{');
-    if let Some(organization) = organization {
-        push(out, format_args!("\"organization_id\":\"{organization}\","));
-    }
-    let (user, app) = (random.below(USERS), random.below(APPS));
+fn what(stream: Stream, random: &mut Random, user: u64) -> What {
     match stream {
-        Stream::Events => push(
-            out,
-            format_args!(
-                "\"event_type\":\"{}\",\"user_id\":\"user-{user}\",\"session_id\":\"s-{:x}\",\"app_id\":\"app-{app}\",\
-                 \"timestamp\":{at},\"event_data\":{{\"page\":\"/app/{}\",\"browser\":\"{}\",\"duration_ms\":{}}}",
-                random.pick(&EVENT_TYPES),
-                user * 8 + random.below(8),
-                random.below(PAGES),
-                random.pick(&BROWSERS),
-                random.below(4_000),
-            ),
-        ),
+        Stream::Events => What::Event {
+            event_type: random.pick(&EVENT_TYPES),
+            session: user * 8 + random.below(8),
+            page: random.below(PAGES),
+            browser: random.pick(&BROWSERS),
+            duration_ms: random.below(4_000),
+        },
+        Stream::Metrics => What::Point {
+            name: random.pick(&METRICS),
+            hundredths: random.below(10_000),
+            host: random.below(HOSTS),
+        },
         Stream::Audit => {
             let (action, object) = random.pick(&ACTIONS);
-            push(
-                out,
-                format_args!(
-                    "\"action_type\":\"{action}\",\"description\":\"{object} {}\",\"user_id\":\"user-{user}\",\
-                     \"content_object\":{{\"type\":\"{object}\",\"id\":\"{object}-{}\"}},\"ip_address\":\"10.0.{}.{}\",\
-                     \"user_agent\":\"Mozilla/5.0 {}\",\"timestamp\":{at},\"metadata\":{{\"elapsed_ms\":{}}}",
-                    random.below(500),
-                    random.below(2_000),
-                    random.below(256),
-                    random.below(256),
-                    random.pick(&BROWSERS),
-                    random.below(900),
-                ),
-            );
+            What::Audit {
+                action,
+                object,
+                object_id: random.below(2_000),
+                address: (random.below(256), random.below(256)),
+                browser: random.pick(&BROWSERS),
+                elapsed_ms: random.below(900),
+            }
         }
-        Stream::Metrics => push(
-            out,
-            format_args!(
-                "\"name\":\"{}\",\"value\":{}.{:02},\"host\":\"host-{}\",\"app_id\":\"app-{app}\",\"timestamp\":{at}",
-                random.pick(&METRICS),
-                random.below(100),
-                random.below(100),
-                random.below(HOSTS),
-            ),
-        ),
-    }
-    out.push('}');
-}
-
-/// Writing into a string does not fail.
-fn push(out: &mut String, what: std::fmt::Arguments<'_>) {
-    let _ = out.write_fmt(what);
-}
-
-/// `SplitMix64` (Steele, Lea and Flood, OOPSLA 2014).
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        u64::try_from((u128::from(self.bits()) * u128::from(n)) >> 64).unwrap_or(0)
-    }
-
-    fn pick<T: Copy + Default, const N: usize>(&mut self, items: &[T; N]) -> T {
-        let index = usize::try_from(self.below(N as u64)).unwrap_or(0);
-        items.get(index).copied().unwrap_or_default()
     }
 }
 
@@ -155,14 +174,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_are_json_of_so_many_records_and_the_same_for_a_seed() {
-        for stream in [Stream::Events, Stream::Metrics, Stream::Audit] {
-            let make = |seed| Bodies::make(stream, Some("acme"), (2, 30), seed, 1_700_000_000_000);
-            let body: serde_json::Value = serde_json::from_str(make(1).get(0)).unwrap();
-            assert_eq!(body.as_array().unwrap().len(), 30);
-            assert!(body.as_array().unwrap().iter().all(|r| r["organization_id"] == "acme"));
-            assert_eq!(make(1).get(1), make(1).get(3));
-            assert_ne!(make(1).get(0), make(2).get(0));
-        }
+    fn records_are_the_same_for_a_seed_and_spread_as_told() {
+        let spread = Spread { organizations: 9, late_percent: 50, late_ms: 86_400_000 };
+        let draw = |seed| {
+            let mut records = Records::new(Stream::Events, spread, seed);
+            (0..500).map(|_| records.draw(1_700_000_000_000)).collect::<Vec<_>>()
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+        assert!((0..9).all(|n| draw(1).iter().any(|record| record.organization == n)));
+        let late = draw(1).iter().filter(|record| record.at_ms < 1_700_000_000_000 - 60_000).count();
+        assert!((150..350).contains(&late), "{late} of 500");
     }
 }

@@ -1,0 +1,183 @@
+//! The commands: each measures, prints, and says whether all was well.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use crate::args::{self, Ingest, Mixed, Query, Soak};
+use crate::ask::{self, Asking};
+use crate::client::{Client, Server};
+use crate::error::BenchError;
+use crate::fsync::Fsyncs;
+use crate::inside;
+use crate::load::{self, Load, Outcome};
+use crate::pace::Span;
+use crate::progress::{Done, Progress};
+use crate::query_report::{Line, QueryReport};
+use crate::records::Spread;
+use crate::report::{Report, json};
+use crate::{floor, soak, subject};
+
+/// `ingest`.
+///
+/// # Errors
+///
+/// When nothing could be measured.
+pub(crate) fn ingest(args: &Ingest) -> Result<bool, BenchError> {
+    let load = load_of(&args.load, args.organization.as_deref(), args.rate);
+    let directory = args.place.data_dir.as_deref();
+    let mut syncs = Fsyncs::in_directory(&args.load.fsync_dir)?;
+    syncs.sample()?;
+    let (outcome, cpu) = if let Some(directory) = directory {
+        let (outcome, cpu) = inside::load::run(directory, &load, args.run.duration)?;
+        (outcome, Some(cpu))
+    } else {
+        let server = server(&args.place)?;
+        let outcome = runtime()?.block_on(async {
+            load.try_one(&server).await?;
+            send(&server, &load, args.run.duration).await
+        })?;
+        (outcome, None)
+    };
+    syncs.sample()?;
+    let report = Report::new(&load, &outcome, cpu, &syncs);
+    print(args.run.json, &report, || report.table())?;
+    Ok(outcome.errors == 0)
+}
+
+/// `query`.
+///
+/// # Errors
+///
+/// When nothing could be measured.
+pub(crate) fn query(args: &Query) -> Result<bool, BenchError> {
+    let asking = Asking { clients: args.clients, rate: args.rate };
+    let (lines, organization) = if let Some(directory) = args.place.data_dir.as_deref() {
+        let (asked, organization) = inside::ask::run(directory, &args.about, asking, args.run.duration)?;
+        (asked.iter().map(|asked| Line::new(asked, None)).collect(), organization)
+    } else {
+        runtime()?.block_on(query_server(args, asking))?
+    };
+    let report = QueryReport::new(organization, asking, args.about.windows, lines);
+    print(args.run.json, &report, || report.table())?;
+    Ok(report.errors() == 0)
+}
+
+/// Asks a server one question after the other.
+async fn query_server(args: &Query, asking: Asking) -> Result<(Vec<Line>, Option<String>), BenchError> {
+    let server = server(&args.place)?;
+    let subject = subject::find(&mut Client::new(server.clone()), &args.about).await?;
+    let questions = subject::requests(&args.about, &subject)?;
+    let share = args.run.duration / u32::try_from(questions.len().max(1)).unwrap_or(1);
+    let done = Done::default();
+    let progress = Progress::show(Span::of(args.run.duration), &done, "questions");
+    let mut lines = Vec::new();
+    for question in questions.chunks(1) {
+        for asked in ask::run(&server, question, asking, share, &done).await? {
+            let requests = question.first().map(|(_, requests)| requests.as_slice()).unwrap_or_default();
+            let bytes = usize::try_from(asked.bytes.quantile(50, 100)).unwrap_or(0);
+            let floor = match args.no_floor {
+                true => None,
+                false => Some(floor::measure(asked.question, requests, asking, bytes).await?),
+            };
+            lines.push(Line::new(&asked, floor.as_ref()));
+        }
+    }
+    drop(progress);
+    Ok((lines, subject.organization))
+}
+
+/// What `mixed` measured.
+#[derive(Debug, Serialize)]
+struct MixedReport {
+    ingest: Report,
+    query: QueryReport,
+}
+
+/// `mixed`.
+///
+/// # Errors
+///
+/// When nothing could be measured.
+pub(crate) fn mixed(args: &Mixed) -> Result<bool, BenchError> {
+    let server = Server::new(&args.server.url, &args.server.key)?;
+    let load = load_of(&args.load, args.about.organization.as_deref(), Some(args.rate));
+    let asking = Asking { clients: args.query_clients, rate: Some(args.query_rate) };
+    let mut syncs = Fsyncs::in_directory(&args.load.fsync_dir)?;
+    syncs.sample()?;
+    let (outcome, asked, organization) = runtime()?.block_on(async {
+        load.try_one(&server).await?;
+        let subject = subject::find(&mut Client::new(server.clone()), &args.about).await?;
+        let questions = subject::requests(&args.about, &subject)?;
+        let done = Done::default();
+        let asking = ask::run(&server, &questions, asking, args.run.duration, &done);
+        let (outcome, asked) = tokio::join!(send(&server, &load, args.run.duration), asking);
+        Ok::<_, BenchError>((outcome?, asked?, subject.organization))
+    })?;
+    syncs.sample()?;
+    let lines = asked.iter().map(|asked| Line::new(asked, None)).collect();
+    let report = MixedReport {
+        ingest: Report::new(&load, &outcome, None, &syncs),
+        query: QueryReport::new(organization, asking, args.about.windows, lines),
+    };
+    print(args.run.json, &report, || format!("{}\n\n{}", report.ingest.table(), report.query.table()))?;
+    Ok(outcome.errors == 0 && report.query.errors() == 0)
+}
+
+/// `soak`.
+///
+/// # Errors
+///
+/// When nothing could be measured.
+pub(crate) fn soak(args: &Soak) -> Result<bool, BenchError> {
+    let report = runtime()?.block_on(soak::run(args))?;
+    print(args.json, &report, || report.table())?;
+    Ok(report.passed())
+}
+
+/// `floor`.
+///
+/// # Errors
+///
+/// When the address cannot be listened on.
+pub(crate) fn floor(args: &args::Floor) -> Result<bool, BenchError> {
+    runtime()?.block_on(floor::run(args))?;
+    Ok(true)
+}
+
+/// Sends records and shows how far it is.
+async fn send(server: &Server, load: &Load, duration: std::time::Duration) -> Result<Outcome, BenchError> {
+    let rows = Done::default();
+    let progress = Progress::show(Span::of(duration), &rows, "records");
+    let outcome = load::run(server, load, duration, &rows).await;
+    drop(progress);
+    outcome
+}
+
+fn load_of(args: &args::Load, organization: Option<&str>, rate: Option<u64>) -> Load {
+    Load {
+        stream: args.stream,
+        batch: args.batch,
+        clients: args.clients,
+        rate,
+        organizations: organization.map(str::to_owned).into_iter().collect(),
+        spread: Spread::ONE,
+        fresh: false,
+        seed: args.seed,
+    }
+}
+
+/// The server of the arguments; they have either one or a directory.
+fn server(place: &args::Place) -> Result<Server, BenchError> {
+    Server::new(place.url.as_deref().unwrap_or_default(), place.key.as_deref().unwrap_or_default())
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// Prints one line of JSON, or a table.
+fn print(as_json: bool, report: &impl Serialize, table: impl FnOnce() -> String) -> std::io::Result<()> {
+    let text = if as_json { json(report) } else { table() };
+    writeln!(std::io::stdout(), "{text}")
+}
