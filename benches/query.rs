@@ -163,7 +163,14 @@ impl Tenants for Decimal {
 
 fn snapshot(tenants: u32) -> Snapshot {
     let parts: Vec<Arc<dyn Part>> = vec![Arc::new(Memory::new(tenants))];
-    Snapshot { parts, codes: Arc::new(Decimal), tenants: Arc::new(Decimal), lsn: Lsn(1), stop: Stop::never() }
+    Snapshot {
+        parts,
+        codes: Arc::new(Decimal),
+        tenants: Arc::new(Decimal),
+        hidden: Arc::default(),
+        lsn: Lsn(1),
+        stop: Stop::never(),
+    }
 }
 
 fn column(def: &ColumnDef) -> Field {

@@ -37,11 +37,17 @@ pub enum CatalogKind {
     ApiKey = 17,
     /// Name -> setting or progress mark.
     Setting = 18,
+    /// Tenant number -> its retention document.
+    Retention = 19,
+    /// Id of an erasure -> what is to be erased, later what was.
+    Erasure = 20,
+    /// Name -> mark of retention: the last wall time that was trusted, the classes of files.
+    RetentionMark = 21,
 }
 
 impl CatalogKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Tenant,
         Self::SubjectKey,
         Self::Sequence,
@@ -50,6 +56,9 @@ impl CatalogKind {
         Self::Metric,
         Self::ApiKey,
         Self::Setting,
+        Self::Retention,
+        Self::Erasure,
+        Self::RetentionMark,
     ];
 
     /// The kind a byte on disk names, if any.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::catalog::RetentionDocument;
 use crate::error::{Error, Result};
 
 /// When an append is answered.
@@ -80,6 +81,8 @@ pub struct Config {
     pub deduplication_window: Duration,
     /// When segments are merged.
     pub compaction: CompactionLimits,
+    /// How long rows and cells are kept of tenants that have no retention document.
+    pub retention: RetentionDocument,
 }
 
 impl Default for Config {
@@ -97,6 +100,7 @@ impl Default for Config {
             disk_reserve_bytes: 64 << 20,
             deduplication_window: Duration::from_hours(24),
             compaction: CompactionLimits::default(),
+            retention: RetentionDocument::default(),
         }
     }
 }
@@ -128,6 +132,6 @@ impl Config {
         if self.compaction.day_files < 2 {
             return Err(Error::invalid("compaction.day_files is at least 2"));
         }
-        Ok(())
+        self.retention.check()
     }
 }

@@ -22,12 +22,12 @@ use crate::flush::Flusher;
 use crate::id::{Lsn, Stream, TenantId, TenantNo};
 use crate::manifest::{CLASS_DEFAULT, FileKind, Manifest};
 use crate::memtable::NewRows;
-use crate::query::{self, Damage, Filter, Scope, Snapshot};
+use crate::query::{self, Damage, Filter, Hidden, Scope, Snapshot};
 use crate::recover::MissingSegment;
-use crate::schema::{Batch, Column, stream};
+use crate::retention::clock::TrustedClock;
 use crate::segment::BlockCache;
+use crate::sequencer::Sequencer;
 use crate::sequencer::plan::{Frame, Plan, Prepared};
-use crate::sequencer::{Sequencer, leaf};
 use crate::tables::{Kept, Tables};
 use crate::time::{TimeRange, TimestampUs};
 use crate::wal::{Entry, Log, Sink, WalDamage};
@@ -191,6 +191,12 @@ pub(crate) struct Core {
     pub secrets: Mutex<()>,
     /// What derived ids are made with.
     pub derived_id_key: [u8; 32],
+    /// The time that retention goes by.
+    pub trusted_clock: TrustedClock,
+    /// No thread steps the log: who waits for it steps it.
+    pub is_stepped: bool,
+    /// Held while an erasure is asked for: the next one sees its record.
+    pub erasing: Mutex<()>,
 }
 
 /// Most series that a tenant's usage counts.
@@ -216,23 +222,46 @@ impl Core {
     /// Gives an append to the log; `done` hears what became of it.
     pub(crate) fn submit(&self, append: Append, done: Done) {
         match self.admit().and_then(|()| Prepared::new(append)) {
-            Ok(prepared) => {
-                if let Err((error, done)) = self.sequence(prepared, done) {
-                    done(Err(error));
-                }
-            }
+            Ok(prepared) => self.submit_prepared(prepared, done),
             Err(error) => done(Err(error)),
         }
     }
 
-    /// Whether an append can be taken at all.
-    fn admit(&self) -> Result<()> {
+    fn submit_prepared(&self, prepared: Prepared, done: Done) {
+        if let Err((error, done)) = self.sequence(prepared, done) {
+            done(Err(error));
+        }
+    }
+
+    /// Keeps records of the engine's own and waits for it, also on a disk that is too full for others:
+    /// what retention and erasure write makes room.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], [`Error::Poisoned`], and what the plan of the append says.
+    pub(crate) fn append_own(&self, prepared: Prepared) -> Result<Appended> {
+        self.admit_own()?;
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        self.submit_prepared(prepared, Box::new(move |result| drop(sender.send(result))));
+        if self.is_stepped {
+            self.drain_log()?;
+        }
+        receiver.recv().unwrap_or(Err(Error::Closed))
+    }
+
+    fn admit_own(&self) -> Result<()> {
         if self.is_closing() {
             return Err(Error::Closed);
         }
         if self.log.is_poisoned() {
             return Err(Error::Poisoned);
         }
+        Ok(())
+    }
+
+    /// Whether an append can be taken at all.
+    fn admit(&self) -> Result<()> {
+        self.admit_own()?;
         let (free, reserve) = (self.free_bytes.load(Ordering::Relaxed), self.config.disk_reserve_bytes);
         if free < reserve {
             return Err(Error::DiskFull { free, reserve });
@@ -384,6 +413,9 @@ impl Core {
         out.extend(self.requests.findings());
         out.extend(self.tables.codes().findings());
         out.extend(self.compactor.findings());
+        if self.trusted_clock.is_held(self.clock.as_ref()) {
+            out.push("the clock jumped ahead: nothing expires until a day of uptime has passed".to_owned());
+        }
         out
     }
 
@@ -409,7 +441,20 @@ impl Core {
             Scope::One(tenant) => self.catalog.number_of(tenant),
             Scope::Several(_) | Scope::All => None,
         };
-        self.tables.snapshot(stream, one, Arc::clone(&self.catalog) as Arc<dyn Tenants>)
+        self.snapshot_of(stream, one)
+    }
+
+    fn snapshot_of(&self, stream: Stream, tenant: Option<TenantNo>) -> Snapshot {
+        // What is hidden is read before the rows: rows that an erasure has taken away meanwhile were
+        // hidden by it.
+        let hidden = Arc::new(self.hidden());
+        self.tables.snapshot(stream, tenant, Arc::clone(&self.catalog) as Arc<dyn Tenants>, hidden)
+    }
+
+    /// What no question sees now.
+    pub(crate) fn hidden(&self) -> Hidden {
+        let now = self.trusted_clock.now(self.clock.as_ref());
+        Hidden::new(self.catalog.policies(), &self.config.retention, now)
     }
 
     /// What segments that could not be opened would have added to a question.
@@ -449,28 +494,6 @@ impl Core {
         }
     }
 
-    /// The leaves of audit rows that were read back.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] for another stream, or when the key of a row's subject is gone.
-    pub(crate) fn leaves(&self, batch: &Batch) -> Result<Vec<[u8; 32]>> {
-        let number = self.catalog.number_of(batch.tenant());
-        let number = number.ok_or_else(|| Error::invalid("a tenant that does not exist"))?;
-        let users = batch.column(&stream::USER_ID).and_then(Column::as_bytes);
-        let key_ids = batch.column(&stream::KEY_ID).and_then(Column::as_u64).unwrap_or(&[]);
-        let sequencer = self.sequencer.lock();
-        (0..batch.rows())
-            .map(|row| {
-                let subject = users.and_then(|u| u.get(row)).unwrap_or(&[]);
-                let key = sequencer.subject_key(number, subject);
-                let key = key.filter(|key| key_ids.get(row) == Some(&key.id.0));
-                let key = key.ok_or_else(|| Error::invalid("a row whose subject has no key"))?;
-                leaf::leaf(batch, row, &key.key)
-            })
-            .collect()
-    }
-
     /// What a tenant keeps in a stream.
     ///
     /// # Errors
@@ -478,14 +501,19 @@ impl Core {
     /// Damage and I/O errors.
     pub(crate) fn usage(&self, tenant: &TenantId, stream: Stream) -> Result<Usage> {
         let Some(number) = self.catalog.number_of(tenant) else { return Ok(Usage::default()) };
-        let snapshot =
-            self.tables.snapshot(stream, Some(number), Arc::clone(&self.catalog) as Arc<dyn Tenants>);
+        let snapshot = self.snapshot_of(stream, Some(number));
         let mut usage = Usage::default();
         for part in &snapshot.parts {
             let runs = part.runs_of(stream, number);
             let rows: u64 = runs.iter().map(|r| r.rows.end - r.rows.start).sum();
             usage.rows += rows;
             usage.bytes += part.bytes_of(stream).saturating_mul(rows) / part.rows(stream).max(1);
+        }
+        let hidden = &snapshot.hidden;
+        if hidden.hides_rows_of(number) || hidden.kept_since(number, stream) > TimestampUs(i64::MIN) {
+            let shown = query::count(&snapshot, tenant, stream)?;
+            let bytes = u128::from(usage.bytes) * u128::from(shown) / u128::from(usage.rows.max(1));
+            usage = Usage { rows: shown, bytes: u64::try_from(bytes).unwrap_or(u64::MAX), series: 0 };
         }
         if stream == Stream::Metrics {
             let scope = Scope::One(tenant.clone());
@@ -519,6 +547,8 @@ impl Core {
             compaction_bytes_read: self.compactor.counters.bytes_read.load(Ordering::Relaxed),
             compaction_bytes_written: self.compactor.counters.bytes_written.load(Ordering::Relaxed),
             wal_torn_bytes: self.counters.wal_torn_bytes.load(Ordering::Relaxed),
+            retention_is_held: self.trusted_clock.is_held(self.clock.as_ref()),
+            erasures_pending: self.catalog.policies().pending().len() as u64,
         }
     }
 }

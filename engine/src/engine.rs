@@ -9,6 +9,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::append::{Append, Appended, CatalogKind, CatalogPut, Idempotency};
+use crate::catalog::erasure::EraseTarget;
+use crate::catalog::{ErasureId, ErasureRecord, RetentionDocument};
 use crate::checkpoint::{self, CheckpointReport};
 use crate::clock::Clock;
 use crate::codes::Tenants;
@@ -99,6 +101,10 @@ pub struct Stats {
     pub damage_found: u64,
     /// Bytes of unacknowledged frames that the last recovery cut from the end of the WAL.
     pub wal_torn_bytes: u64,
+    /// Nothing expires because the clock jumped ahead, until a day of uptime has passed.
+    pub retention_is_held: bool,
+    /// Erasures whose bytes are still there.
+    pub erasures_pending: u64,
 }
 
 impl Engine {
@@ -116,7 +122,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
         seed: [u8; 32],
     ) -> Result<Arc<Self>> {
-        let engine = Self::open_stepped(config, disk, clock, seed)?;
+        let engine = Self::open_as(config, disk, clock, seed, false)?;
         *engine.threads.lock() = background::start(&engine.core)?;
         Ok(engine)
     }
@@ -134,10 +140,20 @@ impl Engine {
         clock: Arc<dyn Clock>,
         seed: [u8; 32],
     ) -> Result<Arc<Self>> {
+        Self::open_as(config, disk, clock, seed, true)
+    }
+
+    fn open_as(
+        config: Config,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        seed: [u8; 32],
+        is_stepped: bool,
+    ) -> Result<Arc<Self>> {
         config.check()?;
         disk.create_dir(Path::new(""))?;
         let lock = disk.lock()?;
-        let core = Arc::new(recover::open(config, disk, clock, seed)?);
+        let core = Arc::new(recover::open(config, disk, clock, seed, is_stepped)?);
         Ok(Arc::new(Self {
             core,
             threads: Mutex::new(Vec::new()),
@@ -353,6 +369,49 @@ impl Engine {
     /// [`Error::Invalid`] for another stream, or when the key of a row's subject is gone.
     pub fn leaves(&self, batch: &Batch) -> Result<Vec<[u8; 32]>> {
         self.core.leaves(batch)
+    }
+
+    /// Erases a tenant or a user: from the return on nothing answers with it, and [`Self::run_erasures`]
+    /// takes the bytes away. `with` becomes durable together with it, or not at all.
+    ///
+    /// What is being erased already is taken further, to the rows of the present, under its first id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a tenant that does not exist, and as [`Self::append`]; a full disk does not
+    /// refuse it.
+    pub fn erase(&self, target: EraseTarget, with: Append) -> Result<(ErasureId, Appended)> {
+        self.core.erase(target, with)
+    }
+
+    /// An erasure: what is to be erased, or the receipt of it.
+    pub fn erasure(&self, id: ErasureId) -> Option<ErasureRecord> {
+        let value = self.catalog_get(CatalogKind::Erasure, &id.0)?;
+        ErasureRecord::decode(&value).ok()
+    }
+
+    /// How long a tenant's streams are kept, and whether that is its own document and not the default.
+    pub fn retention(&self, tenant: &TenantId) -> (RetentionDocument, bool) {
+        let number = self.core.catalog.number_of(tenant);
+        let own = number.and_then(|number| self.core.catalog.policies().document(number).copied());
+        (own.unwrap_or(self.core.config.retention), own.is_some())
+    }
+
+    /// Sets how long a tenant's streams are kept; `None` is the default.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a tenant that does not exist or limits that make no sense, and as
+    /// [`Self::append`].
+    pub fn set_retention(&self, tenant: &TenantId, document: Option<RetentionDocument>) -> Result<()> {
+        self.core.set_retention(tenant, document)
+    }
+
+    /// Since when rows of a tenant's stream are kept; earlier ones are not shown, nor taken.
+    pub fn kept_since(&self, tenant: &TenantId, stream: Stream) -> TimestampUs {
+        let hidden = self.core.hidden();
+        let number = self.core.catalog.number_of(tenant).unwrap_or_default();
+        hidden.kept_since(number, stream)
     }
 
     /// A catalog record. Sees every append that was acknowledged.

@@ -18,7 +18,7 @@
 //! |   3 | bytes, some absent             | presence bits in u64 words, then as 2                  |
 //!
 //! All numbers are little-endian. The columns that the engine fills (`received_at`, `lsn`, `seq`,
-//! `key_id`) are not written: they follow from the header. The frame around it has the checksum.
+//! `key_id`, `commitment`) are not written: they follow from the header. The frame around it has the checksum.
 
 use serde::{Deserialize, Serialize};
 
@@ -161,7 +161,8 @@ pub(crate) fn fill(batch: Batch, header: &BatchHeader, received: TimestampUs, ls
 }
 
 fn is_filled_by_engine(id: crate::schema::ColumnId) -> bool {
-    [stream::RECEIVED.id, stream::LSN.id, stream::SEQ.id, stream::KEY_ID.id].contains(&id)
+    [stream::RECEIVED.id, stream::LSN.id, stream::SEQ.id, stream::KEY_ID.id, stream::COMMITMENT.id]
+        .contains(&id)
 }
 
 fn filled(
@@ -184,6 +185,11 @@ fn filled(
         let mut keys = header.key_ids.clone();
         keys.resize(rows, 0);
         return Some(Column::U64(keys));
+    }
+    if id == stream::COMMITMENT.id {
+        let mut none = BytesColumn::with_capacity(rows, 0);
+        (0..rows).for_each(|_| none.push(None));
+        return Some(Column::Bytes(none));
     }
     None
 }

@@ -19,10 +19,11 @@ use crate::entropy::Entropy;
 use crate::error::{Error, Result};
 use crate::flush::{Flusher, open_segment};
 use crate::frame::{self, FrameHeader};
-use crate::id::{FileId, Lsn, Stream, TenantId, TenantNo};
+use crate::id::{FileId, KeyId, Lsn, Stream, TenantId, TenantNo};
 use crate::manifest::{FileKind, Manifest, StreamMeta, Version};
 use crate::memtable::{Leaf, NewRows};
 use crate::query::Damage;
+use crate::retention::clock::TrustedClock;
 use crate::schema::{Batch, Column, stream};
 use crate::segment::BlockCache;
 use crate::sequencer::sequence::LOST_LEAF;
@@ -45,6 +46,7 @@ pub(crate) fn open(
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     seed: [u8; 32],
+    is_stepped: bool,
 ) -> Result<Core> {
     let manifest = Arc::new(Manifest::open_or_create(Arc::clone(&disk))?);
     let version = manifest.version();
@@ -95,7 +97,11 @@ pub(crate) fn open(
         config.durability,
     );
     let log = Log::new(writer, applier, log_options(&config), Arc::clone(&clock));
+    let trusted_clock = TrustedClock::new(clock.as_ref(), &catalog);
     let core = Core {
+        trusted_clock,
+        erasing: Mutex::new(()),
+        is_stepped,
         entropy,
         derived_id_key: sequencer.derived_id_key(),
         tables,
@@ -225,7 +231,8 @@ impl Replay<'_> {
 
     /// Makes tenants exist again whose first frame is lost: every batch says whose it is.
     fn lost_tenants(&mut self, header: &FrameHeader) -> Result<()> {
-        for batch in &header.batches {
+        let policies = self.catalog.policies();
+        for batch in header.batches.iter().filter(|b| !policies.is_retired(b.tenant_no)) {
             let name = TenantId::new(&batch.tenant)?;
             if self.catalog.number_of(&name).is_none() {
                 let put = TenantRecord { number: batch.tenant_no, created: header.received }.put(&name)?;
@@ -260,12 +267,15 @@ impl Replay<'_> {
     fn leaves(&self, tenant: TenantNo, batch: &Batch) -> Result<Vec<Leaf>> {
         let users = batch.column(&stream::USER_ID).and_then(Column::as_bytes);
         let key_ids = batch.column(&stream::KEY_ID).and_then(Column::as_u64).unwrap_or(&[]);
+        let policies = self.catalog.policies();
         (0..batch.rows())
             .map(|row| {
                 let subject = users.and_then(|u| u.get(row)).unwrap_or(&[]);
-                let key = self.sequencer.subject_key(tenant, subject);
-                match key.filter(|key| key_ids.get(row) == Some(&key.id.0)) {
-                    Some(key) => leaf::leaf(batch, row, &key.key),
+                let key_id = KeyId(key_ids.get(row).copied().unwrap_or(0));
+                let key = self.sequencer.subject_key(tenant, subject).filter(|key| key.id == key_id);
+                // The catalog may be ahead of the frames: the key of an erased subject is with the erasure.
+                match key.map(|key| key.key).or_else(|| policies.erased_key(tenant, key_id)) {
+                    Some(key) => leaf::leaf(batch, row, &key),
                     None => Ok(LOST_LEAF),
                 }
             })

@@ -11,7 +11,7 @@ use crate::id::{FileId, Lsn, Stream, TenantNo};
 use crate::manifest::FileMeta;
 use crate::memtable::{Memtable, NewRows};
 use crate::part::{Part, Run, ZoneMap};
-use crate::query::{PartId, Snapshot, Stop};
+use crate::query::{Hidden, PartId, Snapshot, Stop};
 use crate::rollup::CellFile;
 use crate::schema::{ColumnId, ColumnVector};
 use crate::segment::SegmentReader;
@@ -185,6 +185,7 @@ impl Tables {
         stream: Stream,
         tenant: Option<TenantNo>,
         tenants: Arc<dyn Tenants>,
+        hidden: Arc<Hidden>,
     ) -> Snapshot {
         let inner = self.inner.read();
         let mut parts: Vec<Arc<dyn Part>> = Vec::with_capacity(inner.segments.len() + 8);
@@ -202,6 +203,7 @@ impl Tables {
             parts,
             codes: Arc::clone(&inner.codes),
             tenants,
+            hidden,
             lsn: inner.active.lsn_max(),
             stop: Stop::never(),
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::policies::Policies;
 use super::tenant::TenantRecord;
 use crate::append::{CatalogKind, CatalogPut};
 use crate::error::{Error, Result};
@@ -54,6 +55,7 @@ pub(super) struct State {
     numbers: HashMap<TenantId, TenantNo>,
     names: HashMap<TenantNo, TenantId>,
     tenant_no_max: u32,
+    policies: Arc<Policies>,
 }
 
 impl State {
@@ -61,10 +63,16 @@ impl State {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the record of a tenant is not one.
+    /// [`Error::Invalid`] when the record of a tenant, a retention or an erasure is not one.
     pub(super) fn put(&mut self, put: CatalogPut, pending: bool) -> Result<()> {
-        if put.kind == CatalogKind::Tenant {
-            self.put_tenant(&put)?;
+        match put.kind {
+            CatalogKind::Tenant => self.put_tenant(&put)?,
+            CatalogKind::Retention | CatalogKind::Erasure => {
+                let policies = Arc::make_mut(&mut self.policies);
+                policies.put(&put)?;
+                self.tenant_no_max = self.tenant_no_max.max(policies.retired_max().map_or(0, |n| n.0));
+            }
+            _ => {}
         }
         let CatalogPut { kind, key, value } = put;
         if pending {
@@ -82,18 +90,28 @@ impl State {
         Ok(())
     }
 
-    /// Keeps both ways between a tenant's name and number; tenants are never removed.
+    /// Keeps both ways between a tenant's name and number. An erased tenant loses its name, never its number.
     fn put_tenant(&mut self, put: &CatalogPut) -> Result<()> {
-        let value = put.value.as_deref().ok_or_else(|| Error::invalid("a tenant cannot be removed"))?;
         let name = std::str::from_utf8(&put.key).map_err(|_| Error::invalid("a tenant's name is text"))?;
+        let Some(value) = put.value.as_deref() else {
+            if let Some(number) = self.numbers.remove(&TenantId::new(name)?) {
+                self.names.remove(&number);
+            }
+            return Ok(());
+        };
         let tenant = TenantId::new(name)?;
         let number = TenantRecord::decode(value)?.number;
+        // A name goes on to a higher number when its tenant was erased; a number never gets another name.
+        let before = self.numbers.get(&tenant).copied().filter(|before| *before != number);
         let taken = self.names.get(&number).is_some_and(|t| *t != tenant)
-            || self.numbers.get(&tenant).is_some_and(|n| *n != number);
+            || before.is_some_and(|before| before > number);
         if taken {
             return Err(Error::invalid(format!(
                 "tenant {tenant:?} and number {number} do not belong together"
             )));
+        }
+        if let Some(before) = before {
+            self.names.remove(&before);
         }
         self.names.insert(number, tenant.clone());
         self.numbers.insert(tenant, number);
@@ -121,7 +139,11 @@ impl State {
     }
 
     pub(super) fn name_of(&self, number: TenantNo) -> Option<TenantId> {
-        self.names.get(&number).cloned()
+        self.names.get(&number).or_else(|| self.policies.retired_name(number)).cloned()
+    }
+
+    pub(super) fn policies(&self) -> &Arc<Policies> {
+        &self.policies
     }
 
     pub(super) fn tenants(&self) -> Vec<TenantId> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use super::log::{Group, LOG, append};
+use super::policies::Policies;
 use super::state::{State, check_put};
 use crate::append::{CatalogKind, CatalogPut};
 use crate::codes::Tenants;
@@ -116,6 +117,11 @@ impl Catalog {
     /// The tenants that exist, sorted by name.
     pub fn tenants(&self) -> Vec<TenantId> {
         self.state.read().tenants()
+    }
+
+    /// Retention documents and erasures as they are now.
+    pub fn policies(&self) -> Arc<Policies> {
+        Arc::clone(self.state.read().policies())
     }
 
     /// The lowest number above those of all tenants.

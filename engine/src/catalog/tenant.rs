@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::append::{CatalogKind, CatalogPut};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{TenantId, TenantNo};
 use crate::record;
 use crate::time::TimestampUs;
@@ -36,4 +36,20 @@ impl TenantRecord {
     pub fn decode(value: &[u8]) -> Result<Self> {
         record::decode(value)
     }
+}
+
+/// A number whose bytes sort as the numbers do: what catalog keys of a tenant start with.
+pub fn tenant_prefix(tenant: TenantNo) -> Vec<u8> {
+    tenant.0.to_be_bytes().to_vec()
+}
+
+/// The tenant's number in front of a catalog key, and the rest.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] when the key is too short.
+pub fn split_tenant(key: &[u8]) -> Result<(TenantNo, &[u8])> {
+    let (head, rest) =
+        key.split_first_chunk().ok_or_else(|| Error::invalid("a catalog key that is too short"))?;
+    Ok((TenantNo(u32::from_be_bytes(*head)), rest))
 }

@@ -101,11 +101,30 @@ fn what_is_too_large_or_makes_no_sense_is_refused() {
     assert!(catalog.apply(Lsn(1), &[put(&long, None)]).is_err());
     let long = "v".repeat(VALUE_BYTES_MAX + 1);
     assert!(catalog.apply(Lsn(1), &[put("k", Some(&long))]).is_err());
-    catalog.apply(Lsn(2), &[tenant("acme", 1)]).unwrap();
-    assert!(catalog.apply(Lsn(3), &[tenant("other", 1)]).is_err());
-    assert!(catalog.apply(Lsn(3), &[tenant("acme", 2)]).is_err());
-    assert!(catalog.apply(Lsn(3), &[CatalogPut { value: None, ..tenant("acme", 1) }]).is_err());
-    catalog.apply(Lsn(4), &[tenant("acme", 1)]).unwrap();
+    catalog.apply(Lsn(2), &[tenant("acme", 2)]).unwrap();
+    assert!(catalog.apply(Lsn(3), &[tenant("other", 2)]).is_err());
+    assert!(catalog.apply(Lsn(3), &[tenant("acme", 1)]).is_err());
+    catalog.apply(Lsn(4), &[tenant("acme", 2)]).unwrap();
+}
+
+#[test]
+fn a_name_that_was_given_up_goes_on_to_another_number() {
+    let disk = SimDisk::new();
+    let (manifest, catalog) = open(&disk).unwrap();
+    let acme = TenantId::new("acme").unwrap();
+    let gone = CatalogPut { value: None, ..tenant("acme", 1) };
+    catalog.apply(Lsn(1), &[tenant("acme", 1)]).unwrap();
+    flush(&manifest, &catalog, Lsn(1)).unwrap();
+    catalog.apply(Lsn(2), std::slice::from_ref(&gone)).unwrap();
+    assert_eq!((catalog.number_of(&acme), catalog.name_of(TenantNo(1))), (None, None));
+    catalog.apply(Lsn(3), &[tenant("acme", 2)]).unwrap();
+    // The log has the first and the last record alone.
+    flush(&manifest, &catalog, Lsn(3)).unwrap();
+    let (_, catalog) = open(&disk).unwrap();
+    assert_eq!(catalog.number_of(&acme), Some(TenantNo(2)));
+    assert_eq!((catalog.name_of(TenantNo(1)), catalog.name_of(TenantNo(2))), (None, Some(acme)));
+    catalog.apply(Lsn(4), &[gone]).unwrap();
+    assert_eq!(catalog.next_tenant_no(), TenantNo(3));
 }
 
 #[test]

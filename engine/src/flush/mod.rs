@@ -132,6 +132,7 @@ impl Flusher {
         out.edit.absorb(core.ids.write(lsn, oldest, &allocate)?);
         out.edit.absorb(core.requests.write(lsn, oldest, &allocate)?);
         core.catalog.apply_derived(sequences(core, frozen)?)?;
+        core.catalog.apply_derived(vec![core.trusted_clock.put(core.clock.as_ref())])?;
         let version = core.manifest.version();
         out.edit.absorb(core.catalog.persist(lsn, &version, || core.manifest.allocate())?);
         out.edit.flushed_lsn = Some(lsn);

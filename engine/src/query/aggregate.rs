@@ -7,12 +7,14 @@ use super::filter::{self, Predicate};
 use super::granule::Granule;
 use super::group::Grouping;
 use super::plan::{self, Slice};
-use super::request::{Answer, Budget, Group, Query};
+use super::request::{Aggregate, Answer, Budget, Filter, Group, Query, Scope};
 use super::row_groups::RowGroups;
 use super::snapshot::Snapshot;
 use super::walk::{self, Tally};
 use crate::error::{Error, Result};
+use crate::id::{Stream, TenantId};
 use crate::schema::stream::TIME;
+use crate::time::TimeRange;
 
 /// A question while it is being answered.
 #[derive(Debug)]
@@ -67,6 +69,29 @@ pub fn aggregate(snapshot: &Snapshot, query: &Query) -> Result<Answer> {
     }
     let (cost, damaged) = tally.finish(snapshot);
     Ok(Answer { groups: run.finish(query.group_by.is_empty()), cost, damaged })
+}
+
+/// How many rows of a tenant's stream are shown; what is damaged is left out.
+///
+/// # Errors
+///
+/// As [`aggregate`].
+pub(crate) fn count(snapshot: &Snapshot, tenant: &TenantId, stream: Stream) -> Result<u64> {
+    let answer = aggregate(
+        snapshot,
+        &Query {
+            scope: Scope::One(tenant.clone()),
+            stream,
+            window: TimeRange::ALL,
+            filter: Filter::all(),
+            group_by: Vec::new(),
+            aggregates: vec![Aggregate::Count],
+            budget: Budget::default(),
+            rows_only: true,
+            allow_partial: true,
+        },
+    )?;
+    Ok(answer.groups.first().and_then(|group| group.values.first()).map_or(0, |count| count.as_u64()))
 }
 
 impl Run {

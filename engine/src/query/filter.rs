@@ -12,7 +12,7 @@ use super::mask::Mask;
 use super::plan::Slice;
 use super::request::Filter;
 use crate::error::{Error, Result};
-use crate::id::TenantNo;
+use crate::id::{Stream, TenantNo};
 use crate::part::ZoneMap;
 use crate::schema::stream::TIME;
 use crate::schema::{Bitmap, ColumnType, ColumnVector, IdentityKind, NULL_CODE, Scalar};
@@ -471,6 +471,8 @@ pub(crate) fn select(
         return Ok(Mask::none(len));
     }
     let mut mask = Mask::all(len);
+    let stream = granule.fields.stream();
+    let window = granule.snapshot.hidden.window(slice.tenant, stream, window);
     if slice.min_time < window.start || slice.max_time >= window.end {
         match &*granule.load(time)? {
             ColumnVector::I64(times, _) => {
@@ -478,6 +480,13 @@ pub(crate) fn select(
                 narrow_numbers(times, None, slice.rows.start, &mut mask, &interval);
             }
             _ => return Err(Error::invalid("a part whose event times are no instants")),
+        }
+    }
+    if stream != Stream::Audit && !granule.snapshot.hidden.users(slice.tenant).is_empty() {
+        for row in granule.hidden_rows()?.iter().map(|row| *row as usize) {
+            if slice.rows.contains(&row) {
+                mask.remove(row - slice.rows.start);
+            }
         }
     }
     predicate.narrow(granule, slice, &mut mask)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::field::Fields;
-use super::plan::Task;
+use super::plan::{Slice, Task};
 use super::snapshot::Snapshot;
 use crate::error::Result;
 use crate::part::{Part, ZoneMap};
@@ -22,8 +22,11 @@ enum Zone {
 pub(crate) struct Granule<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) fields: &'a Fields,
-    part: &'a dyn Part,
-    index: usize,
+    pub(super) part: &'a dyn Part,
+    pub(super) index: usize,
+    pub(super) slices: &'a [Slice],
+    /// Rows that an erasure hides, once they were asked for.
+    pub(super) hidden: Option<Arc<[u32]>>,
     /// Different for each granule of a question: what caches of its dictionaries go by.
     pub(crate) token: u64,
     columns: Vec<Option<Arc<ColumnVector>>>,
@@ -32,13 +35,20 @@ pub(crate) struct Granule<'a> {
 
 impl<'a> Granule<'a> {
     /// The granule of a task, nothing read yet; `None` when the snapshot has no such part.
-    pub(crate) fn new(snapshot: &'a Snapshot, fields: &'a Fields, task: &Task, token: u64) -> Option<Self> {
+    pub(crate) fn new(
+        snapshot: &'a Snapshot,
+        fields: &'a Fields,
+        task: &'a Task,
+        token: u64,
+    ) -> Option<Self> {
         let leaves = fields.leaves().len();
         Some(Self {
             snapshot,
             fields,
             part: snapshot.parts.get(task.part)?.as_ref(),
             index: task.granule,
+            slices: &task.slices,
+            hidden: None,
             token,
             columns: vec![None; leaves],
             zones: vec![Zone::Unasked; leaves],
@@ -66,6 +76,7 @@ impl<'a> Granule<'a> {
         } else {
             self.part.path(stream, def.column, &def.path, self.index)?
         };
+        let vector = if self.may_blank(def.column) { self.blanked(def.column, vector)? } else { vector };
         if let Some(slot) = self.columns.get_mut(leaf) {
             *slot = Some(Arc::clone(&vector));
         }
@@ -75,9 +86,11 @@ impl<'a> Granule<'a> {
     /// The zone map of a leaf, if it has one; paths have none.
     pub(crate) fn zone(&mut self, leaf: usize) -> Option<&ZoneMap> {
         let def = self.fields.leaves().get(leaf)?;
+        // What a zone map says of values may not hold without those that are hidden.
+        let may_blank = self.may_blank(def.column);
         let slot = self.zones.get_mut(leaf)?;
         if matches!(slot, Zone::Unasked) {
-            let whole_column = def.path.is_empty();
+            let whole_column = def.path.is_empty() && !may_blank;
             let zone = whole_column
                 .then(|| self.part.zone_map(self.fields.stream(), def.column, self.index))
                 .flatten();

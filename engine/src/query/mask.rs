@@ -106,6 +106,11 @@ impl Mask {
         Ok(())
     }
 
+    /// Takes a row out.
+    pub(crate) fn remove(&mut self, row: usize) {
+        self.words[row / 64] &= !(1 << (row % 64));
+    }
+
     /// Whether a row is in the set.
     pub(crate) fn get(&self, row: usize) -> bool {
         self.words[row / 64] >> (row % 64) & 1 == 1

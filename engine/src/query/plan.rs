@@ -87,6 +87,7 @@ pub(crate) fn plan_where(
     keep: impl Fn(usize, Option<&Run>) -> bool,
 ) -> Vec<Task> {
     let tenants = tenants(snapshot, scope);
+    let hidden = &snapshot.hidden;
     let mut tasks = Vec::new();
     for (index, part) in snapshot.parts.iter().enumerate().filter(|(index, _)| keep(*index, None)) {
         // A file of other days costs one comparison, however many tenants it has.
@@ -97,6 +98,10 @@ pub(crate) fn plan_where(
         let mut add = |runs: &[Run]| {
             let inside = |run: &&Run| window.overlaps(run.min_time, run.max_time) && keep(index, Some(run));
             for run in runs.iter().filter(inside) {
+                if hidden.is_retired(run.tenant) {
+                    continue;
+                }
+                let window = hidden.window(run.tenant, stream, window);
                 add_run(&mut tasks, index, part, stream, window, run);
             }
         };

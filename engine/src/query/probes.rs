@@ -20,7 +20,7 @@ use crate::probes::{Probe, decode_day, encode_day};
 use crate::rollup::Tier;
 use crate::schema::stream::{APP_ID, LABELS, NAME, TIME, VALUE};
 use crate::schema::{ColumnVector, IdentityKind, NULL_CODE};
-use crate::time::{TimeRange, TimestampUs};
+use crate::time::{DAY_US, TimeRange, TimestampUs};
 
 /// The definition of the cells of a tenant's probes, at the day tier.
 pub const PROBES: u8 = 210;
@@ -95,7 +95,11 @@ fn from_cells(snapshot: &Snapshot, request: &ProbeRequest, found: &mut Found) ->
         for index in holders.parts_on(day) {
             let Some(part) = snapshot.parts.get(index).map(AsRef::as_ref) else { continue };
             let shared = holders.shared(snapshot, index, day);
+            let start = TimestampUs(i64::from(day).saturating_mul(DAY_US));
             for tenant in holders.tenants_of(snapshot, index, day).difference(&shared) {
+                if !snapshot.hidden.cells_hold(Some(*tenant), Stream::Metrics, Tier::Day, start) {
+                    continue;
+                }
                 let Some(apps) = read(part, day, *tenant) else { continue };
                 for (app, probes) in apps {
                     taken.probes += probes.len() as u64;

@@ -117,17 +117,20 @@ impl SessionCells {
         for index in self.holders.parts_on(day) {
             let Some(part) = snapshot.parts.get(index).map(AsRef::as_ref) else { continue };
             let shared = self.holders.shared(snapshot, index, day);
+            let hold = |tenant| snapshot.hidden.cells_hold(tenant, Stream::Events, tier, day_start(day));
             // All together are one blob, when the question is about all and nobody else has a row.
             if self.everybody
                 && shared.is_empty()
                 && self.holders.has_one_day(index)
+                && hold(None)
                 && self.take(part, day, tier, None, gather, to)
             {
                 self.whole.insert(index);
                 continue;
             }
             for tenant in self.holders.tenants_of(snapshot, index, day) {
-                if !shared.contains(&tenant) && self.take(part, day, tier, Some(tenant), gather, to) {
+                let may = !shared.contains(&tenant) && hold(Some(tenant));
+                if may && self.take(part, day, tier, Some(tenant), gather, to) {
                     self.single.insert((tenant, day), index);
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::hidden::Hidden;
 use crate::codes::{Codes, Tenants};
 use crate::id::Lsn;
 use crate::part::Part;
@@ -16,6 +17,8 @@ pub struct Snapshot {
     pub codes: Arc<dyn Codes>,
     /// The tenants.
     pub tenants: Arc<dyn Tenants>,
+    /// What no question sees of it.
+    pub hidden: Arc<Hidden>,
     /// The newest frame whose rows are in `parts`.
     pub lsn: Lsn,
     /// When the question ends without an answer.

@@ -300,7 +300,14 @@ impl TestStore {
         let lsn = self.parts.iter().flat_map(|(rows, _)| rows).map(|r| r.u64("lsn")).max().unwrap_or(0);
         let snapshot_of = |parts| {
             let codes = Arc::clone(&codes) as Arc<dyn Codes>;
-            Snapshot { parts, codes, tenants: Arc::new(TestTenants), lsn: Lsn(lsn), stop: Stop::never() }
+            Snapshot {
+                parts,
+                codes,
+                tenants: Arc::new(TestTenants),
+                hidden: Arc::default(),
+                lsn: Lsn(lsn),
+                stop: Stop::never(),
+            }
         };
         let part = |(index, (rows, shape)): (usize, &(Vec<Row>, Shape))| -> Arc<dyn Part> {
             let mut rows = rows.clone();

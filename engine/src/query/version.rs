@@ -42,6 +42,7 @@ pub(crate) fn version(
     let tenants = plan::tenants(snapshot, scope);
     let touches = |run: &&Run| window.overlaps(run.min_time, run.max_time);
     let mut hash = Sha256::new();
+    hash.update(snapshot.hidden.version());
     for part in &snapshot.parts {
         if !part.bounds(stream).is_some_and(|(min, max)| window.overlaps(min, max)) {
             continue;

@@ -81,7 +81,15 @@ impl Builder {
         let cover =
             |tier: Tier| Buckets::cover(window, BucketUnit::Step(tier.width_us()), &TimeZone::UTC, 96);
         let buckets = [cover(Tier::Quarter)?, cover(Tier::Hour)?, cover(Tier::Day)?];
-        let snapshot = Snapshot { parts: vec![part], codes, tenants, lsn: Lsn(0), stop: Stop::never() };
+        let snapshot = Snapshot {
+            parts: vec![part],
+            codes,
+            tenants,
+            // What is hidden is left out when the cells are read, or when the rows are rewritten.
+            hidden: Arc::default(),
+            lsn: Lsn(0),
+            stop: Stop::never(),
+        };
         Ok(Self { snapshot, stream, rollups: Arc::clone(rollups), buckets })
     }
 

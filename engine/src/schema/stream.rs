@@ -176,6 +176,9 @@ columns! {
     METADATA = 74 "metadata" ColumnType::Document;
     /// Field -> [before, after].
     CHANGES = 75 "changes" ColumnType::Document;
+    /// Of an erased record what its personal fields were hashed to, 32 bytes; empty for as long as they are
+    /// hidden and still there, absent in a whole record; written by the engine.
+    COMMITMENT = 76 "commitment" ColumnType::Str;
 
     /// The metric.
     NAME = 96 "name" ColumnType::Code(IdentityKind::Name);
@@ -272,6 +275,7 @@ static AUDIT: Schema = Schema {
         OUTCOME,
         METADATA,
         CHANGES,
+        COMMITMENT,
     ],
 };
 

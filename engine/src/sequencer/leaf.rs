@@ -26,8 +26,8 @@
 //!
 //! # Layout of what is committed to
 //!
-//! For each other column but `lsn` (which is the store's, not the record's), in the order of their
-//! numbers: the number as u16, then the value as text.
+//! For each other column but `lsn` and `commitment` (which are the store's, not the record's), in the order
+//! of their numbers: the number as u16, then the value as text.
 
 use hmac::Mac;
 use sha2::{Digest, Sha256};
@@ -36,8 +36,10 @@ use super::mac::keyed;
 use super::tree::Hash;
 use crate::error::{Error, Result};
 use crate::id::Stream;
-use crate::schema::stream::{ACTION_TYPE, KEY_ID, LSN, OBJECT_TYPE, OUTCOME, RECEIVED, SEQ, SEVERITY, TIME};
-use crate::schema::{Batch, Column, ColumnDef, Schema};
+use crate::schema::stream::{
+    ACTION_TYPE, COMMITMENT, KEY_ID, LSN, OBJECT_TYPE, OUTCOME, RECEIVED, SEQ, SEVERITY, TIME,
+};
+use crate::schema::{Batch, Column, ColumnDef, ColumnId, Schema};
 
 /// The version of envelope and commitment.
 pub const LEAF_VERSION: u8 = 0;
@@ -45,8 +47,13 @@ pub const LEAF_VERSION: u8 = 0;
 pub const RECORD_KEY: &[u8] = b"insights audit commitment";
 
 /// The columns that are not committed to: the envelope, and the store's own.
-const ENVELOPE: [ColumnDef; 9] =
-    [TIME, RECEIVED, LSN, SEQ, KEY_ID, ACTION_TYPE, OBJECT_TYPE, SEVERITY, OUTCOME];
+const NOT_COMMITTED: [ColumnDef; 10] =
+    [TIME, RECEIVED, LSN, SEQ, KEY_ID, ACTION_TYPE, OBJECT_TYPE, SEVERITY, OUTCOME, COMMITMENT];
+
+/// Whether a column of audit is committed to: those an erased record has lost.
+pub fn is_committed(column: ColumnId) -> bool {
+    NOT_COMMITTED.iter().all(|def| def.id != column)
+}
 
 /// The leaf of one row of an audit batch, whose `seq`, `received_at` and `key_id` are set.
 ///
@@ -88,7 +95,7 @@ pub fn commitment(batch: &Batch, row: usize, subject_key: &[u8; 32]) -> Result<H
     check(batch, row)?;
     let mut fields = Vec::with_capacity(512);
     for def in Schema::of(Stream::Audit).columns {
-        if ENVELOPE.iter().all(|e| e.id != def.id) {
+        if is_committed(def.id) {
             fields.extend_from_slice(&def.id.0.to_le_bytes());
             put_text(text(batch, def, row), &mut fields);
         }
@@ -183,12 +190,12 @@ mod tests {
     const GOLDEN_EMPTY: &str = "65b2e9aa668efeabcbdcbd5e31f33d644d8eec33e9e134fa49a4c184dd12d575";
 
     #[test]
-    fn every_field_but_the_lsn_counts() {
+    fn every_field_but_those_of_the_store_counts() {
         let whole = leaf(&record(None), 0, &KEY).unwrap();
         let mut leaves = HashSet::from([whole]);
         for def in Schema::of(Stream::Audit).columns {
             let changed = leaf(&record(Some(def)), 0, &KEY).unwrap();
-            if def.id == LSN.id {
+            if [LSN.id, COMMITMENT.id].contains(&def.id) {
                 assert_eq!(changed, whole);
             } else {
                 assert!(leaves.insert(changed), "{} does not count", def.name);

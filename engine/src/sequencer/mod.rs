@@ -3,6 +3,7 @@
 //! `plan` decides and changes nothing; `commit` takes the decision over once the log has the frame.
 
 pub mod derived_id;
+pub(crate) mod erase;
 pub mod leaf;
 mod mac;
 pub mod plan;
@@ -14,8 +15,11 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use sequence::SequenceRecord;
 
+pub use crate::catalog::tenant::{split_tenant, tenant_prefix};
+
 use crate::append::{CatalogKind, CatalogPut, IdempotencyKey};
-use crate::catalog::{Catalog, TenantRecord};
+use crate::catalog::erasure::Erased;
+use crate::catalog::{Catalog, ErasureRecord, TenantRecord};
 use crate::dedup::{IdIndex, IdempotencyIndex, SeenId, StoredAnswer};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, Lsn, Stream, TenantId, TenantNo};
@@ -68,6 +72,10 @@ pub struct Changes {
     next_seq: Vec<(TenantNo, Stream, u64)>,
     ids: Vec<(TenantNo, Stream, Box<[u8]>, u64)>,
     request: Option<(IdempotencyKey, StoredAnswer)>,
+    /// Tenants that are erased.
+    retired: Vec<TenantId>,
+    /// Subjects that are erased: a record of theirs that comes later gets a new key.
+    forgotten: Vec<(TenantNo, Box<[u8]>)>,
 }
 
 impl Sequencer {
@@ -96,8 +104,13 @@ impl Sequencer {
             derived_id_key: new_derived_id_key,
             derived_id_key_is_kept: false,
         };
-        let kinds =
-            [CatalogKind::Tenant, CatalogKind::SubjectKey, CatalogKind::Sequence, CatalogKind::Secret];
+        let kinds = [
+            CatalogKind::Tenant,
+            CatalogKind::SubjectKey,
+            CatalogKind::Sequence,
+            CatalogKind::Secret,
+            CatalogKind::Erasure,
+        ];
         for kind in kinds {
             for (key, value) in catalog.scan(kind, &[]) {
                 out.learn(&CatalogPut { kind, key, value: Some(value.to_vec()) })?;
@@ -112,7 +125,7 @@ impl Sequencer {
     ///
     /// [`Error::Invalid`] when it cannot be read.
     pub fn learn(&mut self, put: &CatalogPut) -> Result<()> {
-        let Some(value) = put.value.as_deref() else { return Ok(()) };
+        let Some(value) = put.value.as_deref() else { return self.unlearn(put) };
         match put.kind {
             CatalogKind::Tenant => {
                 let number = TenantRecord::decode(value)?.number;
@@ -134,11 +147,43 @@ impl Sequencer {
                     value.try_into().map_err(|_| Error::invalid("a secret of the wrong length"))?;
                 self.derived_id_key_is_kept = true;
             }
+            CatalogKind::Erasure => {
+                let record = ErasureRecord::decode(value)?;
+                self.next_key = self.next_key.max(record.last_key.0 + 1);
+                if record.erased == Erased::Tenant {
+                    self.next_tenant = self.next_tenant.max(record.tenant.0 + 1);
+                }
+            }
             CatalogKind::AuditRoot
             | CatalogKind::Secret
             | CatalogKind::Metric
             | CatalogKind::ApiKey
-            | CatalogKind::Setting => {}
+            | CatalogKind::Setting
+            | CatalogKind::Retention
+            | CatalogKind::RetentionMark => {}
+        }
+        Ok(())
+    }
+
+    /// Takes over that a record was removed: of an erased tenant or subject.
+    fn unlearn(&mut self, put: &CatalogPut) -> Result<()> {
+        match put.kind {
+            CatalogKind::Tenant => drop(self.tenants.remove(&tenant_name(&put.key)?)),
+            CatalogKind::SubjectKey => {
+                let (tenant, subject) = split_tenant(&put.key)?;
+                self.subject_keys.remove(&(tenant, Box::from(subject)));
+            }
+            CatalogKind::Sequence => {
+                self.next_seq.remove(&SequenceRecord::split_key(&put.key)?);
+            }
+            CatalogKind::AuditRoot
+            | CatalogKind::Secret
+            | CatalogKind::Metric
+            | CatalogKind::ApiKey
+            | CatalogKind::Setting
+            | CatalogKind::Retention
+            | CatalogKind::Erasure
+            | CatalogKind::RetentionMark => {}
         }
         Ok(())
     }
@@ -168,6 +213,12 @@ impl Sequencer {
     pub fn commit(&mut self, changes: Changes, lsn: Lsn, received: TimestampUs) {
         self.next_lsn = Lsn(lsn.0 + 1);
         self.derived_id_key_is_kept = true;
+        for name in &changes.retired {
+            self.tenants.remove(name);
+        }
+        for subject in changes.forgotten {
+            self.subject_keys.remove(&subject);
+        }
         for (name, number) in changes.tenants {
             self.next_tenant = self.next_tenant.max(number.0 + 1);
             self.tenants.insert(name, number);
@@ -230,22 +281,6 @@ pub fn subject_catalog_key(tenant: TenantNo, subject: &[u8]) -> Vec<u8> {
     let mut out = tenant_prefix(tenant);
     out.extend_from_slice(subject);
     out
-}
-
-/// A number whose bytes sort as the numbers do.
-pub fn tenant_prefix(tenant: TenantNo) -> Vec<u8> {
-    (0..4).rev().map(|i| (tenant.0 >> (8 * i) & 0xff) as u8).collect()
-}
-
-/// The tenant's number in front of a catalog key, and the rest.
-///
-/// # Errors
-///
-/// [`Error::Invalid`] when the key is too short.
-pub fn split_tenant(key: &[u8]) -> Result<(TenantNo, &[u8])> {
-    let (head, rest) =
-        key.split_at_checked(4).ok_or_else(|| Error::invalid("a catalog key that is too short"))?;
-    Ok((TenantNo(head.iter().fold(0, |n, b| n << 8 | u32::from(*b))), rest))
 }
 
 fn tenant_name(key: &[u8]) -> Result<TenantId> {

@@ -2,6 +2,7 @@
 
 use hashbrown::HashMap;
 
+use super::erase::NewErasure;
 use super::leaf;
 use super::{Changes, DERIVED_ID_SECRET, Sequencer, SubjectKey, encode_subject_key, subject_catalog_key};
 use crate::append::{Append, Appended, AppendedBatch, CatalogKind, CatalogPut};
@@ -48,6 +49,9 @@ pub struct Frame {
 pub struct Prepared {
     append: Append,
     encoded: Vec<Vec<u8>>,
+    erasure: Option<NewErasure>,
+    /// Records that only the engine writes.
+    own_puts: Vec<CatalogPut>,
 }
 
 impl Prepared {
@@ -70,7 +74,25 @@ impl Prepared {
         }
         append.puts.iter().try_for_each(check_owner)?;
         let encoded = append.batches.iter().map(frame::encode_columns).collect();
-        Ok(Self { append, encoded })
+        Ok(Self { append, encoded, erasure: None, own_puts: Vec::new() })
+    }
+
+    /// An append that also erases something.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub(crate) fn erasing(append: Append, erasure: NewErasure) -> Result<Self> {
+        Ok(Self { erasure: Some(erasure), ..Self::new(append)? })
+    }
+
+    /// Records that only the engine writes, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub(crate) fn own(puts: Vec<CatalogPut>) -> Result<Self> {
+        Ok(Self { own_puts: puts, ..Self::new(Append::default())? })
     }
 
     /// Bytes of the encoded columns.
@@ -94,9 +116,13 @@ fn check_identities(batch: &Batch) -> Result<()> {
 /// Refuses records that the engine makes itself: others of their kind would not fit its state.
 fn check_owner(put: &CatalogPut) -> Result<()> {
     let own = match put.kind {
-        CatalogKind::Tenant | CatalogKind::SubjectKey | CatalogKind::Sequence | CatalogKind::AuditRoot => {
-            true
-        }
+        CatalogKind::Tenant
+        | CatalogKind::SubjectKey
+        | CatalogKind::Sequence
+        | CatalogKind::AuditRoot
+        | CatalogKind::Retention
+        | CatalogKind::Erasure
+        | CatalogKind::RetentionMark => true,
         CatalogKind::Secret => put.key == DERIVED_ID_SECRET,
         CatalogKind::Metric | CatalogKind::ApiKey | CatalogKind::Setting => false,
     };
@@ -137,6 +163,7 @@ impl Sequencer {
         }
         let Append { batches, mut puts, idempotency } = prepared.append;
         puts.extend(self.derived_id_put());
+        puts.extend(prepared.own_puts);
         let lsn = self.next_lsn();
         let mut planner = Planner {
             sequencer: self,
@@ -147,6 +174,9 @@ impl Sequencer {
             changes: Changes::default(),
             new_tenants: HashMap::new(),
         };
+        if let Some(erasure) = prepared.erasure {
+            planner.erase(erasure)?;
+        }
         let mut headers = Vec::new();
         let mut columns = Vec::new();
         let mut rows = Vec::new();
@@ -198,13 +228,13 @@ impl Sequencer {
     }
 }
 
-struct Planner<'a> {
-    sequencer: &'a Sequencer,
-    received: TimestampUs,
-    lsn: Lsn,
+pub(super) struct Planner<'a> {
+    pub(super) sequencer: &'a Sequencer,
+    pub(super) received: TimestampUs,
+    pub(super) lsn: Lsn,
     entropy: &'a Entropy,
-    puts: Vec<CatalogPut>,
-    changes: Changes,
+    pub(super) puts: Vec<CatalogPut>,
+    pub(super) changes: Changes,
     new_tenants: HashMap<TenantId, TenantNo>,
 }
 
@@ -279,8 +309,8 @@ impl Planner<'_> {
 
     /// The number of a tenant; a new one is given here, and told to the catalog.
     fn tenant(&mut self, name: &TenantId) -> Result<TenantNo> {
-        let known = self.sequencer.tenant(name).or_else(|| self.new_tenants.get(name).copied());
-        if let Some(number) = known {
+        let known = self.sequencer.tenant(name).filter(|_| !self.changes.retired.contains(name));
+        if let Some(number) = known.or_else(|| self.new_tenants.get(name).copied()) {
             return Ok(number);
         }
         let given = u32::try_from(self.new_tenants.len()).unwrap_or(u32::MAX);
@@ -337,7 +367,9 @@ impl Planner<'_> {
 
     fn subject_key(&mut self, number: TenantNo, subject: &[u8]) -> SubjectKey {
         // An append has one audit batch of a tenant, which asks once for each subject.
-        if let Some(key) = self.sequencer.subject_key(number, subject) {
+        let is_forgotten = self.changes.forgotten.iter().any(|(n, s)| *n == number && **s == *subject);
+        let known = self.sequencer.subject_key(number, subject);
+        if let Some(key) = known.filter(|_| !is_forgotten) {
             return key;
         }
         let id = KeyId(self.sequencer.next_key + self.changes.keys.len() as u64);

@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::id::TenantNo;
 use crate::part::{Part, Run};
 use crate::rollup::{ALL_TENANTS, CellFile, Cells, Rollups, Tier};
-use crate::time::{TimeRange, TimestampUs};
+use crate::time::{DAY_US, TimeRange, TimestampUs};
 
 /// What is left to do when the cells are folded.
 #[derive(Debug)]
@@ -116,11 +116,13 @@ impl Reader<'_> {
             // What is folded of all tenants is out of the windows of each.
             windows = self.run(part, ALL_TENANTS, (min, max), self.query.window)?;
         }
+        let hidden = Arc::clone(&self.snapshot.hidden);
         let mut add = |runs: &[Run]| -> Result<()> {
-            for run in runs {
+            for run in runs.iter().filter(|run| !hidden.is_retired(run.tenant)) {
                 for window in windows.iter().filter(|w| w.overlaps(run.min_time, run.max_time)) {
                     let bounds = (run.min_time, run.max_time);
                     for rows in self.run(part, run.tenant, bounds, *window)? {
+                        let rows = hidden.window(run.tenant, stream, rows);
                         plan::add_run(&mut self.rest.tasks, index, part, stream, rows, run);
                     }
                 }
@@ -151,7 +153,12 @@ impl Reader<'_> {
         let mut loaded: [Option<Loaded>; 3] = [const { None }; 3];
         let (snapshot, stream) = (self.snapshot, self.query.stream);
         let (matches, grouping) = (&mut self.matches, &mut *self.grouping);
+        let of = Some(tenant).filter(|tenant| *tenant != ALL_TENANTS);
+        let start = TimestampUs(i64::from(day).saturating_mul(DAY_US));
         let mut usable = |tier: Tier| {
+            if !snapshot.hidden.cells_hold(of, stream, tier, start) {
+                return false;
+            }
             let Some(slot) = loaded.get_mut(tier as usize) else { return false };
             if slot.is_none() {
                 let mut files = files.iter().filter(|f| f.is_of(stream, day, tier));

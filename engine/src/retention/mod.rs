@@ -1,0 +1,3 @@
+//! How long rows and cells stay: which files have expired, and whether the clock can be trusted to say so.
+
+pub(crate) mod clock;
