@@ -8,13 +8,15 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::holders::Holders;
-use super::request::{Filter, Scope};
+use super::request::{Field, Filter, Literal, Op, Scope};
 use super::session_request::{SessionAnswer, SessionRequest};
 use super::snapshot::Snapshot;
 use crate::id::{Stream, TenantNo};
 use crate::part::{Part, Run};
 use crate::rollup::Tier;
-use crate::session::cells::{FoldedSessions, day_start};
+use crate::schema::IdentityKind;
+use crate::schema::stream::APP_ID;
+use crate::session::cells::{AppSessions, FoldedSessions, day_start, decode_app};
 use crate::session::gather::{Gather, Piece};
 use crate::session::{Chain, GAP_US};
 use crate::time::{Buckets, DAY_US, TimeRange, TimestampUs};
@@ -22,11 +24,16 @@ use crate::time::{Buckets, DAY_US, TimeRange, TimestampUs};
 /// The definition of the cells of all events of a tenant, or of all tenants together.
 pub const SESSIONS: u8 = 200;
 
+/// The definition of the cells of the events of each application of a tenant.
+pub const SESSIONS_OF_APPS: u8 = 201;
+
 /// Which days of which tenants cells answer, decided when they are first met.
 #[derive(Debug)]
 pub(crate) struct SessionCells {
-    /// Whether there may be any: the question is about all events, not exact, its buckets not narrow.
-    may: bool,
+    /// Which cells may answer: none when the question is exact, or its buckets are narrow.
+    of: Of,
+    /// By tenant the code of the application that is asked for.
+    app_codes: HashMap<TenantNo, Option<u32>>,
     classes: u64,
     /// Whether the question is about all tenants.
     everybody: bool,
@@ -41,6 +48,17 @@ pub(crate) struct SessionCells {
     single: HashMap<(TenantNo, i32), usize>,
 }
 
+/// Which events a question is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Of {
+    /// All of them.
+    All,
+    /// Those of an application.
+    App(String),
+    /// Others: rows answer.
+    Others,
+}
+
 /// What cells add to an answer.
 #[derive(Debug)]
 pub(crate) struct Folded {
@@ -52,11 +70,14 @@ pub(crate) struct Folded {
 impl SessionCells {
     /// Looks at who holds which rows; nothing is decided yet.
     pub(crate) fn new(snapshot: &Snapshot, request: &SessionRequest, cut: &Buckets, narrow: bool) -> Self {
-        let may = !request.exact && !narrow && is_all(&request.filter);
-        let holders =
-            if may { Holders::of(snapshot, &request.scope, Stream::Events) } else { Holders::default() };
+        let of = if request.exact || narrow { Of::Others } else { of_filter(&request.filter) };
+        let holders = match of {
+            Of::Others => Holders::default(),
+            Of::All | Of::App(_) => Holders::of(snapshot, &request.scope, Stream::Events),
+        };
         Self {
-            may,
+            of,
+            app_codes: HashMap::new(),
             classes: request.classes.hash(),
             everybody: request.scope == Scope::All,
             cut: cut.clone(),
@@ -75,7 +96,7 @@ impl SessionCells {
         gather: &mut Gather,
         to: &mut Folded,
     ) {
-        if !self.may {
+        if self.of == Of::Others {
             return;
         }
         for day in self.holders.days(range) {
@@ -120,17 +141,18 @@ impl SessionCells {
             let hold = |tenant| snapshot.hidden.cells_hold(tenant, Stream::Events, tier, day_start(day));
             // All together are one blob, when the question is about all and nobody else has a row.
             if self.everybody
+                && self.of == Of::All
                 && shared.is_empty()
                 && self.holders.has_one_day(index)
                 && hold(None)
-                && self.take(part, day, tier, None, gather, to)
+                && self.take(snapshot, part, (day, tier), None, gather, to)
             {
                 self.whole.insert(index);
                 continue;
             }
             for tenant in self.holders.tenants_of(snapshot, index, day) {
                 let may = !shared.contains(&tenant) && hold(Some(tenant));
-                if may && self.take(part, day, tier, Some(tenant), gather, to) {
+                if may && self.take(snapshot, part, (day, tier), Some(tenant), gather, to) {
                     self.single.insert((tenant, day), index);
                 }
             }
@@ -139,19 +161,19 @@ impl SessionCells {
 
     /// Adds the cells of a tenant's day, or of a whole part; false when it has none that fit.
     fn take(
-        &self,
+        &mut self,
+        snapshot: &Snapshot,
         part: &dyn Part,
-        day: i32,
-        tier: Tier,
+        (day, tier): (i32, Tier),
         tenant: Option<TenantNo>,
         gather: &mut Gather,
         to: &mut Folded,
     ) -> bool {
-        let Some(whole) = self.read(part, day, Tier::Day, tenant) else { return false };
+        let Some(whole) = self.read(snapshot, part, (day, Tier::Day), tenant) else { return false };
         if tier == Tier::Day {
             to.add(&whole);
         } else {
-            let Some(cells) = self.read(part, day, tier, tenant) else { return false };
+            let Some(cells) = self.read(snapshot, part, (day, tier), tenant) else { return false };
             to.add(&cells);
         }
         let window = gather.window();
@@ -167,15 +189,38 @@ impl SessionCells {
     /// The cells of a day, when they are there, whole, and tell events apart as the question does.
     /// Damage is no reason to fail: the rows are there.
     fn read(
-        &self,
+        &mut self,
+        snapshot: &Snapshot,
         part: &dyn Part,
-        day: i32,
-        tier: Tier,
+        (day, tier): (i32, Tier),
         tenant: Option<TenantNo>,
     ) -> Option<FoldedSessions> {
-        let bytes = part.cell_blob(tier, tenant, SESSIONS).ok()??;
-        let cells = FoldedSessions::decode(&bytes).ok()?;
-        (cells.day == day && cells.tier == tier && cells.classes == self.classes).then_some(cells)
+        let app = match (&self.of, tenant) {
+            (Of::All, _) => None,
+            (Of::App(app), Some(tenant)) => {
+                let code = match self.app_codes.get(&tenant) {
+                    Some(code) => *code,
+                    None => snapshot.codes.code_of(tenant, IdentityKind::App, app.as_bytes()).ok()?,
+                };
+                self.app_codes.insert(tenant, code);
+                Some(code)
+            }
+            _ => return None,
+        };
+        let all = || FoldedSessions::decode(&part.cell_blob(tier, tenant, SESSIONS).ok()??).ok();
+        let cells = match app {
+            None => all(),
+            Some(code) => {
+                let bytes = part.cell_blob(tier, tenant, SESSIONS_OF_APPS).ok()??;
+                // An application without a code has no events in segments.
+                match code.map_or(Ok(AppSessions::None), |code| decode_app(&bytes, code)).ok()? {
+                    AppSessions::None => Some(FoldedSessions::new(day, tier, self.classes)),
+                    AppSessions::All => all(),
+                    AppSessions::Own(cells) => Some(cells),
+                }
+            }
+        };
+        cells.filter(|cells| cells.day == day && cells.tier == tier && cells.classes == self.classes)
     }
 }
 
@@ -217,7 +262,23 @@ impl Folded {
     }
 }
 
-/// Whether a filter lets every event pass, whatever it is.
-fn is_all(filter: &Filter) -> bool {
-    matches!(filter, Filter::And(list) if list.iter().all(is_all))
+/// Which events a filter lets pass, where cells know them.
+fn of_filter(filter: &Filter) -> Of {
+    let mut conjuncts = Vec::new();
+    flatten(filter, &mut conjuncts);
+    match conjuncts.as_slice() {
+        [] => Of::All,
+        [Filter::Compare(Field::Column(column), Op::Is(Literal::Str(app)))] if *column == APP_ID.id => {
+            Of::App(app.clone())
+        }
+        _ => Of::Others,
+    }
+}
+
+/// The filters that must all hold.
+fn flatten<'a>(filter: &'a Filter, out: &mut Vec<&'a Filter>) {
+    match filter {
+        Filter::And(list) => list.iter().for_each(|inner| flatten(inner, out)),
+        other => out.push(other),
+    }
 }

@@ -1,5 +1,6 @@
 //! The events of rows as sessions take them: keyed, classed and added to their chains.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -17,12 +18,15 @@ use super::walk::Tally;
 use crate::error::{Error, Result};
 use crate::id::{Stream, TenantNo};
 use crate::part::Run;
-use crate::schema::stream::{ANONYMOUS_ID, SESSION_ID, TIME, USER_ID};
+use crate::schema::stream::{ANONYMOUS_ID, APP_ID, SESSION_ID, TIME, USER_ID};
 use crate::schema::{ColumnVector, IdentityKind, NULL_CODE};
 use crate::session::gather::{Class, Gather, KEYS_MAX};
 use crate::session::key::{KeyKind, session_key};
 use crate::session::{NO_USER, SessionEvent};
 use crate::time::{TimeRange, TimestampUs};
+
+/// Most applications of a tenant's day that have sessions of their own in cells.
+pub(crate) const APPS_MAX: usize = 64;
 
 /// A row of no session, and a place of a table that nothing asked for yet.
 const NO_KEY: u32 = u32::MAX;
@@ -43,6 +47,11 @@ pub(crate) struct SessionRows<'a> {
     pub(crate) events: Vec<SessionEvent>,
     narrow: bool,
     users: bool,
+    /// The chains of each application's events alone, by its code, when they are kept. Keys are numbers of
+    /// `gather`.
+    pub(crate) apps: Option<BTreeMap<u32, Gather>>,
+    /// Events of no application.
+    pub(crate) without_app: u64,
     cost: Cost,
     damaged: Vec<Damage>,
     /// The next granule's number: what the tables of their dictionaries go by.
@@ -56,6 +65,7 @@ struct Columns {
     session: usize,
     /// The user, then the visitor.
     person: [usize; 2],
+    app: usize,
 }
 
 #[derive(Debug)]
@@ -72,6 +82,8 @@ struct Selected {
     times: Arc<ColumnVector>,
     /// The users' codes, when they are kept.
     users: Option<Arc<ColumnVector>>,
+    /// The applications' codes, when they are kept.
+    apps: Option<Arc<ColumnVector>>,
     page: Mask,
     action: Mask,
     interactive: Mask,
@@ -91,6 +103,7 @@ impl<'a> SessionRows<'a> {
             time: fields.column(&TIME)?,
             session: fields.column(&SESSION_ID)?,
             person: [fields.column(&USER_ID)?, fields.column(&ANONYMOUS_ID)?],
+            app: fields.column(&APP_ID)?,
         };
         Ok(Self {
             snapshot,
@@ -108,6 +121,8 @@ impl<'a> SessionRows<'a> {
             events: Vec::new(),
             narrow,
             users: false,
+            apps: None,
+            without_app: 0,
             cost: Cost::default(),
             damaged: Vec::new(),
             granules: 1,
@@ -167,15 +182,18 @@ impl<'a> SessionRows<'a> {
         Ok(())
     }
 
-    /// Users are kept by their codes, where they have codes.
-    pub(crate) fn with_users(mut self) -> Self {
+    /// Users are kept by their codes, where they have codes, and the chains of each application too.
+    pub(crate) fn for_cells(mut self) -> Self {
         self.users = true;
+        self.apps = Some(BTreeMap::new());
         self
     }
 
     /// Forgets all chains and their keys.
     pub(crate) fn start_over(&mut self) {
         self.gather = Gather::new(self.request.window);
+        self.apps = self.apps.take().map(|_| BTreeMap::new());
+        self.without_app = 0;
         self.keys.start_over();
     }
 
@@ -192,6 +210,7 @@ impl<'a> SessionRows<'a> {
         }
         let times = granule.load(self.columns.time)?;
         let users = if self.users { Some(granule.load(self.columns.person[0])?) } else { None };
+        let apps = if self.apps.is_some() { Some(granule.load(self.columns.app)?) } else { None };
         let mut class = |predicate: &mut Predicate| -> Result<Mask> {
             let mut some = mask.clone();
             predicate.narrow(granule, slice, &mut some)?;
@@ -201,16 +220,17 @@ impl<'a> SessionRows<'a> {
         let action = class(&mut self.classes.action)?;
         let interactive = class(&mut self.classes.interactive)?;
         let keys = self.keys.of_rows(&mut self.gather, self.columns, granule, slice, &mask)?;
-        Ok(Some(Selected { mask, times, users, page, action, interactive, keys }))
+        Ok(Some(Selected { mask, times, users, apps, page, action, interactive, keys }))
     }
 
     fn add(&mut self, slice: &Slice, selected: &Selected) {
         let ColumnVector::I64(times, _) = &*selected.times else { return };
         let times = times.get(slice.rows.clone()).unwrap_or(&[]);
-        let users = match selected.users.as_deref() {
-            Some(ColumnVector::Codes(codes)) => codes.get(slice.rows.clone()).unwrap_or(&[]),
-            _ => &[],
+        let codes = |vector: &'_ Option<Arc<ColumnVector>>| match vector.as_deref() {
+            Some(ColumnVector::Codes(codes)) => codes.get(slice.rows.clone()).unwrap_or(&[]).to_vec(),
+            _ => Vec::new(),
         };
+        let (users, apps) = (codes(&selected.users), codes(&selected.apps));
         let class_words =
             selected.page.words().iter().zip(selected.action.words()).zip(selected.interactive.words());
         let rows = times.chunks(64).zip(selected.keys.chunks(64));
@@ -230,10 +250,27 @@ impl<'a> SessionRows<'a> {
                 // An absent code is no user.
                 let user = users.get(index * 64 + bit as usize).copied().unwrap_or(NO_USER);
                 self.gather.event(*key, TimestampUs(*at), user, class);
+                if self.apps.is_some() {
+                    let app = apps.get(index * 64 + bit as usize).copied().unwrap_or(NULL_CODE);
+                    self.add_of_app(app, *key, TimestampUs(*at), user, class);
+                }
                 if self.narrow {
                     self.remember(*key, TimestampUs(*at));
                 }
             }
+        }
+    }
+
+    /// Adds an event of an application to the chains of that one.
+    fn add_of_app(&mut self, app: u32, key: u32, at: TimestampUs, user: u32, class: Class) {
+        let Some(apps) = self.apps.as_mut().filter(|_| app != NULL_CODE) else {
+            self.without_app += 1;
+            return;
+        };
+        if apps.len() <= APPS_MAX {
+            let gather = apps.entry(app).or_insert_with(|| Gather::new(TimeRange::ALL));
+            let number = gather.number(TenantNo(0), u128::from(key));
+            gather.event(number, at, user, class);
         }
     }
 

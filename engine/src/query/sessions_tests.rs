@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::super::testing::{Row, Shape, TestCells, TestStore, tenant_name};
-use super::super::{Budget, Field, Filter, Literal, Op, SESSIONS, Scope, SessionClasses, session_blobs};
+use super::super::{Budget, Field, Filter, Literal, Op, Scope, SessionClasses, session_blobs};
 use super::*;
 use crate::Error;
 use crate::id::Stream;
@@ -307,8 +307,9 @@ fn store_with_cells(events: &[Event], days: &[i32]) -> (TestStore, usize) {
 /// The cells of a part: of each tenant and of all together.
 fn cells_of(snapshot: &Snapshot, classes: &SessionClasses) -> TestCells {
     let mut out = TestCells::new();
-    session_blobs(snapshot, classes, true, &mut |tenant, tier, bytes| {
-        assert!(out.insert((tier as u8, tenant, SESSIONS), bytes.into()).is_none());
+    session_blobs(snapshot, classes, true, &mut |blob| {
+        let key = (blob.tier as u8, blob.tenant, blob.definition);
+        assert!(out.insert(key, blob.bytes.into()).is_none());
         Ok(())
     })
     .unwrap();
@@ -348,6 +349,22 @@ fn a_late_event_sends_its_tenants_day_back_to_rows_and_no_other() {
     let answer = sessions(&snapshot_with_cells(&events, &[day]), &request).unwrap();
     assert_eq!((answer.totals().started, answer.cost.rows_scanned), (2, 3));
     check(&answer, judge(&events, &request));
+}
+
+#[test]
+fn an_application_has_cells_of_its_own() {
+    let mut request = hours(BASE, BASE + DAY);
+    request.filter = is(Field::Column(APP_ID.id), Literal::Str("app2".to_owned()));
+    let of = |app, minute| Event { app, ..click(BASE + minute * MINUTE, 1) };
+    let day = TimestampUs(BASE).day();
+    // The events of app 1 hold the two of app 2 together in a question about all, and not in this one.
+    let both = [of(2, 100), of(1, 120), of(2, 140), of(1, 150)];
+    // All of one application; and none of the one that is asked for.
+    for events in [&both[..], &[of(2, 5), of(2, 800)], &[of(1, 100)]] {
+        let answer = sessions(&snapshot_with_cells(events, &[day]), &request).unwrap();
+        assert_eq!(answer.cost.rows_scanned, 0);
+        check(&answer, judge(&super::tests::of(events, &request, Some(2)), &request));
+    }
 }
 
 #[test]

@@ -26,6 +26,10 @@
 //! |            | value of each: tenant (less the one before), key (16 bytes, little-endian),      |
 //! |            | first (after the start of the day, in microseconds), last less first, events,    |
 //! |            | pages, actions, interactive, user (1 more than the code, 0 for none)             |
+//!
+//! The cells of a tenant's applications are one blob too: a version byte, 0; how many applications; for each,
+//! by code ascending, its code, how many bytes follow, and the layout above of its events alone, or no
+//! bytes where all events of the tenant's day are of this application.
 
 use super::chain::{Chain, NO_USER};
 use super::totals::SessionTotals;
@@ -194,6 +198,55 @@ impl FoldedSessions {
         cursor.end()?;
         Ok(Self { day, tier, classes, slots, open })
     }
+}
+
+/// What the sessions of one application are, in the cells of a tenant's applications.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum AppSessions {
+    /// It has none.
+    None,
+    /// Those of all events: the tenant has events of no other application.
+    All,
+    /// These.
+    Own(FoldedSessions),
+}
+
+/// The bytes of the sessions of applications, by code ascending; each is cut from the events of its
+/// application alone. `None` is [`AppSessions::All`].
+pub(crate) fn encode_apps(apps: &[(u32, Option<&FoldedSessions>)]) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    put_varint(apps.len() as u64, &mut out);
+    for (code, cells) in apps {
+        put_varint(u64::from(*code), &mut out);
+        let bytes = cells.map(FoldedSessions::encode).unwrap_or_default();
+        put_varint(bytes.len() as u64, &mut out);
+        out.extend_from_slice(&bytes);
+    }
+    out
+}
+
+/// The sessions of one application out of the bytes of [`encode_apps`].
+///
+/// # Errors
+///
+/// When the bytes are not what the layout says.
+pub(crate) fn decode_app(bytes: &[u8], code: u32) -> Decoded<AppSessions> {
+    let mut cursor = Cursor::new(bytes);
+    if cursor.u8()? != VERSION {
+        return Err(Malformed("sessions of an unknown version"));
+    }
+    let mut found = AppSessions::None;
+    for _ in 0..cursor.len(cursor.rest().len() / 2)? {
+        let this = cursor.varint()?;
+        let len = cursor.len(cursor.rest().len())?;
+        let bytes = cursor.take(len)?;
+        if this == u64::from(code) {
+            found =
+                if len == 0 { AppSessions::All } else { AppSessions::Own(FoldedSessions::decode(bytes)?) };
+        }
+    }
+    cursor.end()?;
+    Ok(found)
 }
 
 /// When a day starts.

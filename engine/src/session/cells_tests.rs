@@ -23,7 +23,7 @@ fn cells(tenant: u32, events: &[Event]) -> [FoldedSessions; 3] {
         gather.event(number, at, user.wrapping_sub(1), class);
     }
     gather.join();
-    fold_day(TenantNo(tenant), DAY, 7, &gather)
+    fold_day((TenantNo(tenant), DAY), 7, &gather, &gather.keys())
 }
 
 fn any_events() -> impl Strategy<Value = Vec<Event>> {
@@ -68,6 +68,18 @@ fn a_chain_near_midnight_is_open_and_one_in_between_is_folded() {
     assert_eq!(cells(&[610, 630, 645]), (0, vec![(40, 1, 0), (41, 0, 1), (42, 0, 1), (43, 0, 1)]));
     let all_day: Vec<i64> = (0..72).map(|n| n * 20).collect();
     assert_eq!(cells(&all_day), (1, vec![]));
+}
+
+#[test]
+fn each_application_is_found_again() {
+    let [quarter, ..] = cells(1, &[(100, 1, 0, [true, false, true])]);
+    let bytes = encode_apps(&[(2, Some(&quarter)), (5, None)]);
+    assert_eq!(decode_app(&bytes, 2), Ok(AppSessions::Own(quarter)));
+    assert_eq!(decode_app(&bytes, 3), Ok(AppSessions::None));
+    assert_eq!(decode_app(&bytes, 5), Ok(AppSessions::All));
+    for cut in 0..bytes.len() {
+        assert!(decode_app(&bytes[..cut], 2).is_err());
+    }
 }
 
 proptest! {

@@ -10,17 +10,21 @@ use crate::time::{DAY_US, TimeRange, TimestampUs};
 /// The cells of a day, from the finest tier to the coarsest; the last one has the open chains.
 pub(crate) type DayCells = [FoldedSessions; 3];
 
-/// Folds the chains of a day, which are of one tenant and joined.
+/// Folds the chains of a day, which are of one tenant and joined; `keys` are theirs by number.
 ///
 /// # Panics
 ///
 /// When a chain is of another tenant or reaches out of the day, which only a caller that gives rows of
 /// other runs can cause.
-pub(crate) fn fold_day(tenant: TenantNo, day: i32, classes: u64, gather: &Gather) -> DayCells {
+pub(crate) fn fold_day(
+    (tenant, day): (TenantNo, i32),
+    classes: u64,
+    gather: &Gather,
+    keys: &[(TenantNo, u128)],
+) -> DayCells {
     let start = day_start(day);
     let end = TimestampUs(start.0.saturating_add(DAY_US));
     let [mut quarter, mut hour, mut whole] = Tier::ALL.map(|tier| FoldedSessions::new(day, tier, classes));
-    let keys = gather.keys();
     for piece in gather.pieces() {
         let chain = piece.chain;
         assert!(start <= chain.first && chain.last < end, "a chain of one day lies in it");
