@@ -173,6 +173,12 @@ impl Tables {
         }
     }
 
+    /// The live segments of this moment.
+    #[cfg(test)]
+    pub(crate) fn segments(&self) -> Vec<Arc<LiveSegment>> {
+        self.inner.read().segments.clone()
+    }
+
     /// Waits until a flush has taken rows out of memory, or `timeout` has passed.
     pub(crate) fn wait_for_relief(&self, timeout: Duration) {
         let mut guard = self.relieved.0.lock();
