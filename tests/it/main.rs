@@ -17,4 +17,5 @@ mod crash_model;
 mod damage;
 mod mutations;
 mod schema;
+mod tenants;
 mod truth;
