@@ -43,7 +43,7 @@ fn open(disk: &SimDisk) -> Core {
         ..Config::default()
     };
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    recover::open(config, disk, ManualClock::new(NOW), [1; 32]).unwrap()
+    recover::open(config, disk, ManualClock::new(NOW), [1; 32], true).unwrap()
 }
 
 /// Appends rows of one tenant at `times`, one of them without an application and one without labels.
