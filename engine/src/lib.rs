@@ -28,6 +28,7 @@ mod frame_log;
 #[cfg(test)]
 mod golden;
 pub mod id;
+pub mod inspect;
 pub mod manifest;
 mod memtable;
 pub mod part;

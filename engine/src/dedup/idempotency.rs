@@ -28,7 +28,8 @@ use crate::time::TimestampUs;
 /// The newest format of an idempotency file that is read, and the one that is written.
 pub const IDEMPOTENCY_VERSION: u32 = 0;
 
-const TYPE: FileType =
+/// What the files are.
+pub(crate) const TYPE: FileType =
     FileType { magic: *b"INSIDEM\0", version: IDEMPOTENCY_VERSION, what: "idempotency file" };
 
 /// What is kept of a named request: enough to see that it is the same, and to answer it again.

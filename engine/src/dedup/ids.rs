@@ -28,7 +28,8 @@ pub const ID_BYTES_MAX: usize = KEY_BYTES_MAX;
 /// Bytes of memory that an id takes besides its own.
 const ENTRY_BYTES: usize = 64;
 
-const TYPE: FileType = FileType { magic: *b"INSIDS\0\0", version: IDS_VERSION, what: "id file" };
+/// What the files are.
+pub(crate) const TYPE: FileType = FileType { magic: *b"INSIDS\0\0", version: IDS_VERSION, what: "id file" };
 
 /// The first record that came with an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,7 +32,7 @@ pub const IDENTITY_BYTES_MAX: usize = KEY_BYTES_MAX;
 /// Codes that one rank blob covers.
 pub const RANKS_PER_BLOB: u32 = 16_384;
 
-pub(super) const TYPE: FileType =
+pub(crate) const TYPE: FileType =
     FileType { magic: *b"INSDICT\0", version: DICTIONARY_VERSION, what: "dictionary" };
 
 /// What a file has of one (tenant, kind).

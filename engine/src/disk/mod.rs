@@ -14,6 +14,7 @@
 mod lock;
 mod map;
 pub mod os;
+pub mod overlay;
 pub mod sim;
 mod sub;
 
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use crate::error::Result;
 
 pub use os::{OsDisk, raise_open_files_limit};
+pub use overlay::OverlayDisk;
 pub use sim::SimDisk;
 pub(crate) use sub::SubDisk;
 

@@ -52,6 +52,20 @@ impl OsDisk {
         Ok(Self { root })
     }
 
+    /// Takes a data directory that exists as it is, to look at it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when there is no such directory.
+    pub fn existing(data_dir: impl Into<PathBuf>) -> Result<Self> {
+        let root = data_dir.into();
+        match fs::metadata(&root) {
+            Ok(found) if found.is_dir() => Ok(Self { root }),
+            Ok(_) => Err(io_error("look up", &root, io::ErrorKind::NotADirectory.into())),
+            Err(error) => Err(io_error("look up", &root, error)),
+        }
+    }
+
     /// The place of a relative path, which must stay inside of the data directory.
     fn full(&self, path: &Path) -> Result<PathBuf> {
         let inside = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));

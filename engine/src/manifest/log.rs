@@ -73,6 +73,15 @@ impl Manifest {
         Self::open_with(disk, MANIFEST_LOG_BYTES_MIN)
     }
 
+    /// Whether a data directory has a manifest, which every store has from its start on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn exists(disk: &dyn Disk) -> Result<bool> {
+        disk.exists(Path::new(CURRENT))
+    }
+
     /// As [`Self::open_or_create`], with a limit of its own for the log.
     pub(super) fn open_with(disk: Arc<dyn Disk>, log_bytes_min: u64) -> Result<Self> {
         for dir in FileKind::ALL.map(FileKind::dir).into_iter().chain([DIR]) {

@@ -6,6 +6,7 @@ pub mod log;
 
 pub use edit::{Edit, Version};
 pub use file::{CLASS_DEFAULT, CellsOf, FileChange, FileKind, FileMeta, StreamMeta};
+pub(crate) use log::DIR;
 pub use log::Manifest;
 
 #[cfg(test)]

@@ -200,6 +200,12 @@ impl SegmentReader {
         Schema::of(stream).columns.iter().zip(bytes).map(|(c, b)| (c.id, *b)).collect()
     }
 
+    /// Rows of each column of a stream that have no value, in the schema's order.
+    pub fn column_nulls(&self, stream: Stream) -> Vec<u64> {
+        let directory = self.index(stream).map_or(&[][..], |s| &s.directory);
+        directory.iter().map(|chunks| chunks.iter().map(|c| u64::from(c.nulls)).sum()).collect()
+    }
+
     /// A tenant's share of the bytes of a stream, by its rows.
     pub fn tenant_bytes(&self, stream: Stream, tenant: TenantNo) -> u64 {
         let bytes = self.bytes_of(stream);

@@ -17,10 +17,7 @@ impl SegmentReader {
     ///
     /// Every block is read from the disk, past the mapping.
     pub fn verify(&self) -> Vec<Error> {
-        let mut out: Vec<Error> = self.tenant_names().err().into_iter().collect();
-        for (id, place) in self.all_blocks() {
-            out.extend(self.read_block(&id, place).err());
-        }
+        let mut out = self.verify_blocks();
         if !out.is_empty() {
             // What rests on damaged blocks need not be reported again.
             return out;
@@ -36,6 +33,20 @@ impl SegmentReader {
             out.extend(self.verify_times(footer.stream).err());
         }
         out
+    }
+
+    /// The blocks whose checksum is not right. Every block is read from the disk, past the mapping.
+    pub fn verify_blocks(&self) -> Vec<Error> {
+        let mut out: Vec<Error> = self.tenant_names().err().into_iter().collect();
+        for (id, place) in self.all_blocks() {
+            out.extend(self.read_block(&id, place).err());
+        }
+        out
+    }
+
+    /// How many blocks the file has.
+    pub fn block_count(&self) -> u64 {
+        u64::from(self.footer.blocks)
     }
 
     /// The blocks that the index names; those of damaged paths are left out.

@@ -1,5 +1,6 @@
 //! Reads a sorted file: the index is in memory, blocks are read and verified when they are asked for.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -123,6 +124,31 @@ impl SortedReader {
         self.filter_place = if place.len == 0 { None } else { Some(place) };
         self.owner = reader.rest().to_vec();
         Ok(())
+    }
+
+    /// The bytes of the file by the tag of its entries, each tag's share by the bytes of its keys.
+    ///
+    /// Reads and verifies every block.
+    pub(crate) fn bytes_by_tag(&self) -> Result<BTreeMap<u8, u64>> {
+        /// What an entry has besides its key: about the bytes of value, extra and prefix length.
+        const ENTRY_BYTES: u64 = 4;
+        let mut weights: BTreeMap<u8, u64> = BTreeMap::new();
+        let mut cursor = Cursor::new(self)?;
+        while let Some(entry) = cursor.entry() {
+            *weights.entry(entry.tag).or_default() += entry.key.len() as u64 + ENTRY_BYTES;
+            cursor.advance()?;
+        }
+        let all: u64 = weights.values().sum();
+        Ok(weights.into_iter().map(|(tag, weight)| (tag, share(self.bytes, weight, all))).collect())
+    }
+
+    /// Reads every block and the filter, and says how many that were.
+    pub(crate) fn verify(&self) -> Result<u64> {
+        for number in 0..self.index.len() {
+            self.read_block(number)?;
+        }
+        let filter = self.filter_place.map(|place| self.read_framed(place, BlockTag::Filter)).transpose()?;
+        Ok(self.index.len() as u64 + u64::from(filter.is_some()))
     }
 
     /// The file's number.
@@ -267,6 +293,12 @@ fn decode_footer(footer: &[u8; 48], id: FileId, ty: FileType) -> Option<(BlockPl
     let [l0, l1, l2, l3, ..] = *len_version;
     let place = BlockPlace { offset: u64::from_le_bytes(*offset), len: u32::from_le_bytes([l0, l1, l2, l3]) };
     Some((place, u64::from_le_bytes(*entries)))
+}
+
+/// `part / all` of `bytes`, rounded down.
+pub(crate) fn share(bytes: u64, part: u64, all: u64) -> u64 {
+    let share = u128::from(bytes) * u128::from(part) / u128::from(all.max(1));
+    u64::try_from(share).unwrap_or(u64::MAX)
 }
 
 /// A place in a sorted file that moves forward.

@@ -1,0 +1,62 @@
+//! Why the program stopped, and its exit code.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Damage was found.
+pub(crate) const DAMAGED: u8 = 1;
+/// It was called wrongly, or could not look.
+const UNUSABLE: u8 = 2;
+
+/// What stopped the program.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The store could not be read.
+    #[error("{}", Chain(.0))]
+    Engine(#[from] insights_engine::Error),
+    /// The answer could not be written.
+    #[error("the answer could not be written: {0}")]
+    Output(#[from] io::Error),
+    /// The answer could not be put into JSON.
+    #[error("the answer could not be put into JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The directory holds no store.
+    #[error("{} holds no store: it has no manifest", .0.display())]
+    NoStore(PathBuf),
+    /// There is no such organization.
+    #[error("there is no organization {0}")]
+    NoOrganization(String),
+}
+
+impl Failure {
+    /// How the program exits.
+    pub(crate) fn code(&self) -> ExitCode {
+        match self {
+            Self::Engine(error) if error.is_damage() => ExitCode::from(DAMAGED),
+            // Whoever read the answer had enough of it.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Self::Engine(_)
+            | Self::Output(_)
+            | Self::Json(_)
+            | Self::NoStore(_)
+            | Self::NoOrganization(_) => ExitCode::from(UNUSABLE),
+        }
+    }
+}
+
+/// An error and its causes in one line.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
