@@ -105,6 +105,21 @@ pub trait Part: Send + Sync + std::fmt::Debug {
         path: &[String],
         granule: usize,
     ) -> Result<Arc<ColumnVector>>;
+    /// Zone maps of a path in a granule: each value at the path lies in one of them. `None` when that is
+    /// not known without reading the values.
+    ///
+    /// # Errors
+    ///
+    /// Damage and I/O, see [`Part`].
+    fn path_zones(
+        &self,
+        _stream: Stream,
+        _column: ColumnId,
+        _path: &[String],
+        _granule: usize,
+    ) -> Result<Option<Vec<ZoneMap>>> {
+        Ok(None)
+    }
     /// Bytes that the rows of a stream take, on the disk or in memory.
     fn bytes_of(&self, stream: Stream) -> u64;
     /// Bytes read from the disk so far, for the cost of an answer.

@@ -65,6 +65,16 @@ impl Part for LiveSegment {
         self.reader.path(stream, column, path, granule)
     }
 
+    fn path_zones(
+        &self,
+        stream: Stream,
+        column: ColumnId,
+        path: &[String],
+        granule: usize,
+    ) -> Result<Option<Vec<ZoneMap>>> {
+        self.reader.path_zones(stream, column, path, granule)
+    }
+
     fn bytes_of(&self, stream: Stream) -> u64 {
         self.reader.bytes_of(stream)
     }

@@ -18,6 +18,17 @@ const BITS: u8 = 0;
 const PCO: u8 = 1;
 const RAW: u8 = 2;
 
+/// The name of the encoding that `bytes` start with.
+pub(super) fn name(bytes: &[u8]) -> Option<&'static str> {
+    let (tag, body) = bytes.split_first()?;
+    Some(match *tag {
+        BITS => return super::ints::name(body),
+        PCO => "pco",
+        RAW => "raw",
+        _ => return None,
+    })
+}
+
 /// Encodes doubles; NaN payloads and the sign of zero survive.
 ///
 /// Repeated values go by their bits; `pco` finds decimals and steps by itself, and is left out when

@@ -33,6 +33,24 @@ const COMPRESSED: u8 = 0x80;
 /// The level of pco for fresh data; higher ones gain under 1 % on what was measured.
 const PCO_LEVEL: usize = 4;
 
+/// The name of the encoding that `bytes` start with.
+pub(super) fn name(bytes: &[u8]) -> Option<&'static str> {
+    Some(match bytes.first()? {
+        &CONSTANT => "constant",
+        &RUN_LENGTH => "runs",
+        &FRAME => "frame",
+        &DELTA => "delta",
+        &PCO => "pco",
+        tag if tag & COMPRESSED != 0 => match tag & !COMPRESSED {
+            RUN_LENGTH => "runs+zstd",
+            FRAME => "frame+zstd",
+            DELTA => "delta+zstd",
+            _ => return None,
+        },
+        _ => return None,
+    })
+}
+
 /// The number whose order among unsigned numbers is that of `value` among signed ones.
 pub const fn to_ordered(value: i64) -> u64 {
     value.cast_unsigned() ^ (1 << 63)

@@ -9,6 +9,7 @@ mod cursor;
 mod density;
 mod floats;
 mod ints;
+mod names;
 mod section;
 mod strings;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub use cursor::{Decoded, Malformed};
 pub use density::Density;
 pub use floats::{decode_floats, encode_floats};
 pub use ints::{decode_codes, decode_ints, encode_codes, encode_ints, from_ordered, to_ordered};
+pub use names::{Values, encoding_name};
 pub use section::SECTION_BYTES_MAX;
 pub use strings::{Strings, decode_strings, encode_strings};
 pub use varint::put_varint;

@@ -25,6 +25,16 @@ const PLAIN: u8 = 0;
 const DICTIONARY: u8 = 1;
 const UUID: u8 = 2;
 
+/// The name of the encoding that `bytes` start with.
+pub(super) fn name(bytes: &[u8]) -> Option<&'static str> {
+    Some(match *bytes.first()? {
+        PLAIN => "plain",
+        DICTIONARY => "dictionary",
+        UUID => "uuid",
+        _ => return None,
+    })
+}
+
 /// Decoded text or bytes.
 #[derive(Debug, Clone)]
 pub enum Strings {

@@ -179,17 +179,36 @@ impl Predicate {
 
 impl Compare {
     fn may_pass(&mut self, granule: &mut Granule<'_>, slice: &Slice) -> Result<bool> {
-        let (false, Source::Leaf(leaf)) = (self.negated, &self.source) else {
+        if self.negated {
             return Ok(true);
-        };
-        let leaf = *leaf;
+        }
+        match self.source.clone() {
+            Source::Tenant => Ok(true),
+            Source::Leaf(leaf) => self.leaf_may_pass(leaf, granule, slice),
+            Source::FirstOf(sources) => {
+                for source in sources {
+                    let passes = match source {
+                        Source::Leaf(leaf) => self.leaf_may_pass(leaf, granule, slice)?,
+                        Source::Tenant | Source::FirstOf(_) => true,
+                    };
+                    if passes {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    fn leaf_may_pass(&mut self, leaf: usize, granule: &mut Granule<'_>, slice: &Slice) -> Result<bool> {
         let kind = granule.fields.leaves().get(leaf).and_then(super::field::Leaf::kind);
+        let Some(zones) = granule.zones(leaf)? else { return Ok(true) };
         let (Some(kind), false) = (kind, self.test.any) else {
-            return Ok(granule.zone(leaf).is_none_or(|zone| self.test.may_pass(zone)));
+            return Ok(zones.iter().any(|zone| self.test.may_pass(zone)));
         };
-        match granule.zone(leaf) {
-            Some(ZoneMap::Null) => Ok(false),
-            Some(ZoneMap::U64 { min, max }) => {
+        match zones {
+            [ZoneMap::Null] => Ok(false),
+            [ZoneMap::U64 { min, max }] => {
                 let (min, max) = (*min, *max);
                 Ok(match self.code_test(granule, slice.tenant, leaf, kind)? {
                     CodeTest::These(codes) => {
@@ -198,7 +217,7 @@ impl Compare {
                     CodeTest::Seen(_) => true,
                 })
             }
-            Some(zone @ ZoneMap::Bytes { .. }) => Ok(self.test.may_pass(zone)),
+            [zone @ ZoneMap::Bytes { .. }] => Ok(self.test.may_pass(zone)),
             _ => Ok(true),
         }
     }
@@ -415,7 +434,7 @@ fn keep_present(source: &Source, granule: &mut Granule<'_>, slice: &Slice, mask:
         // The tenant is always present.
         return Ok(());
     };
-    if granule.zone(*leaf).is_some_and(|zone| matches!(zone, ZoneMap::Null)) {
+    if granule.zones(*leaf)?.is_some_and(|zones| zones.iter().all(|zone| matches!(zone, ZoneMap::Null))) {
         mask.clear();
         return Ok(());
     }

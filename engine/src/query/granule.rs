@@ -9,12 +9,13 @@ use crate::error::Result;
 use crate::part::{Part, ZoneMap};
 use crate::schema::ColumnVector;
 
-/// A zone map, once it was asked for.
+/// What is known of a leaf's values without reading them.
 #[derive(Debug, Clone)]
-enum Zone {
+enum Zones {
     Unasked,
-    None,
-    Some(ZoneMap),
+    Unknown,
+    /// Each present value lies in one of these.
+    Known(Vec<ZoneMap>),
 }
 
 /// A granule and what has been read of it.
@@ -30,7 +31,7 @@ pub(crate) struct Granule<'a> {
     /// Different for each granule of a question: what caches of its dictionaries go by.
     pub(crate) token: u64,
     columns: Vec<Option<Arc<ColumnVector>>>,
-    zones: Vec<Zone>,
+    zones: Vec<Zones>,
 }
 
 impl<'a> Granule<'a> {
@@ -51,7 +52,7 @@ impl<'a> Granule<'a> {
             hidden: None,
             token,
             columns: vec![None; leaves],
-            zones: vec![Zone::Unasked; leaves],
+            zones: vec![Zones::Unasked; leaves],
         })
     }
 
@@ -83,22 +84,30 @@ impl<'a> Granule<'a> {
         Ok(vector)
     }
 
-    /// The zone map of a leaf, if it has one; paths have none.
-    pub(crate) fn zone(&mut self, leaf: usize) -> Option<&ZoneMap> {
-        let def = self.fields.leaves().get(leaf)?;
+    /// Zone maps of which each present value of a leaf lies in one; `None` when nothing is known.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Part::path_zones`].
+    pub(crate) fn zones(&mut self, leaf: usize) -> Result<Option<&[ZoneMap]>> {
+        let Some(def) = self.fields.leaves().get(leaf) else { return Ok(None) };
         // What a zone map says of values may not hold without those that are hidden.
         let may_blank = self.may_blank(def.column);
-        let slot = self.zones.get_mut(leaf)?;
-        if matches!(slot, Zone::Unasked) {
-            let whole_column = def.path.is_empty() && !may_blank;
-            let zone = whole_column
-                .then(|| self.part.zone_map(self.fields.stream(), def.column, self.index))
-                .flatten();
-            *slot = zone.map_or(Zone::None, Zone::Some);
+        let Some(slot) = self.zones.get_mut(leaf) else { return Ok(None) };
+        if matches!(slot, Zones::Unasked) {
+            let stream = self.fields.stream();
+            let known = if may_blank {
+                None
+            } else if def.path.is_empty() {
+                self.part.zone_map(stream, def.column, self.index).map(|zone| vec![zone])
+            } else {
+                self.part.path_zones(stream, def.column, &def.path, self.index)?
+            };
+            *slot = known.map_or(Zones::Unknown, Zones::Known);
         }
-        match slot {
-            Zone::Some(zone) => Some(zone),
-            Zone::Unasked | Zone::None => None,
-        }
+        Ok(match slot {
+            Zones::Known(zones) => Some(zones),
+            Zones::Unasked | Zones::Unknown => None,
+        })
     }
 }

@@ -213,7 +213,7 @@ fn keys(
     if mask.is_empty() {
         return Ok(Vec::new());
     }
-    let all_seen = matches!(granule.zone(lsn), Some(ZoneMap::U64 { max, .. }) if *max <= lsn_max);
+    let all_seen = matches!(granule.zones(lsn)?, Some([ZoneMap::U64 { max, .. }]) if *max <= lsn_max);
     if !all_seen {
         let lsns = granule.load(lsn)?;
         let lsns = as_u64(&lsns)?;

@@ -10,8 +10,8 @@ use crate::part::{Part, Run, ZoneMap, path_of_documents};
 use crate::query::{PartId, Snapshot, Stop};
 use crate::rollup::Tier;
 use crate::schema::{
-    BytesColumn, ColumnDef, ColumnId, ColumnType, ColumnVector, Document, IdentityKind, NULL_CODE, Schema,
-    Value,
+    BytesColumn, ColumnDef, ColumnId, ColumnType, ColumnVector, Document, IdentityKind, NULL_CODE, Scalar,
+    Schema, Value,
 };
 use crate::time::{DAY_US, TimestampUs};
 
@@ -252,6 +252,32 @@ impl Part for TestPart {
         }
         let def = Schema::of(self.stream).get(column).unwrap();
         Ok(Arc::new(path_of_documents(&self.bytes(def, granule), path)?))
+    }
+
+    fn path_zones(
+        &self,
+        _: Stream,
+        column: ColumnId,
+        path: &[String],
+        granule: usize,
+    ) -> Result<Option<Vec<ZoneMap>>> {
+        if !self.shape.zone_maps {
+            return Ok(None);
+        }
+        let def = Schema::of(self.stream).get(column).unwrap();
+        let mut zones = Vec::new();
+        for document in self.bytes(def, granule).iter().flatten() {
+            zones.push(match Document::get(document, path)? {
+                None => continue,
+                Some(Scalar::I64(n)) => ZoneMap::I64 { min: n, max: n },
+                Some(Scalar::F64(n)) if !n.is_nan() => ZoneMap::F64 { min: n, max: n },
+                Some(Scalar::Str(text)) => {
+                    ZoneMap::Bytes { min: text.as_bytes().to_vec(), max: text.as_bytes().to_vec() }
+                }
+                Some(_) => return Ok(None),
+            });
+        }
+        Ok(Some(zones))
     }
 
     fn bytes_of(&self, _: Stream) -> u64 {

@@ -7,7 +7,7 @@ use super::columns::SegmentColumn;
 use super::directory::Chunk;
 use super::format::{BlockId, BlockKind};
 use super::output::Output;
-use super::paths::{KINDS, PathEntry, Paths, sub_of};
+use super::paths::{KINDS, PathEntry, Paths, ZONES, sub_of};
 use super::{path_column, shred};
 use crate::codec::{Density, SECTION_BYTES_MAX};
 use crate::error::{Error, Result};
@@ -36,6 +36,7 @@ struct EncodedPath {
     keys: Vec<String>,
     in_residual: bool,
     payloads: [Option<Vec<u8>>; KINDS],
+    zones: [Option<ZoneMap>; ZONES],
 }
 
 /// Encodes rows of a stream, one granule of them at most; all columns at once, because one may be told by
@@ -79,6 +80,7 @@ fn encode_documents(documents: &BytesColumn) -> EncodedDocuments {
         keys: path.keys.clone(),
         in_residual: path.in_residual,
         payloads: path_column::encode(path),
+        zones: path_column::zones(path),
     });
     let paths = encoded.collect();
     let residual = shredded.residual.as_ref().map(|residual| {
@@ -132,13 +134,14 @@ impl EncodedDocuments {
         }
         let mut paths = Paths { residual: None, entries: Vec::with_capacity(self.paths.len()) };
         for (number, path) in self.paths.into_iter().enumerate() {
+            let EncodedPath { keys, in_residual, payloads, zones } = path;
             let mut places = [None; KINDS];
-            for (kind, (payload, place)) in path.payloads.into_iter().zip(&mut places).enumerate() {
+            for (kind, (payload, place)) in payloads.into_iter().zip(&mut places).enumerate() {
                 if let Some(payload) = payload {
                     *place = Some(output.block(&id(BlockKind::SubColumn, sub_of(number, kind)), &payload)?);
                 }
             }
-            paths.entries.push(PathEntry { keys: path.keys, in_residual: path.in_residual, places });
+            paths.entries.push(PathEntry { keys, in_residual, places, zones });
         }
         if let Some(residual) = &self.residual {
             paths.residual = Some(output.block(&id(BlockKind::Residual, 0), residual)?);

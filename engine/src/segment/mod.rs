@@ -28,6 +28,7 @@ mod path_column;
 mod paths;
 mod reader;
 mod shred;
+mod stats;
 mod tenant_index;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub use cache::BlockCache;
 pub use columns::SegmentColumn;
 pub use format::{FooterHash, GRANULE_ROWS, VERSION};
 pub use reader::SegmentReader;
+pub use stats::ColumnStats;
 pub use writer::{
     SegmentEnd, SegmentInput, SegmentSummary, SegmentWriter, StreamRows, StreamSummary, write_segment,
 };

@@ -12,11 +12,14 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::paths::ZONES;
 use super::shred::{ShreddedPath, Sparse};
+use super::zone_map;
 use crate::codec::{
-    Cursor, Decoded, Malformed, Strings, decode_floats, decode_ints, decode_strings, encode_floats,
-    encode_ints, encode_strings, from_ordered, put_varint, to_ordered,
+    self, Cursor, Decoded, Malformed, Strings, Values, decode_floats, decode_ints, decode_strings,
+    encode_floats, encode_ints, encode_strings, from_ordered, put_varint, to_ordered,
 };
+use crate::part::ZoneMap;
 use crate::schema::{Bitmap, BytesColumn, ColumnVector, NULL_CODE, Scalar};
 
 /// The payloads of a path's sub-columns, in the order text, i64, f64, bool.
@@ -45,6 +48,31 @@ pub(super) fn encode(path: &ShreddedPath) -> [Option<Vec<u8>>; 4] {
         encode_ints(&numbers, bools.insert(Vec::new()));
     }
     out
+}
+
+/// The zone maps of a path's text, i64 and f64.
+pub(super) fn zones(path: &ShreddedPath) -> [Option<ZoneMap>; ZONES] {
+    [
+        path.text.as_ref().and_then(|column| zone_map::of_bytes(column).0),
+        path.i64.as_ref().and_then(|sparse| zone_map::of_i64(&sparse.values)),
+        path.f64.as_ref().and_then(|sparse| zone_map::of_f64(&sparse.values)),
+    ]
+}
+
+/// The name of the encoding of a sub-column's values; `kind` as in [`encode`].
+pub(super) fn encoding_name(kind: usize, payload: &[u8]) -> &'static str {
+    let values = || {
+        let mut cursor = Cursor::new(payload);
+        let len = cursor.len(cursor.rest().len()).ok()?;
+        cursor.take(len).ok()?;
+        Some(cursor.rest())
+    };
+    match kind {
+        0 => codec::encoding_name(Values::Text, payload),
+        1 => codec::encoding_name(Values::Numbers, values().unwrap_or(&[])),
+        2 => codec::encoding_name(Values::Doubles, values().unwrap_or(&[])),
+        _ => codec::encoding_name(Values::Numbers, payload),
+    }
 }
 
 fn put_present(present: &Bitmap, out: &mut Vec<u8>) {

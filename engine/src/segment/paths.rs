@@ -9,25 +9,32 @@
 //! | `keys`     | varint, then of each: | varint of its bytes and the key; 1 to 32 keys                    |
 //! | `flags`    | u8                    | bits 0 to 3: text, i64, f64, bool; bit 4: also in the residual   |
 //! | `places`   | place each            | the sub-columns' blocks, in the order of the bits                |
+//! | `zones`    | see `zone_map`, each  | zone maps of the text, i64 and f64 sub-columns that there are    |
 //!
 //! The `sub` of a sub-column's block is four times the path's number plus the bit's.
 
 use super::format::Place;
 use super::shred::PATHS_MAX;
+use super::zone_map;
 use crate::codec::{Cursor, Decoded, Malformed, put_varint};
+use crate::part::ZoneMap;
 use crate::schema::document::DOCUMENT_DEPTH_MAX;
 
 /// Types of sub-columns.
 pub(super) const KINDS: usize = 4;
 const IN_RESIDUAL: u8 = 1 << KINDS;
+/// Types of sub-columns that have zone maps: text, i64, f64.
+pub(super) const ZONES: usize = 3;
 
 /// One shredded path.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct PathEntry {
     pub(super) keys: Vec<String>,
     pub(super) in_residual: bool,
     /// Text, i64, f64, bool.
     pub(super) places: [Option<Place>; KINDS],
+    /// Text, i64, f64; none where the sub-column has none.
+    pub(super) zones: [Option<ZoneMap>; ZONES],
 }
 
 /// The `sub` of a sub-column.
@@ -36,7 +43,7 @@ pub(super) fn sub_of(path: usize, kind: usize) -> u32 {
 }
 
 /// The paths of a document column in one granule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Paths {
     pub(super) residual: Option<Place>,
     pub(super) entries: Vec<PathEntry>,
@@ -53,9 +60,25 @@ impl Paths {
         self.entries.iter().any(|e| e.keys.len() > path.len() && e.keys.starts_with(path))
     }
 
+    /// Zone maps of which each value at `path` lies in one; `None` when that is not known.
+    pub(super) fn zones(&self, path: &[String]) -> Option<Vec<ZoneMap>> {
+        if path.is_empty() || self.is_above(path) {
+            return None;
+        }
+        let Some(entry) = self.find(path).and_then(|number| self.entries.get(number)) else {
+            return self.residual.is_none().then(Vec::new);
+        };
+        if entry.in_residual || entry.places.get(ZONES..).is_some_and(|rest| rest.iter().any(Option::is_some))
+        {
+            return None;
+        }
+        let of_places = entry.zones.iter().zip(&entry.places).filter(|(_, place)| place.is_some());
+        of_places.map(|(zone, _)| zone.clone()).collect()
+    }
+
     /// Bytes of memory this takes, about.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.entries.iter().map(|e| 128 + e.keys.iter().map(|k| k.len() + 24).sum::<usize>()).sum()
+        self.entries.iter().map(|e| 384 + e.keys.iter().map(|k| k.len() + 24).sum::<usize>()).sum()
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -74,6 +97,9 @@ impl Paths {
             }
             out.push(flags);
             entry.places.iter().flatten().for_each(|place| place.encode(&mut out));
+            for (zone, _) in entry.zones.iter().zip(&entry.places).filter(|(_, place)| place.is_some()) {
+                zone_map::encode(zone.as_ref(), &mut out);
+            }
         }
         out
     }
@@ -111,5 +137,9 @@ fn decode_entry(cursor: &mut Cursor<'_>) -> Decoded<PathEntry> {
             *place = Some(Place::decode(cursor)?);
         }
     }
-    Ok(PathEntry { keys, in_residual: flags & IN_RESIDUAL != 0, places })
+    let mut zones = [const { None }; ZONES];
+    for (zone, _) in zones.iter_mut().zip(&places).filter(|(_, place)| place.is_some()) {
+        *zone = zone_map::decode(cursor)?;
+    }
+    Ok(PathEntry { keys, in_residual: flags & IN_RESIDUAL != 0, places, zones })
 }

@@ -504,6 +504,20 @@ impl Part for SegmentReader {
         }
     }
 
+    fn path_zones(
+        &self,
+        stream: Stream,
+        column: ColumnId,
+        path: &[String],
+        granule: usize,
+    ) -> Result<Option<Vec<ZoneMap>>> {
+        let at = self.chunk(stream, column, granule)?;
+        Ok(match at.chunk.place {
+            Some(place) => self.paths(&at, place)?.zones(path),
+            None => Some(Vec::new()),
+        })
+    }
+
     fn bytes_of(&self, stream: Stream) -> u64 {
         self.column_bytes(stream).iter().map(|(_, b)| b).sum()
     }

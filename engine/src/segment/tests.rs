@@ -17,9 +17,10 @@ use crate::disk::Disk;
 use crate::disk::sim::SimDisk;
 use crate::error::{Error, Result};
 use crate::id::{FileId, Lsn, Stream, TenantId, TenantNo};
-use crate::part::{Part, Run, path_of_documents};
+use crate::part::{Part, Run, ZoneMap, path_of_documents};
 use crate::schema::document::tests::any_value;
-use crate::schema::{BytesColumn, ColumnType, ColumnVector, Document, NULL_CODE, Schema, Value};
+use crate::schema::stream::EVENT_DATA;
+use crate::schema::{BytesColumn, ColumnType, ColumnVector, Document, NULL_CODE, Scalar, Schema, Value};
 use crate::time::{DAY_US, TimestampUs};
 
 const FILE: FileId = FileId(7);
@@ -205,9 +206,68 @@ fn check_paths(reader: &SegmentReader, stream: Stream, column: crate::schema::Co
             let found = reader.path(stream, column, &path, granule)?;
             assert_eq!(cells(&found), cells(&expected), "{path:?}");
             assert_eq!(std::mem::discriminant(&*found), std::mem::discriminant(&expected), "{path:?}");
+            if let Some(zones) = reader.path_zones(stream, column, &path, granule)? {
+                for document in documents.iter().flatten() {
+                    let leaf = Document::get(document, &path)?;
+                    assert!(leaf.is_none_or(|leaf| zones.iter().any(|z| lies_in(&leaf, z))), "{path:?}");
+                }
+            }
         }
     }
     Ok(())
+}
+
+fn lies_in(leaf: &Scalar, zone: &ZoneMap) -> bool {
+    match (leaf, zone) {
+        (Scalar::I64(n), ZoneMap::I64 { min, max }) => min <= n && n <= max,
+        (Scalar::F64(n), ZoneMap::F64 { min, max }) => min <= n && n <= max,
+        (Scalar::Str(s), ZoneMap::Bytes { min, max }) => {
+            min.as_slice() <= s.as_bytes() && s.as_bytes() <= max.as_slice()
+        }
+        _ => false,
+    }
+}
+
+#[test]
+fn a_path_whose_values_are_elsewhere_is_known_without_reading_them() {
+    let documents = |granule: i64| {
+        let members = vec![
+            ("ms".to_owned(), Value::I64(granule * 1000)),
+            ("page".to_owned(), Value::Str(format!("/{granule}"))),
+        ];
+        Document::encode(&Value::Object(members))
+    };
+    let mut input = input(&[20_000], 1);
+    let rows = &mut input.streams[0];
+    let at = Schema::of(rows.stream).columns.iter().position(|c| c.name == "event_data").unwrap();
+    let mut column = BytesColumn::new();
+    (0..20_000).for_each(|row| column.push(Some(documents(row / 8192).as_bytes())));
+    rows.columns[at] = SegmentColumn::Bytes(column);
+    let disk = SimDisk::new();
+    let summary = write(&disk, &input);
+    let reader = open(&disk, Some(summary.footer_hash)).unwrap();
+    let zones = |path: &str, granule| {
+        reader.path_zones(Stream::Events, EVENT_DATA.id, &[path.to_owned()], granule).unwrap()
+    };
+    assert_eq!(zones("ms", 1), Some(vec![ZoneMap::I64 { min: 1000, max: 1000 }]));
+    assert_eq!(zones("page", 2), Some(vec![ZoneMap::Bytes { min: b"/2".to_vec(), max: b"/2".to_vec() }]));
+    assert_eq!(zones("other", 0), Some(Vec::new()), "nothing is there");
+    assert!(reader.verify().is_empty());
+}
+
+#[test]
+fn the_bytes_of_all_encodings_are_those_of_the_columns() {
+    let input = input(&[3000, 9000, 1, 7000], 1);
+    let disk = SimDisk::new();
+    let summary = write(&disk, &input);
+    let reader = open(&disk, Some(summary.footer_hash)).unwrap();
+    for stream in Stream::ALL {
+        let stats = reader.column_stats(stream).unwrap();
+        assert_eq!(stats.iter().map(|s| s.bytes).sum::<u64>(), reader.bytes_of(stream));
+        assert!(stats.iter().all(|s| s.encoding != "unknown"), "{stats:?}");
+    }
+    let events = reader.column_stats(Stream::Events).unwrap();
+    assert!(events.iter().any(|s| s.name == "event_data.page" && s.encoding == "dictionary"), "{events:?}");
 }
 
 #[test]

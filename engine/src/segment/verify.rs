@@ -2,6 +2,7 @@
 
 use super::column_chunk;
 use super::format::{BlockId, BlockKind, GRANULE_ROWS, Place};
+use super::path_column;
 use super::paths::sub_of;
 use super::reader::{ChunkRef, SegmentReader};
 use crate::codec::Malformed;
@@ -103,6 +104,22 @@ impl SegmentReader {
                 offset,
                 Malformed("another zone map than that of the rows"),
             ));
+        }
+        self.verify_paths(at)
+    }
+
+    /// Whether the zone maps of the paths are those of their values.
+    fn verify_paths(&self, at: &ChunkRef<'_>) -> Result<()> {
+        let (Some(place), ColumnType::Document) = (at.chunk.place, at.def.ty) else { return Ok(()) };
+        let paths = self.paths(at, place)?;
+        for (number, entry) in paths.entries.iter().enumerate() {
+            if path_column::zones(&self.read_path(at, &paths, number)?) != entry.zones {
+                return Err(self.corrupt(
+                    "paths",
+                    place.offset,
+                    Malformed("another zone map than that of the values"),
+                ));
+            }
         }
         Ok(())
     }
