@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use insights_benches::{Random, latencies, times};
+use insights_benches::{Random, latencies, quick, times};
 use insights_engine::codec::{
     decode_codes, decode_floats, decode_ints, decode_strings, encode_codes, encode_floats, encode_ints,
     encode_strings, to_ordered,
@@ -57,7 +57,7 @@ fn codec(c: &mut Criterion) {
     for (name, raw, encode, decode) in columns() {
         let mut encoded = Vec::new();
         encode(&mut encoded);
-        let mut group = c.benchmark_group(format!("codec/{name}/{}_bytes_of_{}", encoded.len(), raw.len()));
+        let mut group = quick(c, &format!("codec/{name}/{}_bytes_of_{}", encoded.len(), raw.len()));
         group.throughput(Throughput::Elements(ROWS as u64));
         group.bench_function("encode", |b| {
             b.iter(|| {

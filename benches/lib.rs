@@ -1,10 +1,21 @@
 //! Seeded workloads for the benches.
 
+use std::time::Duration;
+
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion};
 use insights_engine::id::{FileId, Lsn, Stream, TenantId, TenantNo};
 use insights_engine::part::Run;
 use insights_engine::schema::{BytesColumn, ColumnType, Document, NULL_CODE, Schema, Value};
 use insights_engine::segment::{SegmentColumn, SegmentInput, StreamRows};
 use insights_engine::time::{DAY_US, TimestampUs};
+
+/// A group that is measured for a second a figure: enough for what takes microseconds, and a whole run stays short.
+pub fn quick<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
+    let mut group = c.benchmark_group(name);
+    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1)).sample_size(20);
+    group
+}
 
 /// A small generator (`SplitMix64`), so that every run and every machine sees the same values.
 #[derive(Debug, Clone)]

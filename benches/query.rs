@@ -4,6 +4,7 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use insights_engine::Result;
@@ -204,7 +205,7 @@ fn is(def: &ColumnDef, value: &str) -> Filter {
 fn questions(c: &mut Criterion) {
     let one = snapshot(1);
     let mut group = c.benchmark_group("query");
-    group.throughput(Throughput::Elements(ROWS as u64)).sample_size(10);
+    group.throughput(Throughput::Elements(ROWS as u64)).sample_size(10).measurement_time(Duration::from_secs(2));
     let mut ask = |name: &str, snapshot: &Snapshot, query: Query| {
         group.bench_function(name, |b| {
             b.iter(|| aggregate(black_box(snapshot), black_box(&query)).expect("an answer"));
@@ -256,12 +257,37 @@ fn questions(c: &mut Criterion) {
         &one,
         query(Filter::Or(vec![is(&HOST, "3"), above(7000.0)]), vec![by(&HOST)], vec![Aggregate::Count]),
     );
+    let both = || vec![by(&NAME), by(&HOST)];
+    ask(
+        "filter_number_then_two_columns/count",
+        &one,
+        query(above(4000.0), both(), vec![Aggregate::Count]),
+    );
+    ask(
+        "filter_number_then_two_columns/quantiles",
+        &one,
+        query(above(4000.0), both(), [0.5, 0.95, 0.99].map(|q| Aggregate::Quantile(value(), q)).into()),
+    );
+    ask(
+        "filter_number_then_two_columns/distinct",
+        &one,
+        query(above(4000.0), both(), vec![Aggregate::Distinct(user())]),
+    );
     let many = snapshot(1_000_000);
     ask(
         "group_by_day/runs_of_ten_rows",
         &many,
         query(Filter::all(), vec![days()], vec![Aggregate::Count, Aggregate::Sum(value())]),
     );
+    // Memory alone: the values and two columns of codes of all rows, read once.
+    let columns = (vec![1_u64; ROWS], vec![1_u32; ROWS], vec![1_u32; ROWS]);
+    group.bench_function("sum_of_the_bytes_of_three_columns", |b| {
+        b.iter(|| {
+            let (values, names, hosts) = black_box(&columns);
+            let codes: u64 = names.iter().chain(hosts).map(|code| u64::from(*code)).sum();
+            values.iter().sum::<u64>() + codes
+        });
+    });
     group.finish();
 }
 

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use insights_benches::segment_input;
+use insights_benches::{quick, segment_input};
 use insights_engine::disk::{Disk, os::OsDisk};
 use insights_engine::id::{FileId, Stream};
 use insights_engine::part::Part;
-use insights_engine::schema::{ColumnId, stream as columns};
+use insights_engine::schema::{ColumnId, ColumnVector, stream as columns};
 use insights_engine::segment::{BlockCache, GRANULE_ROWS, SegmentReader, write_segment};
 
 const ROWS: usize = 100_000;
@@ -18,15 +18,29 @@ const ROWS: usize = 100_000;
 fn write(c: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let disk = OsDisk::open(dir.path()).unwrap();
-    let mut group = c.benchmark_group("segment/write");
+    let mut group = quick(c, "segment/write");
     group.sample_size(10).throughput(Throughput::Elements(ROWS as u64));
     for stream in [Stream::Events, Stream::Metrics] {
         let input = segment_input(stream, ROWS, 1);
         let path = PathBuf::from("1.seg");
+        let written = write_segment(&disk, &path, FileId(1), &input).unwrap();
         group.bench_function(format!("{stream}/{ROWS}"), |b| {
             b.iter_batched(
                 || drop(disk.remove(&path)),
                 |()| write_segment(&disk, &path, FileId(1), &input).unwrap(),
+                BatchSize::PerIteration,
+            );
+        });
+        // What the disk alone takes for as many bytes.
+        let bytes = vec![0x5A; usize::try_from(written.bytes).unwrap()];
+        group.bench_function(format!("{stream}/{ROWS}/raw_write_and_sync_of_{}_bytes", bytes.len()), |b| {
+            b.iter_batched(
+                || drop(disk.remove(&path)),
+                |()| {
+                    let file = disk.create(&path).unwrap();
+                    file.write_at(0, &bytes).unwrap();
+                    file.sync().unwrap();
+                },
                 BatchSize::PerIteration,
             );
         });
@@ -42,6 +56,23 @@ fn read_all(reader: &SegmentReader, stream: Stream, column: ColumnId, path: Opti
             None => reader.column(stream, column, granule).unwrap(),
         });
     }
+}
+
+/// Bytes of a column's values in memory.
+fn decoded_bytes(reader: &SegmentReader, column: ColumnId, path: Option<&[String]>) -> usize {
+    let of = |vector: &ColumnVector| match vector {
+        ColumnVector::I64(values, _) => values.len() * 8,
+        ColumnVector::Codes(codes) => codes.len() * 4,
+        ColumnVector::Dict { codes, .. } => codes.len() * 4,
+        ColumnVector::Bytes(text) => text.memory_bytes(),
+        _ => GRANULE_ROWS * 8,
+    };
+    let granules = 0..ROWS.div_ceil(GRANULE_ROWS);
+    let read = granules.map(|granule| match path {
+        Some(path) => reader.path(Stream::Events, column, path, granule).unwrap(),
+        None => reader.column(Stream::Events, column, granule).unwrap(),
+    });
+    read.map(|vector| of(&vector)).sum()
 }
 
 fn scan(c: &mut Criterion) {
@@ -60,8 +91,8 @@ fn scan(c: &mut Criterion) {
         ("page", columns::EVENT_DATA.id, Some(&page)),
         ("documents", columns::EVENT_DATA.id, None),
     ];
-    let mut group = c.benchmark_group(format!("segment/scan/{ROWS}_events_in_{}_bytes", written.bytes));
-    group.sample_size(20).throughput(Throughput::Elements(ROWS as u64));
+    let mut group = quick(c, &format!("segment/scan/{ROWS}_events_in_{}_bytes", written.bytes));
+    group.throughput(Throughput::Elements(ROWS as u64));
     for (name, column, path) in cases {
         let (decoding, cached): (Arc<SegmentReader>, _) = (open(0), open(1 << 30));
         group.bench_function(format!("{name}/decode"), |b| {
@@ -69,6 +100,11 @@ fn scan(c: &mut Criterion) {
         });
         group.bench_function(format!("{name}/cached"), |b| {
             b.iter(|| read_all(&cached, Stream::Events, column, path));
+        });
+        // Memory alone: the decoded values of the column, copied.
+        let bytes = vec![0x5A_u8; decoded_bytes(&cached, column, path)];
+        group.bench_function(format!("{name}/copy_of_{}_bytes", bytes.len()), |b| {
+            b.iter(|| black_box(&bytes).clone());
         });
     }
     group.finish();

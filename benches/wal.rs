@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use insights_benches::quick;
 use insights_engine::Error;
 use insights_engine::clock::SystemClock;
 use insights_engine::disk::{Disk, OsDisk};
@@ -40,7 +41,7 @@ fn log(disk: &Arc<dyn Disk>) -> Log<Nobody> {
 fn append(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a directory for the bench");
     let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(dir.path()).expect("a directory for the bench"));
-    let mut group = c.benchmark_group("wal");
+    let mut group = quick(c, "wal");
     for bytes in [100usize, 10_000, 1_000_000] {
         group.throughput(Throughput::Bytes(bytes as u64));
         let payload = vec![0x5A; bytes];
@@ -80,5 +81,29 @@ fn append(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, append);
+/// Sixty-four appends that queued up while a sync ran: one write and one sync for all of them.
+fn group_commit(c: &mut Criterion) {
+    const APPENDS: u64 = 64;
+    const BYTES: usize = 1_000;
+    let dir = tempfile::tempdir().expect("a directory for the bench");
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(dir.path()).expect("a directory for the bench"));
+    let log = log(&disk);
+    let mut lsn = log.stats().synced_lsn.0;
+    let mut group = quick(c, "wal");
+    group.throughput(Throughput::Elements(APPENDS));
+    group.bench_function(BenchmarkId::new("group_commit_of_64", BYTES), |b| {
+        b.iter(|| {
+            for _ in 0..APPENDS {
+                lsn += 1;
+                let payload = vec![0x5A; BYTES];
+                log.push(Entry { lsn: Lsn(lsn), kind: 1, payload, job: () }).expect("an empty queue");
+            }
+            log.step().expect("a disk with room");
+            log.recycle(Lsn(lsn)).expect("a disk with room");
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, append, group_commit);
 criterion_main!(benches);

@@ -1,6 +1,7 @@
 //! The state of the application and its router, so that a test needs no socket.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::Router;
@@ -17,9 +18,12 @@ use crate::http::router;
 use crate::ingest::Ingest;
 use crate::store::Store;
 
-/// What every handler may use. Cheap to clone.
-#[derive(Clone)]
-pub struct AppState {
+/// What every handler may use. Cheap to clone: every request does so several times.
+#[derive(Debug, Clone)]
+pub struct AppState(Arc<Shared>);
+
+/// What an [`AppState`] has.
+pub struct Shared {
     /// The engine, behind scopes.
     pub store: Store,
     /// The settings.
@@ -57,7 +61,7 @@ impl AppState {
         let http_metrics = HttpMetrics::default();
         let seed = entropy.next().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let edge = Edge::new(&config.trusted_proxies, Arc::clone(&clock), seed, http_metrics.clone());
-        Self {
+        Self(Arc::new(Shared {
             ingest: Arc::new(Ingest::new(store.clone())),
             own_acts: OwnActs::new(store.clone(), Arc::clone(&clock)),
             store,
@@ -68,13 +72,21 @@ impl AppState {
             auth: Arc::new(auth),
             entropy: Arc::new(entropy),
             bodies: Arc::new(Semaphore::new(bodies_kib)),
-        }
+        }))
     }
 }
 
-impl fmt::Debug for AppState {
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AppState").field("store", &self.store).finish_non_exhaustive()
+        f.debug_struct("Shared").field("store", &self.store).finish_non_exhaustive()
     }
 }
 

@@ -14,6 +14,7 @@ use super::error::{ApiError, Code, FieldError};
 use super::middleware::context::RequestContext;
 use crate::app::AppState;
 use crate::config::BODY_PROGRESS_TIMEOUT;
+use crate::ingest::idempotency;
 
 /// What the bytes of a body are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,20 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, ApiError> {
         parse_query(parts.uri.query().unwrap_or_default()).map(Self)
+    }
+}
+
+/// What the client named the request, or what is wrong with that name.
+///
+/// The header alone: a handler that takes all headers gets a copy of each.
+#[derive(Debug)]
+pub struct IdempotencyHeader(pub Result<Option<String>, ApiError>);
+
+impl FromRequestParts<AppState> for IdempotencyHeader {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, Self::Rejection> {
+        Ok(Self(idempotency::key_of(&parts.headers)))
     }
 }
 
@@ -259,6 +274,8 @@ async fn read(request: Request, state: &AppState, bytes_max: u64) -> Result<(Byt
         return Err(too_large());
     }
     let mut budget = Budget::default();
+    // Most bodies are one frame, and are taken as they came.
+    let mut first = Bytes::new();
     let mut whole: Vec<u8> = Vec::new();
     loop {
         let frame = tokio::time::timeout(BODY_PROGRESS_TIMEOUT, body.frame())
@@ -268,13 +285,19 @@ async fn read(request: Request, state: &AppState, bytes_max: u64) -> Result<(Byt
         let frame = frame
             .map_err(|_| ApiError::malformed_json("the body is cut short, or its encoding is broken"))?;
         let Ok(data) = frame.into_data() else { continue };
-        if whole.len() + data.len() > bytes_max {
+        let bytes = first.len() + whole.len() + data.len();
+        if bytes > bytes_max {
             return Err(too_large());
         }
-        budget.grow_to(whole.len() + data.len(), state)?;
-        whole.extend_from_slice(&data);
+        budget.grow_to(bytes, state)?;
+        if bytes == data.len() {
+            first = data;
+        } else {
+            whole.extend_from_slice(&std::mem::take(&mut first));
+            whole.extend_from_slice(&data);
+        }
     }
-    Ok((Bytes::from(whole), budget))
+    Ok((if whole.is_empty() { first } else { whole.into() }, budget))
 }
 
 #[cfg(test)]

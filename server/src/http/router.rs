@@ -55,8 +55,8 @@ fn behind_edge(routes: Router, state: Edge) -> Router {
         .method_not_allowed_fallback(async || {
             ApiError::new(Code::MethodNotAllowed, "the Allow header names the methods of this path")
         })
-        .layer(RequestDecompressionLayer::new())
-        .layer(CatchPanicLayer::custom(problem::after_panic));
+        // Both at once: every call of `layer` puts a box around each request's future.
+        .layer((CatchPanicLayer::custom(problem::after_panic), RequestDecompressionLayer::new()));
     // A router of its own around it: the edge changes the path before routes are looked up.
     Router::new().fallback_service(routes).layer(from_fn_with_state(state, edge))
 }

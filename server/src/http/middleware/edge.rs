@@ -19,24 +19,27 @@ use crate::config::Network;
 
 /// What the outermost middleware needs. Cheap to clone.
 #[derive(Clone)]
-pub struct Edge {
-    trusted_proxies: Arc<[Network]>,
+pub struct Edge(Arc<Shared>);
+
+/// What an [`Edge`] has.
+struct Shared {
+    trusted_proxies: Vec<Network>,
     clock: Arc<dyn Clock>,
-    ids: Arc<RequestIds>,
+    ids: RequestIds,
     metrics: HttpMetrics,
 }
 
 impl Edge {
     /// An edge that believes `trusted_proxies` and makes request ids that start with `seed`.
     pub fn new(trusted_proxies: &[Network], clock: Arc<dyn Clock>, seed: u64, metrics: HttpMetrics) -> Self {
-        let ids = Arc::new(RequestIds { seed, next: AtomicU64::new(0) });
-        Self { trusted_proxies: trusted_proxies.into(), clock, ids, metrics }
+        let ids = RequestIds { seed, next: AtomicU64::new(0) };
+        Self(Arc::new(Shared { trusted_proxies: trusted_proxies.to_vec(), clock, ids, metrics }))
     }
 }
 
 impl fmt::Debug for Edge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Edge").field("trusted_proxies", &self.trusted_proxies).finish_non_exhaustive()
+        f.debug_struct("Edge").field("trusted_proxies", &self.0.trusted_proxies).finish_non_exhaustive()
     }
 }
 
@@ -55,7 +58,7 @@ impl RequestIds {
 }
 
 /// Takes a request in and its answer out.
-pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
+pub async fn edge(State(Edge(edge)): State<Edge>, mut request: Request, next: Next) -> Response {
     let _in_flight = edge.metrics.begin();
     let started = edge.clock.monotonic();
     let peer = request.extensions().get::<Peer>().copied();

@@ -58,9 +58,9 @@ impl HttpMetrics {
     }
 
     /// A request has begun; it ends when the guard is dropped.
-    pub fn begin(&self) -> InFlight {
+    pub fn begin(&self) -> InFlight<'_> {
         self.in_flight.inc();
-        InFlight(self.in_flight.clone())
+        InFlight(&self.in_flight)
     }
 
     /// A request was answered.
@@ -72,9 +72,9 @@ impl HttpMetrics {
 
 /// One request being answered.
 #[derive(Debug)]
-pub struct InFlight(Gauge);
+pub struct InFlight<'a>(&'a Gauge);
 
-impl Drop for InFlight {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.dec();
     }

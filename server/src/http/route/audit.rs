@@ -1,7 +1,7 @@
 //! Audit records in.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
 use insights_engine::id::Stream;
@@ -14,10 +14,10 @@ use crate::auth::principal::Principal;
 use crate::auth::scope::Scopes;
 use crate::domain::audit::{Outcome, Severity};
 use crate::http::error::{ApiError, Problem};
-use crate::http::extract::{Body, Query};
+use crate::http::extract::{Body, IdempotencyHeader, Query};
 use crate::http::middleware::context::RequestContext;
 use crate::ingest::answer::Answer;
-use crate::ingest::{Options, idempotency, write};
+use crate::ingest::{Options, write};
 
 /// The part of the OpenAPI document that is about these routes.
 #[derive(Debug, OpenApi)]
@@ -131,12 +131,12 @@ async fn audit(
     State(state): State<AppState>,
     principal: Principal,
     context: RequestContext,
-    headers: HeaderMap,
+    key: IdempotencyHeader,
     Query(Strictness { strict }): Query<Strictness>,
     body: Body,
 ) -> Result<(StatusCode, Json<Answer>), ApiError> {
     principal.require(Scopes::AUDIT_WRITE)?;
-    let idempotency_key = idempotency::key_of(&headers)?;
+    let idempotency_key = key.0?;
     let options = Options { stream: Stream::Audit, import: false, strict, idempotency_key };
     let answer = write(&state, principal, context, body, options).await?;
     Ok((StatusCode::CREATED, Json(answer)))

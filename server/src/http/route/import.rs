@@ -1,7 +1,7 @@
 //! History of any age in.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
 use insights_engine::id::Stream;
@@ -15,10 +15,10 @@ use crate::app::AppState;
 use crate::auth::principal::Principal;
 use crate::auth::scope::Scopes;
 use crate::http::error::{ApiError, Problem};
-use crate::http::extract::{Body, Query};
+use crate::http::extract::{Body, IdempotencyHeader, Query};
 use crate::http::middleware::context::RequestContext;
 use crate::ingest::answer::Answer;
-use crate::ingest::{Options, idempotency, write};
+use crate::ingest::{Options, write};
 
 /// The part of the OpenAPI document that is about these routes.
 #[derive(Debug, OpenApi)]
@@ -101,7 +101,7 @@ async fn import(
     State(state): State<AppState>,
     principal: Principal,
     context: RequestContext,
-    headers: HeaderMap,
+    key: IdempotencyHeader,
     Query(ImportQuery { stream, strict }): Query<ImportQuery>,
     body: Body,
 ) -> Result<(StatusCode, Json<Answer>), ApiError> {
@@ -110,7 +110,7 @@ async fn import(
     if !principal.may_attribute() {
         return Err(ApiError::forbidden());
     }
-    let idempotency_key = idempotency::key_of(&headers)?;
+    let idempotency_key = key.0?;
     let options = Options { stream: stream.into(), import: true, strict, idempotency_key };
     let answer = write(&state, principal, context, body, options).await?;
     Ok((StatusCode::ACCEPTED, Json(answer)))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
 use insights_engine::id::Stream;
@@ -15,10 +15,10 @@ use crate::app::AppState;
 use crate::auth::principal::Principal;
 use crate::auth::scope::Scopes;
 use crate::http::error::{ApiError, Problem};
-use crate::http::extract::{Body, Query};
+use crate::http::extract::{Body, IdempotencyHeader, Query};
 use crate::http::middleware::context::RequestContext;
 use crate::ingest::answer::Answer;
-use crate::ingest::{Options, idempotency, write};
+use crate::ingest::{Options, write};
 
 /// The part of the OpenAPI document that is about these routes.
 #[derive(Debug, OpenApi)]
@@ -113,12 +113,12 @@ async fn metrics(
     State(state): State<AppState>,
     principal: Principal,
     context: RequestContext,
-    headers: HeaderMap,
+    key: IdempotencyHeader,
     Query(Strictness { strict }): Query<Strictness>,
     body: Body,
 ) -> Result<(StatusCode, Json<Answer>), ApiError> {
     principal.require(Scopes::METRICS_WRITE)?;
-    let idempotency_key = idempotency::key_of(&headers)?;
+    let idempotency_key = key.0?;
     let options = Options { stream: Stream::Metrics, import: false, strict, idempotency_key };
     let answer = write(&state, principal, context, body, options).await?;
     Ok((StatusCode::ACCEPTED, Json(answer)))
