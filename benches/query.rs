@@ -205,7 +205,10 @@ fn is(def: &ColumnDef, value: &str) -> Filter {
 fn questions(c: &mut Criterion) {
     let one = snapshot(1);
     let mut group = c.benchmark_group("query");
-    group.throughput(Throughput::Elements(ROWS as u64)).sample_size(10).measurement_time(Duration::from_secs(2));
+    group
+        .throughput(Throughput::Elements(ROWS as u64))
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(2));
     let mut ask = |name: &str, snapshot: &Snapshot, query: Query| {
         group.bench_function(name, |b| {
             b.iter(|| aggregate(black_box(snapshot), black_box(&query)).expect("an answer"));
@@ -258,11 +261,7 @@ fn questions(c: &mut Criterion) {
         query(Filter::Or(vec![is(&HOST, "3"), above(7000.0)]), vec![by(&HOST)], vec![Aggregate::Count]),
     );
     let both = || vec![by(&NAME), by(&HOST)];
-    ask(
-        "filter_number_then_two_columns/count",
-        &one,
-        query(above(4000.0), both(), vec![Aggregate::Count]),
-    );
+    ask("filter_number_then_two_columns/count", &one, query(above(4000.0), both(), vec![Aggregate::Count]));
     ask(
         "filter_number_then_two_columns/quantiles",
         &one,

@@ -84,7 +84,10 @@ fn pages(c: &mut Criterion) {
         ("newest_50_of_an_old_day", RowRequest { window: deep, ..request(Filter::all(), 50, None) }),
         ("newest_100_of_a_user_by_prefix", request(Filter::And(vec![user(), starts("user.")]), 100, None)),
         ("newest_1000", request(Filter::all(), 1_000, None)),
-        ("a_user_who_is_not_there", request(compare(&USER_ID, Op::Is(Literal::Str("no".to_owned()))), 50, None)),
+        (
+            "a_user_who_is_not_there",
+            request(compare(&USER_ID, Op::Is(Literal::Str("no".to_owned()))), 50, None),
+        ),
     ];
     let mut group = quick(c, "query/rows");
     for (name, request) in cases {

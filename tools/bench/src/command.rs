@@ -34,7 +34,7 @@ pub(crate) fn ingest(args: &Ingest) -> Result<bool, BenchError> {
     } else {
         let server = server(&args.place)?;
         let outcome = runtime()?.block_on(async {
-            load.try_one(&server).await?;
+            load.send_first(&server, 1).await?;
             send(&server, &load, args.run.duration).await
         })?;
         (outcome, None)
@@ -106,7 +106,7 @@ pub(crate) fn mixed(args: &Mixed) -> Result<bool, BenchError> {
     let mut syncs = Fsyncs::in_directory(&args.load.fsync_dir)?;
     syncs.sample()?;
     let (outcome, asked, organization) = runtime()?.block_on(async {
-        load.try_one(&server).await?;
+        load.send_first(&server, 1).await?;
         let subject = subject::find(&mut Client::new(server.clone()), &args.about).await?;
         let questions = subject::requests(&args.about, &subject)?;
         let done = Done::default();

@@ -113,14 +113,15 @@ impl Load {
         Bodies::make(records, &self.organizations, (self.batches_made(), self.batch), now_ms)
     }
 
-    /// Sends one record: whether the server is there, and the key may write.
+    /// Sends a few records of the first organization: whether the server is there, and the key may write.
     ///
     /// # Errors
     ///
     /// Whatever that request fails with; without one good answer nothing is measured.
-    pub(crate) async fn try_one(&self, server: &Server) -> Result<(), BenchError> {
+    pub(crate) async fn send_first(&self, server: &Server, records: u32) -> Result<(), BenchError> {
         let now_ms = jiff::Timestamp::now().as_millisecond();
-        let mut bodies = Bodies::make(self.records(self.clients), &self.organizations, (1, 1), now_ms);
+        let first = Self { spread: Spread::ONE, ..self.clone() }.records(self.clients);
+        let mut bodies = Bodies::make(first, &self.organizations, (1, records), now_ms);
         let request = Request::post(self.stream.path(), bodies.get(0))?;
         Client::new(server.clone()).send(&request).await.map(drop)
     }

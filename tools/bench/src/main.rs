@@ -21,6 +21,8 @@ mod records;
 mod report;
 mod soak;
 mod subject;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 use std::io::Write;

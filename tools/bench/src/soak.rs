@@ -20,6 +20,8 @@ use crate::verdict::{Line, judge};
 
 /// Connections that ask.
 const QUESTION_CLIENTS: u32 = 2;
+/// Records of each stream before the run, so that there is something to ask about: more than one page.
+const FIRST_RECORDS: u32 = 100;
 /// How late a late record is at most: inside the default late window, beyond the last finished day.
 const LATE_MS: u64 = 3 * 86_400_000;
 /// Percent of the records by stream.
@@ -62,7 +64,7 @@ pub(crate) async fn run(args: &Soak) -> Result<SoakReport, BenchError> {
     let server = Server::new(&args.server.url, &args.server.key)?;
     let loads = SHARES.map(|(stream, percent)| load_of(args, stream, percent));
     for load in &loads {
-        load.try_one(&server).await?;
+        load.send_first(&server, FIRST_RECORDS).await?;
     }
     own_metrics::once(&mut Client::new(server.clone()), 0.0).await?;
     let about = About {
