@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, header};
 use serde_json::{Value, json};
 
-use super::*;
+use crate::ingest::idempotency;
 use crate::testing::{ROOT, TestApp};
 
 async fn post(app: &TestApp, path: &str, key: &str, body: &Value) -> (u16, Value) {
