@@ -98,7 +98,7 @@ def columns(result):
             if column["bytes"]:
                 encoding = column.get("encoding") or ""
                 lines.append(f"| {column['name']} | {column['bytes'] / rows:.3f} | {encoding} |")
-        for part in ("overhead_bytes", "dictionary_bytes", "rollup_bytes", "id_bytes"):
+        for part in ("overhead_bytes", "dictionary_bytes", "proof_bytes", "rollup_bytes", "id_bytes"):
             if stream.get(part):
                 lines.append(f"| *{part.removesuffix('_bytes')}* | {stream[part] / rows:.3f} | |")
     return "\n".join(lines)

@@ -35,7 +35,7 @@ pub struct CompactionReport {
     pub bytes_read: u64,
     /// Bytes of the segments that took their place.
     pub bytes_written: u64,
-    /// Rows in them.
+    /// Rows in them; a row counts at each of its merges.
     pub rows: u64,
 }
 

@@ -45,7 +45,7 @@ pub struct StreamWeight {
     pub rows: u64,
     /// Segments that have such rows.
     pub segments: u64,
-    /// Each column of the schema, in its order.
+    /// Each column that takes bytes, in the schema's order, those of documents by path.
     pub columns: Vec<ColumnWeight>,
     /// Its share of what segments have besides columns: indexes, directories, footers.
     pub overhead_bytes: u64,
@@ -57,48 +57,56 @@ pub struct StreamWeight {
     pub rollup_bytes: u64,
     /// Ids that clients gave, which are remembered for a day.
     pub id_bytes: u64,
+    /// Rows without a value, by column of the schema.
+    nulls: Vec<u64>,
 }
 
 impl StreamWeight {
     fn new(stream: Stream) -> Self {
-        let column = |c: &crate::schema::ColumnDef| ColumnWeight {
-            name: c.name,
-            encoding: String::new(),
-            bytes: 0,
-            nulls: 0,
-        };
         Self {
             stream,
             rows: 0,
             segments: 0,
-            columns: Schema::of(stream).columns.iter().map(column).collect(),
+            columns: Vec::new(),
             overhead_bytes: 0,
             dictionary_bytes: 0,
             proof_bytes: 0,
             rollup_bytes: 0,
             id_bytes: 0,
+            nulls: vec![0; Schema::of(stream).columns.len()],
         }
     }
 
     /// Bytes that the rows take: columns and the shares of everything they cannot be read without.
     /// Cells and remembered ids are apart.
     pub fn bytes(&self) -> u64 {
-        let columns: u64 = self.columns.iter().map(|c| c.bytes).sum();
+        let columns: u64 = self.columns.iter().map(ColumnWeight::bytes).sum();
         columns + self.overhead_bytes + self.dictionary_bytes + self.proof_bytes
     }
 }
 
-/// What a column takes.
+/// What a column, or a path of a document column, takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColumnWeight {
-    /// Its name on the wire.
-    pub name: &'static str,
-    /// The encodings of its blocks, the one with most bytes first.
-    pub encoding: String,
+    /// Its name on the wire; for a path its keys after it, joined by dots.
+    pub name: String,
+    /// Bytes by encoding; where blocks cannot be read, all bytes under no name.
+    pub encodings: BTreeMap<&'static str, u64>,
+}
+
+impl ColumnWeight {
     /// Its bytes in segments.
-    pub bytes: u64,
-    /// Rows without a value.
-    pub nulls: u64,
+    pub fn bytes(&self) -> u64 {
+        self.encodings.values().sum()
+    }
+
+    /// The names of its encodings, the one with most bytes first.
+    pub fn encoding(&self) -> String {
+        let mut names: Vec<(u64, &str)> =
+            self.encodings.iter().map(|(name, bytes)| (*bytes, *name)).collect();
+        names.sort_by(|a, b| b.cmp(a));
+        names.into_iter().map(|(_, name)| name).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// What a tenant takes.
@@ -115,7 +123,7 @@ pub struct TenantWeight {
 }
 
 impl Inspection {
-    /// Weighs the store. Segments that cannot be opened are left out.
+    /// Weighs the store. Segments that cannot be opened are left out. Reads every block, for the encodings.
     ///
     /// # Errors
     ///
@@ -129,6 +137,7 @@ impl Inspection {
         for reader in self.segments.iter().filter_map(|s| s.reader.as_ref().ok()) {
             weigh_segment(reader, &mut out.streams, &mut tenants);
         }
+        out.streams.iter_mut().for_each(StreamWeight::sort_columns);
         let name_of = |number| self.catalog.name_of(number);
         out.tenants = tenants
             .into_iter()
@@ -217,9 +226,44 @@ impl Inspection {
 impl StreamWeight {
     /// How many values its columns have of a kind of identity.
     fn values_of(&self, kind: IdentityKind) -> u64 {
-        let columns = Schema::of(self.stream).columns.iter().zip(&self.columns);
+        let columns = Schema::of(self.stream).columns.iter().zip(&self.nulls);
         let own = columns.filter(|(def, _)| def.ty == ColumnType::Code(kind));
-        own.map(|(_, column)| self.rows.saturating_sub(column.nulls)).sum()
+        own.map(|(_, nulls)| self.rows.saturating_sub(*nulls)).sum()
+    }
+
+    fn add_column(&mut self, name: &str, encoding: &'static str, bytes: u64) {
+        let index = self.columns.iter().position(|c| c.name == name).unwrap_or_else(|| {
+            self.columns.push(ColumnWeight { name: name.to_owned(), encodings: BTreeMap::new() });
+            self.columns.len() - 1
+        });
+        if let Some(column) = self.columns.get_mut(index) {
+            *column.encodings.entry(encoding).or_default() += bytes;
+        }
+    }
+
+    /// Adds the columns of a segment; by their sizes alone when its blocks cannot be read.
+    fn add_columns(&mut self, reader: &SegmentReader) {
+        if let Ok(stats) = reader.column_stats(self.stream) {
+            for column in stats {
+                self.add_column(&column.name, column.encoding, column.bytes);
+            }
+            return;
+        }
+        for (id, bytes) in reader.column_bytes(self.stream) {
+            if let Some(def) = Schema::of(self.stream).get(id).filter(|_| bytes > 0) {
+                self.add_column(def.name, "", bytes);
+            }
+        }
+    }
+
+    /// Puts the columns into the order of the schema, the paths of one by name.
+    fn sort_columns(&mut self) {
+        let schema = Schema::of(self.stream);
+        let place = |name: &str| {
+            let column = name.split('.').next().unwrap_or(name);
+            schema.columns.iter().position(|c| c.name == column).unwrap_or(usize::MAX)
+        };
+        self.columns.sort_by(|a, b| (place(&a.name), &a.name).cmp(&(place(&b.name), &b.name)));
     }
 }
 
@@ -239,10 +283,9 @@ fn weigh_segment(
         weight.rows += rows;
         weight.segments += 1;
         weight.overhead_bytes += share(overhead, rows, all_rows);
-        let found = reader.column_bytes(stream).into_iter().zip(reader.column_nulls(stream));
-        for (column, ((_, bytes), nulls)) in weight.columns.iter_mut().zip(found) {
-            column.bytes += bytes;
-            column.nulls += nulls;
+        weight.add_columns(reader);
+        for (sum, nulls) in weight.nulls.iter_mut().zip(reader.column_nulls(stream)) {
+            *sum += nulls;
         }
         let bytes = reader.bytes_of(stream);
         for run in reader.runs(stream) {

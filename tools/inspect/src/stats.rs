@@ -39,7 +39,7 @@ struct Stream {
 
 #[derive(Debug, Serialize)]
 struct Column {
-    name: &'static str,
+    name: String,
     encoding: String,
     bytes: u64,
 }
@@ -93,7 +93,7 @@ fn stream(weight: &StreamWeight) -> Stream {
         proof_bytes: weight.proof_bytes,
         id_bytes: weight.id_bytes,
         columns: columns
-            .map(|c| Column { name: c.name, encoding: c.encoding.clone(), bytes: c.bytes })
+            .map(|c| Column { name: c.name.clone(), encoding: c.encoding(), bytes: c.bytes() })
             .collect(),
     }
 }
@@ -127,7 +127,7 @@ fn write_tables(weight: &StoreWeight, out: &mut dyn Write) -> Result<(), Failure
             }
         };
         for column in &stream.columns {
-            line(column.name, column.bytes, &column.encoding);
+            line(&column.name, column.bytes(), &column.encoding());
         }
         line("(indexes)", stream.overhead_bytes, "");
         line("(dictionaries)", stream.dictionary_bytes, "");
