@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::catalog::RetentionDocument;
 use crate::error::{Error, Result};
+use crate::query::SessionClasses;
+use crate::rollup::{RollupDefinition, Rollups};
 
 /// When an append is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,6 +85,12 @@ pub struct Config {
     pub compaction: CompactionLimits,
     /// How long rows and cells are kept of tenants that have no retention document.
     pub retention: RetentionDocument,
+    /// What is kept of rows beside them, from their first merge on, so that questions need not read them.
+    pub rollups: Vec<RollupDefinition>,
+    /// How events are told apart for the cells of sessions; without there are none.
+    pub sessions: Option<SessionClasses>,
+    /// Bytes of decoded cells that are kept.
+    pub cell_cache_bytes: u64,
 }
 
 impl Default for Config {
@@ -101,6 +109,9 @@ impl Default for Config {
             deduplication_window: Duration::from_hours(24),
             compaction: CompactionLimits::default(),
             retention: RetentionDocument::default(),
+            rollups: Vec::new(),
+            sessions: None,
+            cell_cache_bytes: 32 << 20,
         }
     }
 }
@@ -132,6 +143,7 @@ impl Config {
         if self.compaction.day_files < 2 {
             return Err(Error::invalid("compaction.day_files is at least 2"));
         }
+        Rollups::new(&self.rollups)?;
         self.retention.check()
     }
 }

@@ -46,7 +46,7 @@ mod tests;
 pub(crate) use accumulate::{Accumulators, Latest};
 pub use aggregate::aggregate;
 pub(crate) use aggregate::count;
-pub(crate) use cells::code_kind;
+pub(crate) use cells::{code_kind, tiers_of};
 pub(crate) use field::Fields;
 pub(crate) use filter::{Predicate, select};
 pub(crate) use granule::Granule;
@@ -56,6 +56,7 @@ pub(crate) use ids::Space;
 pub(crate) use number::Sum;
 pub(crate) use plan::add_run;
 pub use probe_request::{AppProbes, ProbeAnswer, ProbeRequest};
+pub(crate) use probes::ProbeCellBuilder;
 pub use probes::{PROBES, probe_blobs, probes};
 pub use request::{
     Aggregate, Answer, Budget, Cost, Cursor, Damage, Field, Filter, Group, GroupBy, GroupKey, KeyValue,
@@ -68,6 +69,9 @@ pub use scan::scan;
 pub use series::{Samples, Series, SeriesList, samples, series};
 pub use session_build::{SessionBlob, session_blobs};
 pub use session_cells::{SESSIONS, SESSIONS_OF_APPS};
+pub use session_build::session_blobs;
+pub(crate) use session_build::{SessionCellBuilder, absorb};
+pub use session_cells::SESSIONS;
 pub use session_request::{SessionAnswer, SessionClasses, SessionRequest, StartedSession};
 pub use sessions::sessions;
 pub use snapshot::Snapshot;

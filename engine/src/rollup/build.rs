@@ -93,6 +93,11 @@ impl Builder {
         Ok(Self { snapshot, stream, rollups: Arc::clone(rollups), buckets })
     }
 
+    /// The one part, and what its codes and tenants are.
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     fn group_by(&self, definition: &RollupDefinition, tier: Tier) -> Vec<GroupBy> {
         let buckets = self.buckets.get(tier as usize).cloned().map(GroupBy::Bucket);
         buckets.into_iter().chain(definition.keys.iter().cloned().map(GroupBy::Field)).collect()

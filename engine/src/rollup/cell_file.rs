@@ -238,6 +238,26 @@ impl CellFile {
             .ok()
     }
 
+    /// The bytes of a tenant's cells of a definition that is no rollup, as they were written.
+    ///
+    /// # Errors
+    ///
+    /// Damage and I/O; [`Self::findings`] names them too.
+    pub(crate) fn blob(&self, tenant: TenantNo, definition: u8) -> Result<Option<Arc<[u8]>>> {
+        let read = || -> Result<Option<Arc<[u8]>>> {
+            let Some((offset, len)) = self.reader.get(&self.cache.entries, tenant, definition, &[])? else {
+                return Ok(None);
+            };
+            let len =
+                u32::try_from(len).map_err(|_| self.reader.corrupt(offset, "a blob that is too long"))?;
+            self.bytes_read.fetch_add(u64::from(len), Ordering::Relaxed);
+            Ok(Some(self.reader.read_blob(BlockPlace { offset, len })?.into()))
+        };
+        read().inspect_err(|error| {
+            self.note::<()>(u64::from(tenant.0) << 8 | u64::from(definition), error);
+        })
+    }
+
     /// Remembers damage, once for each place.
     fn note<T>(&self, place: u64, error: &Error) -> Option<T> {
         let mut damaged = self.damaged.lock();

@@ -8,7 +8,7 @@ use super::tier::Tier;
 use crate::codec::put_varint;
 use crate::error::{Error, Result};
 use crate::id::Stream;
-use crate::query::{Aggregate, Field, Filter, Literal, Op};
+use crate::query::{Aggregate, Field, Filter, Literal, Op, Query, tiers_of};
 use crate::schema::{ColumnType, Schema};
 
 /// Most definitions of an engine.
@@ -187,6 +187,15 @@ impl Rollups {
     /// The definitions of a stream, with their hashes.
     pub(crate) fn of(&self, stream: Stream) -> impl Iterator<Item = &(RollupDefinition, u64)> {
         self.definitions.iter().filter(move |(d, _)| d.stream == stream)
+    }
+
+    /// The tiers whose cells answer a question, from the finest on; the time of the question aside.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a field that the stream does not have.
+    pub fn tiers_of(&self, query: &Query) -> Result<Vec<Tier>> {
+        tiers_of(self, query)
     }
 
     /// A number that other sets of definitions do not have.

@@ -13,7 +13,11 @@ use crate::disk::Disk;
 use crate::error::Result;
 use crate::id::{FileId, Stream, TenantNo};
 use crate::manifest::FileMeta;
-use crate::part::Part;
+use crate::part::{Part, Run};
+use crate::query::{
+    PROBES, ProbeCellBuilder, SESSIONS, SessionCellBuilder, SessionClasses, SessionRequest, absorb,
+};
+use crate::session::day::DayCells;
 
 /// Rows from which on a run has cells: rows of fewer are read as fast.
 pub const RUN_ROWS_MIN: u64 = 256;
@@ -42,6 +46,8 @@ pub struct CellSource<'a> {
     pub tenants: Arc<dyn Tenants>,
     /// The definitions.
     pub rollups: &'a Arc<Rollups>,
+    /// How events are told apart for the cells of sessions; none without.
+    pub sessions: Option<&'a SessionClasses>,
     /// Whether cells outlive the rows: all of them are kept then, however many there are.
     pub must_keep: bool,
 }
@@ -67,22 +73,27 @@ pub fn write_cells(
     let builder = Builder::new(Arc::clone(&source.part), (stream, day), source.rollups, codes, tenants)?;
     let mut files = Files { disk, source, day, allocate, writers: [None, None, None] };
     let mut all = AllTenants::new(&builder, source)?;
+    let request = source.sessions.map(SessionCellBuilder::request);
+    let mut others = Others::new(&builder, stream, request.as_ref())?;
     let mut left = source.part.bytes_of(stream) / 100 * percent_max(stream);
     for runs in source.part.runs(stream).chunk_by(|a, b| a.tenant == b.tenant) {
         // A tenant's rows of a day are one run; cells of a part of them would pass for all.
         let [run] = runs else {
             all.give_up();
+            others.give_up();
             continue;
         };
         let cells = builder.run(run)?;
         all.add(run.tenant, &cells)?;
+        let others = others.run(run)?;
         let rows = run.rows.end.saturating_sub(run.rows.start);
         if rows >= RUN_ROWS_MIN || source.must_keep {
-            left = left.saturating_sub(files.keep(run.tenant, cells.families, source.budget(rows))?);
+            let budget = source.budget(rows);
+            left = left.saturating_sub(files.keep(run.tenant, cells.families, others, budget)?);
         }
     }
     let all = all.finish(&builder, source)?;
-    files.keep(ALL_TENANTS, all, left)?;
+    files.keep(ALL_TENANTS, all, others.finish(), left)?;
     files.finish()
 }
 
@@ -108,14 +119,21 @@ struct Files<'a> {
 
 impl Files<'_> {
     /// Writes the cells of a tenant that are within their budget, and tells their bytes.
-    fn keep(&mut self, tenant: TenantNo, mut families: Vec<Family>, budget: u64) -> Result<u64> {
+    /// Cells that are no rollups go first and are always kept: nothing else has what they have.
+    fn keep(
+        &mut self,
+        tenant: TenantNo,
+        mut families: Vec<Family>,
+        others: Vec<Blob>,
+        budget: u64,
+    ) -> Result<u64> {
         let source = self.source;
         let definitions: Vec<_> = source.rollups.of(source.stream).map(|(d, _)| d).collect();
         let definition = |family: &Family| definitions.get(family.definition).copied();
         // The coarse tiers first: they save the most rows for a byte.
         families.sort_by_key(|f| (Reverse(f.tier), definition(f).map(|d| (d.priority, d.id))));
-        let mut kept = Vec::new();
-        let mut bytes = 0;
+        let mut bytes = others.iter().map(|(.., blob)| blob.len() as u64).sum();
+        let mut kept = others;
         for family in &families {
             let Some(definition) = definition(family) else { continue };
             let blob = encode(&family.cells, Layout { definition, tier: family.tier, day: self.day });
@@ -142,6 +160,52 @@ impl Files<'_> {
 
     fn finish(self) -> Result<Vec<FileMeta>> {
         self.writers.into_iter().flatten().map(|writer| writer.finish(self.disk)).collect()
+    }
+}
+
+/// Definition, tier and bytes of some cells.
+type Blob = (u8, Tier, Vec<u8>);
+
+/// Cells that are no rollups: sessions of events, probes of metrics.
+struct Others<'b> {
+    sessions: Option<SessionCellBuilder<'b>>,
+    probes: Option<ProbeCellBuilder<'b>>,
+    /// The sessions of all tenants; none when a tenant's are missing.
+    all: Option<DayCells>,
+    whole: bool,
+    tenants: usize,
+}
+
+impl<'b> Others<'b> {
+    fn new(builder: &'b Builder, stream: Stream, request: Option<&'b SessionRequest>) -> Result<Self> {
+        let snapshot = builder.snapshot();
+        let request = request.filter(|_| stream == Stream::Events);
+        let sessions = request.map(|request| SessionCellBuilder::new(snapshot, request)).transpose()?;
+        let probes = if stream == Stream::Metrics { Some(ProbeCellBuilder::new(snapshot)?) } else { None };
+        Ok(Self { sessions, probes, all: None, whole: true, tenants: 0 })
+    }
+
+    fn give_up(&mut self) {
+        self.whole = false;
+    }
+
+    fn run(&mut self, run: &Run) -> Result<Vec<Blob>> {
+        let mut out = Vec::new();
+        self.tenants += 1;
+        if let Some(sessions) = &mut self.sessions {
+            let cells = sessions.run(run)?;
+            out.extend(cells.iter().map(|cells| (SESSIONS, cells.tier, cells.encode())));
+            absorb(&mut self.all, cells)?;
+        }
+        if let Some(probes) = &mut self.probes {
+            out.extend(probes.run(run)?.map(|blob| (PROBES, Tier::Day, blob)));
+        }
+        Ok(out)
+    }
+
+    fn finish(self) -> Vec<Blob> {
+        let all = self.all.filter(|_| self.whole && self.tenants > 1);
+        all.iter().flatten().map(|cells| (SESSIONS, cells.tier, cells.encode())).collect()
     }
 }
 

@@ -10,7 +10,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use super::error::ConfigError;
 use super::raw::{Origin, RawConfig};
 use super::units::{Network, parse_bytes, parse_duration};
-use super::{ClaimNames, Config, JwtConfig, JwtKeys, Limits, LogFormat, Secret};
+use super::{ClaimNames, Config, JwtConfig, JwtKeys, Limits, LogFormat, Secret, with_rollups};
 use crate::store::QueryLimits;
 
 /// Fewest characters of a secret: 128 bits even when it is hexadecimal.
@@ -27,6 +27,8 @@ impl TryFrom<&RawConfig> for Config {
             "buffered" => Ok(Durability::Buffered),
             _ => Err("is not synced or buffered"),
         })?;
+        let page_view_event_types = fields.list("page_view_event_types");
+        let engine = with_rollups(fields.engine(durability)?, &page_view_event_types);
         Ok(Self {
             data_dir: fields.parse("data_dir", |text| match text {
                 "" => Err("is empty"),
@@ -37,7 +39,7 @@ impl TryFrom<&RawConfig> for Config {
             jwt: fields.jwt()?,
             durability,
             late_window_days: fields.parsed("late_window_days", "is no number of days")?,
-            page_view_event_types: fields.list("page_view_event_types"),
+            page_view_event_types,
             share_system_metrics: fields.parsed("share_system_metrics", "is not true or false")?,
             trusted_proxies: fields
                 .list("trusted_proxies")
@@ -57,7 +59,7 @@ impl TryFrom<&RawConfig> for Config {
             })?,
             shutdown_timeout: fields.units("shutdown_timeout", parse_duration)?,
             limits: fields.limits()?,
-            engine: fields.engine(durability)?,
+            engine,
         })
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 pub use error::ConfigError;
 use insights_engine::config::{Config as EngineConfig, Durability};
 
+use crate::report::{rollups, sessions};
 use crate::store::QueryLimits;
 pub use raw::RawConfig;
 pub use secret::Secret;
@@ -162,6 +163,9 @@ impl Default for Limits {
 
 impl Default for Config {
     fn default() -> Self {
+        let page_view_event_types: Vec<String> =
+            ["page_view", "page.viewed", "pageview", "$pageview"].map(String::from).to_vec();
+        let engine = with_rollups(EngineConfig::default(), &page_view_event_types);
         Self {
             data_dir: PathBuf::from("./insights-data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 8686)),
@@ -169,17 +173,24 @@ impl Default for Config {
             jwt: None,
             durability: Durability::Synced,
             late_window_days: 30,
-            page_view_event_types: ["page_view", "page.viewed", "pageview", "$pageview"]
-                .map(String::from)
-                .to_vec(),
+            page_view_event_types,
             share_system_metrics: true,
             trusted_proxies: Vec::new(),
             log: "info".to_owned(),
             log_format: LogFormat::Text,
             shutdown_timeout: Duration::from_secs(30),
             limits: Limits::default(),
-            engine: EngineConfig::default(),
+            engine,
         }
+    }
+}
+
+/// Declares to the engine what reports ask.
+fn with_rollups(engine: EngineConfig, page_view_types: &[String]) -> EngineConfig {
+    EngineConfig {
+        rollups: rollups::definitions(page_view_types),
+        sessions: Some(sessions::classes(page_view_types)),
+        ..engine
     }
 }
 

@@ -76,16 +76,20 @@ fn count(
     let (name, events) = of;
     let by = question.by.iter().map(|by| GroupBy::Field(by.field.clone()));
     let mut query = Query {
-        filter: fields::both(question.filter.clone(), events),
+        filter: question.filter.clone(),
         group_by: std::iter::once(GroupBy::Bucket(window.buckets.clone())).chain(by).collect(),
-        aggregates: vec![Aggregate::Count],
+        // Asked as the rollups of events keep it.
+        aggregates: vec![Aggregate::CountIf(Box::new(events))],
         ..reader.query(Stream::Events, window.range)
     };
     query.budget.groups_max = CELLS_MAX;
     for group in reader.aggregate(query)?.groups {
         let mut key = group.key.into_iter();
         let Some(bucket) = key.next().as_ref().and_then(fields::key_bucket) else { continue };
-        let count = group.values.first().and_then(|n| n.as_f64());
+        let count = group.values.first().and_then(|n| n.as_f64()).filter(|n| *n > 0.0);
+        if count.is_none() {
+            continue;
+        }
         let number = |stat: &Stat| if matches!(stat, Stat::Count | Stat::Sum) { count } else { Some(1.0) };
         let key = std::iter::once(KeyValue::Str(name.into())).chain(key).collect();
         found.entry(key).or_default().insert(bucket, stats.iter().map(number).collect());

@@ -166,7 +166,7 @@ pub(crate) fn has_hosts(reader: &Reader<'_>) -> Result<bool, ApiError> {
 }
 
 /// Points of hosts: the system's metrics, of no application.
-fn points(exact: bool) -> Points {
+pub(crate) fn points(exact: bool) -> Points {
     let of_an_app = Filter::Compare(fields::column(&stream::APP_ID), Op::Exists);
     let filter =
         fields::both(fields::is_one_of(&stream::NAME, &SYSTEM_METRICS), Filter::Not(Box::new(of_an_app)));

@@ -12,6 +12,7 @@ use split::{Slots, Split, Times};
 
 use super::accumulate::Accumulators;
 use super::aggregate::check;
+use super::field::Fields;
 use super::group::{Grouping, NO_GROUP};
 use super::plan::{self, Task};
 use super::request::{GroupBy, Query, Scope};
@@ -34,6 +35,18 @@ pub(crate) struct Rest {
 /// The definitions of the cells that a snapshot has, when it has some.
 pub(crate) fn rollups(snapshot: &Snapshot) -> Option<&Arc<Rollups>> {
     snapshot.parts.iter().find_map(|part| part.cells().first()).map(|file| file.rollups())
+}
+
+/// The tiers whose cells answer a question, from the finest on.
+///
+/// # Errors
+///
+/// [`crate::Error::Invalid`] for a field that the stream does not have.
+pub(crate) fn tiers_of(rollups: &Rollups, query: &Query) -> Result<Vec<Tier>> {
+    let mut fields = Fields::new(query.stream);
+    let accumulators = Accumulators::compile(&query.aggregates, &mut fields)?;
+    let matches = matches(rollups, query, &accumulators);
+    Ok(Tier::ALL.into_iter().filter(|tier| matches.iter().any(|m| m.states(*tier).is_some())).collect())
 }
 
 /// Folds the cells that answer a part of the question.

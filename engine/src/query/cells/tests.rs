@@ -108,6 +108,7 @@ fn with_cells(
             codes: Arc::clone(&snapshot.codes),
             tenants: Arc::clone(&snapshot.tenants),
             rollups: &rollups,
+            sessions: None,
             must_keep,
         };
         let allocate = || FileId(next.fetch_add(1, Ordering::Relaxed));

@@ -1,0 +1,159 @@
+//! The rollups that reports are answered from: what they ask, declared to the engine.
+//!
+//! A question is answered from cells when it is written as it is here: the filters and fields are those
+//! of [`super::fields`] on both sides, so that a change of a definition changes both, and rows answer
+//! until the days are merged again.
+
+use insights_engine::id::Stream;
+use insights_engine::query::{Aggregate, Field, Filter};
+use insights_engine::rollup::{RollupDefinition, Tier, TierAggregates};
+use insights_engine::schema::stream;
+
+use super::fields;
+
+/// The rollups of events and metrics.
+pub(crate) fn definitions(page_view_types: &[String]) -> Vec<RollupDefinition> {
+    let app = || fields::column(&stream::APP_ID);
+    let of = |id, priority, filter: &Filter, keys, tiers: &[TierAggregates]| RollupDefinition {
+        id,
+        stream: Stream::Events,
+        filter: filter.clone(),
+        keys,
+        tiers: tiers.to_vec(),
+        priority,
+    };
+    let all = Filter::all();
+    let views = fields::page_views(page_view_types);
+    let named = fields::with_feature(page_view_types);
+    let event_type = || fields::column(&stream::EVENT_TYPE);
+    let (numbers, lists) = (numbers(page_view_types), lists());
+    vec![
+        of(1, 0, &all, vec![], &numbers),
+        of(2, 4, &all, vec![app()], &numbers),
+        of(3, 1, &all, vec![event_type()], &lists),
+        of(4, 5, &all, vec![event_type(), app()], &lists),
+        of(5, 2, &views, vec![fields::page()], &lists),
+        of(6, 6, &views, vec![fields::page(), app()], &lists),
+        of(7, 3, &named, vec![fields::feature()], &lists),
+        of(8, 7, &named, vec![fields::feature(), app()], &lists),
+        metrics(),
+    ]
+}
+
+/// Of all events: users, page views and actions, at every tier.
+fn numbers(page_view_types: &[String]) -> Vec<TierAggregates> {
+    let aggregates = vec![
+        Aggregate::Distinct(fields::identity()),
+        Aggregate::CountIf(Box::new(fields::page_views(page_view_types))),
+        Aggregate::CountIf(Box::new(fields::actions(page_view_types))),
+    ];
+    Tier::ALL.map(|tier| TierAggregates { tier, aggregates: aggregates.clone() }).to_vec()
+}
+
+/// Of events by type, page or feature: their number, and at the day tier their users, which would be as
+/// many as the events at finer ones.
+fn lists() -> Vec<TierAggregates> {
+    let users = vec![Aggregate::Distinct(fields::identity())];
+    vec![
+        TierAggregates { tier: Tier::Quarter, aggregates: Vec::new() },
+        TierAggregates { tier: Tier::Hour, aggregates: Vec::new() },
+        TierAggregates { tier: Tier::Day, aggregates: users },
+    ]
+}
+
+/// Of points by metric, application and host: everything that reports compute of values.
+fn metrics() -> RollupDefinition {
+    let value = || -> Field { fields::value() };
+    let aggregates = vec![
+        Aggregate::Sum(value()),
+        Aggregate::Min(value()),
+        Aggregate::Max(value()),
+        Aggregate::Last(value()),
+        Aggregate::Quantile(value(), 0.5),
+    ];
+    RollupDefinition {
+        id: 20,
+        stream: Stream::Metrics,
+        filter: Filter::all(),
+        keys: [stream::NAME, stream::APP_ID, stream::HOST].iter().map(fields::column).collect(),
+        tiers: Tier::ALL.map(|tier| TierAggregates { tier, aggregates: aggregates.clone() }).to_vec(),
+        priority: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insights_engine::query::{Budget, GroupBy, Op, Query, Scope};
+    use insights_engine::rollup::Rollups;
+    use insights_engine::time::TimeRange;
+
+    use super::*;
+    use crate::report::metric_numbers::Stat;
+    use crate::report::{app_metrics, system_performance};
+
+    fn types() -> Vec<String> {
+        vec!["page_view".to_owned(), "page.viewed".to_owned()]
+    }
+
+    fn question(stream: Stream, filter: Filter, group_by: Vec<Field>, aggregates: Vec<Aggregate>) -> Query {
+        Query {
+            scope: Scope::All,
+            stream,
+            window: TimeRange::ALL,
+            filter,
+            group_by: group_by.into_iter().map(GroupBy::Field).collect(),
+            aggregates,
+            budget: Budget::default(),
+            rows_only: false,
+            allow_partial: false,
+        }
+    }
+
+    #[test]
+    fn cells_answer_what_reports_ask() {
+        let rollups = Rollups::new(&definitions(&types())).unwrap();
+        let users = || vec![Aggregate::Count, Aggregate::Distinct(fields::identity())];
+        let mut numbers = users();
+        numbers.push(Aggregate::CountIf(Box::new(fields::page_views(&types()))));
+        numbers.push(Aggregate::CountIf(Box::new(fields::actions(&types()))));
+        let of_app = || fields::both(fields::is(&stream::APP_ID, "web"), Filter::all());
+        for filter in [Filter::all(), of_app()] {
+            let query = question(Stream::Events, filter.clone(), vec![], numbers.clone());
+            assert_eq!(rollups.tiers_of(&query).unwrap(), Tier::ALL);
+            for (field, own) in [
+                (fields::column(&stream::EVENT_TYPE), Filter::all()),
+                (fields::page(), fields::page_views(&types())),
+                (fields::feature(), fields::with_feature(&types())),
+            ] {
+                let filter = fields::both(filter.clone(), own);
+                let query = question(Stream::Events, filter, vec![field], users());
+                assert_eq!(rollups.tiers_of(&query).unwrap(), [Tier::Day]);
+                let counts = Query { aggregates: vec![Aggregate::Count], ..query };
+                assert_eq!(rollups.tiers_of(&counts).unwrap(), Tier::ALL);
+            }
+        }
+        let by_user = question(Stream::Events, Filter::all(), vec![fields::identity()], users());
+        assert!(rollups.tiers_of(&by_user).unwrap().is_empty());
+    }
+
+    #[test]
+    fn cells_answer_what_reports_ask_of_metrics() {
+        let rollups = Rollups::new(&definitions(&types())).unwrap();
+        let stats =
+            [Stat::Count, Stat::Sum, Stat::Avg, Stat::Min, Stat::Max, Stat::Last, Stat::Quantile(0.95)];
+        let (name, app) = (fields::column(&stream::NAME), fields::column(&stream::APP_ID));
+        let host = Filter::Compare(fields::column(&stream::HOST), Op::Exists);
+        for (filter, group_by) in [
+            (system_performance::points(false).filter, vec![name.clone()]),
+            (app_metrics::points(None, false).filter, vec![app.clone(), name.clone()]),
+            (app_metrics::points(Some("web"), false).filter, vec![name.clone()]),
+            (fields::both(fields::is_one_of(&stream::NAME, &["a"]), host), vec![name.clone()]),
+        ] {
+            let aggregates = stats.iter().map(|stat| stat.aggregate(false)).collect();
+            let query = question(Stream::Metrics, filter, group_by, aggregates);
+            assert_eq!(rollups.tiers_of(&query).unwrap(), Tier::ALL);
+            let exact = stats.iter().map(|stat| stat.aggregate(true)).collect();
+            assert!(rollups.tiers_of(&Query { aggregates: exact, ..query }).unwrap().is_empty());
+        }
+    }
+}
