@@ -25,6 +25,7 @@ use crate::memtable::NewRows;
 use crate::query::{self, Damage, Filter, Hidden, Scope, Snapshot};
 use crate::recover::MissingSegment;
 use crate::retention::clock::TrustedClock;
+use crate::rollup::CellRoom;
 use crate::segment::BlockCache;
 use crate::sequencer::Sequencer;
 use crate::sequencer::plan::{Frame, Plan, Prepared};
@@ -155,6 +156,8 @@ pub(crate) struct Core {
     pub manifest: Arc<Manifest>,
     /// Decoded blocks of segments.
     pub cache: Arc<BlockCache>,
+    /// Cells of segments.
+    pub cells: CellRoom,
     /// What can be read.
     pub tables: Arc<Tables>,
     /// Small durable state.
@@ -416,6 +419,8 @@ impl Core {
         if self.trusted_clock.is_held(self.clock.as_ref()) {
             out.push("the clock jumped ahead: nothing expires until a day of uptime has passed".to_owned());
         }
+        out.extend(self.cells.findings());
+        out.extend(self.tables.cell_findings());
         out
     }
 

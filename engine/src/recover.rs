@@ -20,10 +20,11 @@ use crate::error::{Error, Result};
 use crate::flush::{Flusher, open_segment};
 use crate::frame::{self, FrameHeader};
 use crate::id::{FileId, KeyId, Lsn, Stream, TenantId, TenantNo};
-use crate::manifest::{FileKind, Manifest, StreamMeta, Version};
+use crate::manifest::{FileKind, FileMeta, Manifest, StreamMeta, Version};
 use crate::memtable::{Leaf, NewRows};
 use crate::query::Damage;
 use crate::retention::clock::TrustedClock;
+use crate::rollup::CellRoom;
 use crate::schema::{Batch, Column, stream};
 use crate::segment::BlockCache;
 use crate::sequencer::sequence::LOST_LEAF;
@@ -59,7 +60,8 @@ pub(crate) fn open(
         Sequencer::new(&catalog, Arc::clone(&ids), Arc::clone(&requests), flushed, entropy.next())?;
     let dictionary = DictionarySet::open(Arc::clone(&disk), &version)?;
     let cache = BlockCache::new(config.block_cache_bytes);
-    let (segments, missing) = open_segments(disk.as_ref(), &version, &cache)?;
+    let cells = CellRoom::new(&config)?;
+    let (segments, missing) = open_segments(disk.as_ref(), &version, &cache, &cells)?;
     let tables = Arc::new(Tables::new(segments, Arc::new(dictionary.clone()), version.flushed_lsn()));
 
     let wal_dir = Path::new(WAL_DIR);
@@ -112,6 +114,7 @@ pub(crate) fn open(
         log,
         manifest,
         cache,
+        cells,
         flusher: Mutex::new(Flusher { dictionary }),
         counters,
         compactor: Compactor::default(),
@@ -168,11 +171,16 @@ fn open_segments(
     disk: &dyn Disk,
     version: &Version,
     cache: &Arc<BlockCache>,
+    cells: &CellRoom,
 ) -> Result<(Vec<Arc<LiveSegment>>, Vec<MissingSegment>)> {
     let (mut segments, mut missing) = (Vec::new(), Vec::new());
     for meta in version.files_of(FileKind::Segment) {
         match open_segment(disk, cache, meta) {
-            Ok(segment) => segments.push(segment),
+            Ok(segment) => {
+                let of = |f: &&Arc<FileMeta>| f.of.is_some_and(|of| of.segment == meta.id);
+                let cells = cells.open(disk, version.files_of(FileKind::Cells).filter(of))?;
+                segments.push(Arc::new(LiveSegment { cells, ..segment }));
+            }
             Err(error @ Error::NewerFormat { .. }) => return Err(error),
             Err(error) => missing.push(MissingSegment {
                 id: meta.id,

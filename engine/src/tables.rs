@@ -12,7 +12,7 @@ use crate::manifest::FileMeta;
 use crate::memtable::{Memtable, NewRows};
 use crate::part::{Part, Run, ZoneMap};
 use crate::query::{Hidden, PartId, Snapshot, Stop};
-use crate::rollup::CellFile;
+use crate::rollup::{ALL_TENANTS, CellFile, Tier};
 use crate::schema::{ColumnId, ColumnVector};
 use crate::segment::SegmentReader;
 use crate::time::TimestampUs;
@@ -89,6 +89,19 @@ impl Part for LiveSegment {
 
     fn cells(&self) -> &[Arc<CellFile>] {
         &self.cells
+    }
+
+    fn cell_blob(&self, tier: Tier, tenant: Option<TenantNo>, definition: u8) -> Result<Option<Arc<[u8]>>> {
+        let Some(file) = self.cells.iter().find(|file| file.tier() == tier) else { return Ok(None) };
+        if let Some(tenant) = tenant {
+            return file.blob(tenant, definition);
+        }
+        let all = file.blob(ALL_TENANTS, definition)?;
+        // The cells of all tenants of a segment of one are that one's.
+        match self.reader.runs(file.stream()) {
+            [run] if all.is_none() => file.blob(run.tenant, definition),
+            _ => Ok(all),
+        }
     }
 }
 
@@ -223,6 +236,12 @@ impl Tables {
             lsn: inner.active.lsn_max(),
             stop: Stop::never(),
         }
+    }
+
+    /// What of the cells could not be read, in words.
+    pub(crate) fn cell_findings(&self) -> Vec<String> {
+        let segments = self.inner.read().segments.clone();
+        segments.iter().flat_map(|segment| &segment.cells).flat_map(|file| file.findings()).collect()
     }
 
     /// The dictionary of the present version.

@@ -9,6 +9,7 @@ use super::outputs::{Names, OPEN_MAX, Outputs, Target};
 use super::pace::Pace;
 use super::plan::Job;
 use super::rewrite::{Fate, RowRewrite};
+use crate::codes::Tenants;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::flush::open_segment;
@@ -46,8 +47,10 @@ pub(super) fn run(core: &Core, job: &Job, rewrite: &dyn RowRewrite, pace: &Pace)
     }
     let result = write(core, job, rewrite, pace).and_then(|added| commit(core, job, added));
     let written = core.compactor.take_writing();
-    if result.is_err() && !core.manifest.is_poisoned() {
-        for (kind, id) in written {
+    if !core.manifest.is_poisoned() {
+        let version = core.manifest.version();
+        // Also of a job that was done: cells that could not be made to their end.
+        for (kind, id) in written.into_iter().filter(|(_, id)| version.get(*id).is_none()) {
             // What stays is an orphan, and swept at the next start.
             drop(core.disk.remove(&kind.path(id)));
         }
@@ -109,18 +112,25 @@ fn targets(
 }
 
 /// Puts the new segments in the place of the old ones, in the manifest and for readers.
-fn commit(core: &Core, job: &Job, added: Vec<FileMeta>) -> Result<Done> {
+fn commit(core: &Core, job: &Job, mut added: Vec<FileMeta>) -> Result<Done> {
     let done = Done {
         rows: added.iter().map(FileMeta::rows).sum(),
         bytes_read: job.bytes(),
         bytes_written: added.iter().map(|f| f.bytes).sum(),
     };
     // Opened before the commit: what cannot be read must not take the place of what can.
-    let live: Vec<Arc<LiveSegment>> = added
-        .iter()
-        .filter(|meta| meta.kind == FileKind::Segment)
-        .map(|meta| open_segment(core.disk.as_ref(), &core.cache, &Arc::new(meta.clone())))
-        .collect::<Result<_>>()?;
+    let mut live: Vec<Arc<LiveSegment>> = Vec::with_capacity(added.len());
+    let mut cells = Vec::new();
+    for meta in &added {
+        let segment = open_segment(core.disk.as_ref(), &core.cache, &Arc::new(meta.clone()))?;
+        let (segment, files) = with_cells(core, segment)?;
+        live.push(Arc::new(segment));
+        cells.extend(files);
+    }
+    if !cells.is_empty() {
+        core.disk.sync_dir(Path::new(FileKind::Cells.dir()))?;
+    }
+    added.extend(cells);
     let inputs: BTreeSet<FileId> = job.inputs.iter().map(|f| f.id).collect();
     let before = core.manifest.version();
     let cells =
@@ -138,4 +148,15 @@ fn commit(core: &Core, job: &Job, added: Vec<FileMeta>) -> Result<Done> {
         drop(core.disk.remove(&file.path()));
     }
     Ok(done)
+}
+
+/// Makes the cells of a segment out of its rows, read back from the disk, and opens them.
+fn with_cells(core: &Core, segment: LiveSegment) -> Result<(LiveSegment, Vec<FileMeta>)> {
+    let allocate = || core.compactor.allocate_kind(&core.manifest, FileKind::Cells);
+    let part = (Arc::clone(&segment.reader) as Arc<dyn Part>, segment.meta.id);
+    let names = (core.tables.codes(), Arc::clone(&core.catalog) as Arc<dyn Tenants>);
+    let files = core.cells.write(core.disk.as_ref(), part, names, false, &allocate)?;
+    let metas: Vec<Arc<FileMeta>> = files.iter().cloned().map(Arc::new).collect();
+    let cells = core.cells.open(core.disk.as_ref(), metas.iter())?;
+    Ok((LiveSegment { cells, ..segment }, files))
 }

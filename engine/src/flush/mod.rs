@@ -110,7 +110,7 @@ impl Flusher {
         Ok(Ready {
             dictionary: self.dictionary.at(&candidate)?,
             segment: segment
-                .map(|meta| open_segment(core.disk.as_ref(), &core.cache, &Arc::new(meta)))
+                .map(|meta| open_segment(core.disk.as_ref(), &core.cache, &Arc::new(meta)).map(Arc::new))
                 .transpose()?,
             ids: core.ids.prepare(&candidate)?,
             requests: core.requests.prepare(&candidate)?,
@@ -180,7 +180,7 @@ fn remove_unfinished(core: &Core, first: FileId) {
     });
 }
 
-/// Opens a segment that the manifest names.
+/// Opens a segment that the manifest names, without its cells.
 ///
 /// # Errors
 ///
@@ -189,10 +189,10 @@ pub(crate) fn open_segment(
     disk: &dyn Disk,
     cache: &Arc<BlockCache>,
     meta: &Arc<FileMeta>,
-) -> Result<Arc<LiveSegment>> {
+) -> Result<LiveSegment> {
     let hash = Some(FooterHash(meta.hash));
     let reader = SegmentReader::open(disk, &meta.path(), meta.id, hash, Arc::clone(cache))?;
-    Ok(Arc::new(LiveSegment { meta: Arc::clone(meta), reader, cells: Vec::new() }))
+    Ok(LiveSegment { meta: Arc::clone(meta), reader, cells: Vec::new() })
 }
 
 /// Chunks, sorted by stream and tenant, as one list a stream.

@@ -193,6 +193,11 @@ impl CellFile {
         &self.rollups
     }
 
+    /// Of which stream its cells are.
+    pub(crate) fn stream(&self) -> Stream {
+        self.scope.stream
+    }
+
     /// At which tier its cells are.
     pub fn tier(&self) -> Tier {
         self.scope.tier

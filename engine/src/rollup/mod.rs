@@ -8,6 +8,7 @@ pub mod tier;
 mod build;
 mod cells;
 mod cells_format;
+mod room;
 mod write;
 
 pub use cell_file::{CellCache, CellFile};
@@ -19,3 +20,4 @@ pub use write::{CellSource, RUN_ROWS_MIN, write_cells};
 pub(crate) use cell_file::ALL_TENANTS;
 pub(crate) use cells::{Cells, KeyColumn, SetList, SetRef, StateColumn};
 pub(crate) use definition::is_answered_by;
+pub(crate) use room::CellRoom;
