@@ -9,12 +9,17 @@ mod build;
 mod cells;
 mod cells_format;
 mod room;
+mod verify;
 mod write;
+
+#[cfg(test)]
+mod tests;
 
 pub use cell_file::{CellCache, CellFile};
 pub use definition::{DEFINITIONS_MAX, ID_MAX, RollupDefinition, Rollups, TierAggregates};
 pub use histogram::Histogram;
 pub use tier::Tier;
+pub use verify::verify;
 pub use write::{CellSource, RUN_ROWS_MIN, write_cells};
 
 pub(crate) use cell_file::ALL_TENANTS;

@@ -211,7 +211,7 @@ impl<'b> Others<'b> {
 
 /// The cells of all tenants of a segment together: those of every run, also of runs that keep none of
 /// their own. A definition that a run has no cells for, or whose cells become too large, has none.
-struct AllTenants<'b> {
+pub(super) struct AllTenants<'b> {
     folds: Vec<AllFold<'b>>,
     tenants: usize,
 }
@@ -224,7 +224,7 @@ struct AllFold<'b> {
 }
 
 impl<'b> AllTenants<'b> {
-    fn new(builder: &'b Builder, source: &'b CellSource<'b>) -> Result<Self> {
+    pub(super) fn new(builder: &'b Builder, source: &'b CellSource<'b>) -> Result<Self> {
         let mut folds = Vec::new();
         for (place, (definition, _)) in source.rollups.of(source.stream).enumerate() {
             for (at, kept) in definition.tiers.iter().enumerate() {
@@ -238,11 +238,11 @@ impl<'b> AllTenants<'b> {
     }
 
     /// A run without cells: there are none of all tenants.
-    fn give_up(&mut self) {
+    pub(super) fn give_up(&mut self) {
         self.folds.clear();
     }
 
-    fn add(&mut self, tenant: TenantNo, run: &RunCells) -> Result<()> {
+    pub(super) fn add(&mut self, tenant: TenantNo, run: &RunCells) -> Result<()> {
         self.tenants += 1;
         for all in &mut self.folds {
             if let Some(family) =
@@ -257,7 +257,7 @@ impl<'b> AllTenants<'b> {
     }
 
     /// The cells at every tier; none when they are those of one tenant.
-    fn finish(self, builder: &'b Builder, source: &CellSource<'_>) -> Result<Vec<Family>> {
+    pub(super) fn finish(self, builder: &'b Builder, source: &CellSource<'_>) -> Result<Vec<Family>> {
         if self.tenants < 2 {
             return Ok(Vec::new());
         }

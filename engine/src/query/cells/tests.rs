@@ -17,7 +17,7 @@ use crate::query::model::{self, Expected};
 use crate::query::testing::{Row, Shape, TestStore, tenant_name};
 use crate::query::tests::{BASE_US, HOUR_US, agrees, column, filter, op, path, picks, row, scope};
 use crate::query::{Aggregate, Answer, Budget, Field, Filter, Literal, Number, Op, PartId, aggregate};
-use crate::rollup::{CellCache, CellSource, RollupDefinition, TierAggregates, write_cells};
+use crate::rollup::{CellCache, CellSource, RollupDefinition, TierAggregates, verify, write_cells};
 use crate::schema::stream::{
     ANONYMOUS_ID, EVENT_DATA, EVENT_TYPE, HOST, KIND, NAME, SESSION_ID, USER_AGENT, USER_ID, VALUE,
 };
@@ -114,7 +114,9 @@ fn with_cells(
         let allocate = || FileId(next.fetch_add(1, Ordering::Relaxed));
         let files = write_cells(disk, &source, &allocate).unwrap();
         let open = |meta| CellFile::open(disk, &Arc::new(meta), &rollups, &cache).unwrap();
-        Arc::new(WithCells { rows: Arc::clone(part), cells: files.into_iter().map(open).collect() })
+        let cells: Vec<_> = files.into_iter().map(open).collect();
+        assert_eq!(verify(&source, &cells).unwrap(), Vec::<String>::new());
+        Arc::new(WithCells { rows: Arc::clone(part), cells })
     };
     Snapshot { parts: snapshot.parts.iter().enumerate().map(with).collect(), ..snapshot.clone() }
 }
