@@ -12,9 +12,10 @@ use insights_engine::config::CompactionLimits;
 use insights_engine::disk::sim::{CrashPolicy, FaultKind, SimDisk};
 use insights_engine::id::{Stream, TenantId};
 use insights_engine::query::{
-    Aggregate, Budget, Field, Filter, Order, Query, RowRequest, ScanColumn, ScanRequest, Scope,
+    Aggregate, Budget, Field, Filter, GroupBy, Order, Query, RowRequest, ScanColumn, ScanRequest, Scope,
 };
-use insights_engine::schema::{Batch, BatchBuilder, Column, NULL_CODE, stream};
+use insights_engine::rollup::{RollupDefinition, Tier, TierAggregates};
+use insights_engine::schema::{Batch, BatchBuilder, Column, ColumnDef, NULL_CODE, stream};
 use insights_engine::time::{TimeRange, TimestampUs};
 use insights_engine::{Config, Engine, Error};
 use parking_lot::Mutex;
@@ -93,8 +94,24 @@ fn config() -> Config {
             late_files: 2,
             ..CompactionLimits::default()
         },
+        rollups: rollups(),
         ..Config::default()
     }
+}
+
+/// Rollups of events and of metrics, so that merges write cells.
+fn rollups() -> Vec<RollupDefinition> {
+    let of = |id, stream, key: &ColumnDef, aggregate: Aggregate| RollupDefinition {
+        id,
+        stream,
+        filter: Filter::all(),
+        keys: vec![Field::Column(key.id)],
+        tiers: Tier::ALL.map(|tier| TierAggregates { tier, aggregates: vec![aggregate.clone()] }).to_vec(),
+        priority: id,
+    };
+    let users = Aggregate::Distinct(Field::Column(stream::USER_ID.id));
+    let sum = Aggregate::Sum(Field::Column(stream::VALUE.id));
+    vec![of(1, Stream::Events, &stream::EVENT_TYPE, users), of(2, Stream::Metrics, &stream::NAME, sum)]
 }
 
 fn open(disk: &SimDisk, clock: &Arc<ManualClock>, seed: u8) -> Result<Arc<Engine>, Error> {
@@ -300,9 +317,30 @@ fn read_all(engine: &Engine) -> Found {
     found
 }
 
+/// Cells give the numbers that rows give.
+fn check_cells(engine: &Engine) {
+    for rollup in rollups() {
+        let mut question = Query {
+            scope: Scope::All,
+            stream: rollup.stream,
+            window: TimeRange::ALL,
+            filter: Filter::all(),
+            group_by: rollup.keys.into_iter().map(GroupBy::Field).collect(),
+            aggregates: [vec![Aggregate::Count], rollup.tiers[0].aggregates.clone()].concat(),
+            budget: Budget::default(),
+            rows_only: false,
+            allow_partial: false,
+        };
+        let answer = engine.aggregate(&question).unwrap();
+        question.rows_only = true;
+        assert_eq!(answer.groups, engine.aggregate(&question).unwrap().groups);
+    }
+}
+
 /// What must hold after a crash, whatever was lost.
 fn check(engine: &Engine, asked: &[Asked]) {
     let found = read_all(engine);
+    check_cells(engine);
     let mut expected = BTreeSet::new();
     for append in asked {
         let outcome = append.outcome.lock().clone();

@@ -127,9 +127,6 @@ fn commit(core: &Core, job: &Job, mut added: Vec<FileMeta>) -> Result<Done> {
         live.push(Arc::new(segment));
         cells.extend(files);
     }
-    if !cells.is_empty() {
-        core.disk.sync_dir(Path::new(FileKind::Cells.dir()))?;
-    }
     added.extend(cells);
     let inputs: BTreeSet<FileId> = job.inputs.iter().map(|f| f.id).collect();
     let before = core.manifest.version();

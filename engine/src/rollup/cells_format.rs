@@ -27,7 +27,7 @@
 //! | histogram | byte of flags; zeroes; positive and negative buckets of each cell; indexes of all      |
 //! |           | buckets (zigzag of the first of a side, differences); their counts; sums unless flag 1; |
 //! |           | least values unless flag 2; greatest values unless flag 4: those are as in the states  |
-//! |           | sum, min, max of the same field                                                        |
+//! |           | sum, min, max of the same field, which come before                                     |
 //! | count if  | counts                                                                                 |
 //! | distinct  | for each space of values (users, visitors, text, ...): byte 1 when sets are of tenants,|
 //! |           | then sets of each cell and the tenants of the sets, else 0; values of each set; then   |
@@ -141,8 +141,10 @@ pub(crate) fn encode(cells: &Cells, layout: Layout<'_>) -> Vec<u8> {
     put_ints((0..cells.series()).map(|s| cells.of_series(s).len() as u64), &mut out);
     put_ints(cells.slots.iter().map(|s| u64::from(*s)), &mut out);
     put_ints(cells.counts.iter().copied(), &mut out);
-    for (state, aggregate) in cells.states.iter().zip(layout.aggregates()) {
-        put_state(cells, state, aggregate, layout, &mut out);
+    for (at, (state, aggregate)) in cells.states.iter().zip(layout.aggregates()).enumerate() {
+        // A state may share numbers with those before it: they are read first.
+        let beside = Beside::of(aggregate, layout, cells.states.get(..at).unwrap_or(&[]));
+        put_state(cells, state, &beside, layout, &mut out);
     }
     out
 }
@@ -187,13 +189,7 @@ fn put_value(value: &KeyValue, out: &mut Vec<u8>) {
     }
 }
 
-fn put_state(
-    cells: &Cells,
-    state: &StateColumn,
-    aggregate: &Aggregate,
-    layout: Layout<'_>,
-    out: &mut Vec<u8>,
-) {
+fn put_state(cells: &Cells, state: &StateColumn, beside: &Beside<'_>, layout: Layout<'_>, out: &mut Vec<u8>) {
     match state {
         StateColumn::Sum(list) => {
             put_floats(list.iter().map(|(sum, _)| sum.parts().0), out);
@@ -214,20 +210,13 @@ fn put_state(
             put_ints(list.iter().map(|l| l.map_or(0, |l| l.seq)), out);
             put_floats(list.iter().map(|l| l.map_or(0.0, |l| l.value)), out);
         }
-        StateColumn::Histogram(list) => put_histograms(cells, list, aggregate, layout, out),
+        StateColumn::Histogram(list) => put_histograms(list, beside, out),
         StateColumn::CountIf(list) => put_ints(list.iter().copied(), out),
         StateColumn::Distinct(lists) => lists.iter().for_each(|list| put_sets(list, cells.len(), out)),
     }
 }
 
-fn put_histograms(
-    cells: &Cells,
-    list: &[Histogram],
-    aggregate: &Aggregate,
-    layout: Layout<'_>,
-    out: &mut Vec<u8>,
-) {
-    let beside = Beside::of(aggregate, layout, &cells.states);
+fn put_histograms(list: &[Histogram], beside: &Beside<'_>, out: &mut Vec<u8>) {
     let flags = beside.flags(list);
     out.push(flags);
     put_ints(list.iter().map(|h| h.parts().0), out);

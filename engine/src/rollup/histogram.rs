@@ -133,13 +133,13 @@ const TALLY_VALUES_MIN: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     /// By index from [`INDEX_MIN`] on; empty until it is first used, then all 0 between uses.
-    counts: Vec<u32>,
+    counts: Vec<u64>,
     /// The indexes that are not 0.
     touched: Vec<i32>,
 }
 
 impl Tally {
-    fn count(&mut self, index: i32) {
+    fn add(&mut self, index: i32, more: u64) {
         if self.counts.is_empty() {
             self.counts.resize(usize::try_from(INDEX_MAX - INDEX_MIN).unwrap_or(0), 0);
         }
@@ -147,7 +147,7 @@ impl Tally {
             if *count == 0 {
                 self.touched.push(index);
             }
-            *count += 1;
+            *count = count.saturating_add(more);
         }
     }
 
@@ -158,7 +158,7 @@ impl Tally {
         let bucket = |index: i32| {
             let count =
                 usize::try_from(index - INDEX_MIN).ok().and_then(|at| counts.get_mut(at)).map(std::mem::take);
-            (index, u64::from(count.unwrap_or(0)))
+            (index, count.unwrap_or(0))
         };
         Side { buckets: self.touched.drain(..).map(bucket).collect() }
     }
@@ -182,6 +182,9 @@ impl Side {
     }
 
     fn merge(&mut self, other: &Self) {
+        if other.buckets.is_empty() {
+            return;
+        }
         let mut out = Vec::with_capacity(self.buckets.len().max(other.buckets.len()));
         let (mut left, mut right) = (self.buckets.iter().peekable(), other.buckets.iter().peekable());
         while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
@@ -249,7 +252,7 @@ impl Histogram {
         }
         for value in values.iter().filter(|v| v.is_finite()) {
             if *value > 0.0 {
-                tally.count(index_of(*value));
+                tally.add(index_of(*value), 1);
             } else if *value < 0.0 {
                 self.negative.add(index_of(-value), 1);
             } else {
@@ -280,6 +283,24 @@ impl Histogram {
         self.zero = self.zero.saturating_add(other.zero);
         self.count = self.count.saturating_add(other.count);
         self.sum += other.sum;
+    }
+
+    /// Adds the values of many others: the same as [`Self::merge`] for each of them, faster for several.
+    pub(crate) fn merge_all<'h>(&mut self, others: impl Iterator<Item = &'h Self>, tally: &mut Tally) {
+        for other in others.filter(|other| other.count > 0) {
+            if self.count == 0 {
+                (self.min, self.max) = (other.min, other.max);
+            }
+            (self.min, self.max) = (self.min.min(other.min), self.max.max(other.max));
+            for (index, count) in &other.positive.buckets {
+                tally.add(*index, *count);
+            }
+            self.negative.merge(&other.negative);
+            self.zero = self.zero.saturating_add(other.zero);
+            self.count = self.count.saturating_add(other.count);
+            self.sum += other.sum;
+        }
+        self.positive.merge(&tally.take());
     }
 
     /// How many values were counted.

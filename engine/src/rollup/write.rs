@@ -65,8 +65,9 @@ pub fn write_cells(
     let stream = source.stream;
     let Some((min, max)) = source.part.bounds(stream) else { return Ok(Vec::new()) };
     let day = min.day();
-    if day != max.day() || !(-DAY_MAX..=DAY_MAX).contains(&day) || source.rollups.of(stream).next().is_none()
-    {
+    // Probes of metrics need no definition, sessions of events another one.
+    let nothing = source.rollups.of(stream).next().is_none() && stream == Stream::Audit;
+    if nothing || day != max.day() || !(-DAY_MAX..=DAY_MAX).contains(&day) {
         return Ok(Vec::new());
     }
     let (codes, tenants) = (Arc::clone(&source.codes), Arc::clone(&source.tenants));

@@ -6,6 +6,9 @@ use crate::query::ids::Space;
 use crate::query::request::Aggregate;
 use crate::rollup::{Cells, StateColumn, is_answered_by};
 
+/// Histograms of one group that are worth to be counted together before they join it.
+const TALLY_CELLS_MIN: usize = 4;
+
 /// Where the states of a question find theirs in cells: places of state columns.
 #[derive(Debug, Clone)]
 pub(crate) struct CellStates {
@@ -66,13 +69,20 @@ impl Accumulators {
         }
         for ((_, histograms), place) in self.histograms.iter_mut().zip(&from.histograms) {
             if let Some(StateColumn::Histogram(list)) = cells.states.get(*place) {
-                let mut bytes = 0;
-                each(list, placed, histograms, |histogram, more| {
+                for run in placed.chunk_by(|a, b| a.1 == b.1) {
+                    let Some(histogram) = run.first().and_then(|(_, g)| histograms.get_mut(*g as usize))
+                    else {
+                        continue;
+                    };
                     let before = histogram.memory_bytes();
-                    histogram.merge(more);
-                    bytes += histogram.memory_bytes().saturating_sub(before);
-                });
-                self.variable_bytes += bytes;
+                    let cells = run.iter().filter_map(|(cell, _)| list.get(*cell as usize));
+                    if run.len() < TALLY_CELLS_MIN {
+                        cells.for_each(|more| histogram.merge(more));
+                    } else {
+                        histogram.merge_all(cells, &mut self.tally);
+                    }
+                    self.variable_bytes += histogram.memory_bytes().saturating_sub(before);
+                }
             }
         }
         for (distinct, place) in self.distincts.iter_mut().zip(&from.distincts) {

@@ -163,7 +163,8 @@ impl Reader<'_> {
         if files.is_empty() || self.matches.is_empty() || day != max.day() {
             return Ok(vec![window]);
         }
-        let mut loaded: [Option<Loaded>; 3] = [const { None }; 3];
+        // Looked for once, when it is first asked for.
+        let mut loaded: [Option<Option<Loaded>>; 3] = [const { None }; 3];
         let (snapshot, stream) = (self.snapshot, self.query.stream);
         let (matches, grouping) = (&mut self.matches, &mut *self.grouping);
         let of = Some(tenant).filter(|tenant| *tenant != ALL_TENANTS);
@@ -173,16 +174,16 @@ impl Reader<'_> {
                 return false;
             }
             let Some(slot) = loaded.get_mut(tier as usize) else { return false };
-            if slot.is_none() {
+            let look = || {
                 let mut files = files.iter().filter(|f| f.is_of(stream, day, tier));
-                *slot = files.find_map(|file| load(snapshot, matches, grouping, file, tenant));
-            }
-            slot.is_some()
+                files.find_map(|file| load(snapshot, matches, grouping, file, tenant))
+            };
+            slot.get_or_insert_with(look).is_some()
         };
         self.times.window = window;
         let Split { tiers, rows } = self.times.split(day, min, max, &mut usable);
         for ((loaded, slots), tier) in loaded.iter().zip(&tiers).zip(Tier::ALL) {
-            if let (Some(loaded), false) = (loaded, slots.places.is_empty()) {
+            if let (Some(Some(loaded)), false) = (loaded, slots.places.is_empty()) {
                 self.fold(loaded, slots, tenant, tier);
             }
         }

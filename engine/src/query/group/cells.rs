@@ -150,13 +150,37 @@ impl Ranked {
         // Rank 0 is absent and becomes u32::MAX.
         let places = ranks.iter().map(|rank| rank.wrapping_sub(1));
         if !self.are_codes {
-            return KeyColumn::Values { places: places.collect(), values: self.values };
+            return self.values_at(places.collect());
         }
         let code = |place: u32| match self.values.get(place as usize) {
             Some(KeyValue::I64(code)) => u32::try_from(*code).unwrap_or(NULL_CODE),
             _ => NULL_CODE,
         };
         KeyColumn::Codes(places.map(code).collect())
+    }
+
+    /// The values that are there: of a choice among fields others were seen too.
+    fn values_at(self, mut places: Vec<u32>) -> KeyColumn {
+        let mut used = vec![false; self.values.len()];
+        for place in &places {
+            if let Some(used) = used.get_mut(*place as usize) {
+                *used = true;
+            }
+        }
+        let mut next = 0;
+        let moved: Vec<u32> = used
+            .iter()
+            .map(|used| {
+                let place = next;
+                next += u32::from(*used);
+                place
+            })
+            .collect();
+        for place in &mut places {
+            *place = moved.get(*place as usize).copied().unwrap_or(NULL_CODE);
+        }
+        let values = self.values.into_iter().zip(used).filter(|(_, used)| *used).map(|(value, _)| value);
+        KeyColumn::Values { values: values.collect(), places }
     }
 }
 
