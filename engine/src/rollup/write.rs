@@ -196,6 +196,7 @@ impl<'b> Others<'b> {
         if let Some(sessions) = &mut self.sessions {
             let cells = sessions.run(run)?;
             out.extend(cells.iter().map(|cells| (SESSIONS, cells.tier, cells.encode())));
+            out.extend(sessions.app_blobs(run));
             absorb(&mut self.all, cells)?;
         }
         if let Some(probes) = &mut self.probes {
