@@ -69,10 +69,9 @@ impl Day {
         let times: Vec<i64> =
             (0..all).map(|row| start + i64::try_from(row % rows).expect("fits") * step).collect();
         let values: Vec<f64> = (0..all).map(|_| f64::from(random.below(1_000_000)) / 128.0).collect();
-        let granules =
-            |v: &[i64]| v.chunks(GRANULE_ROWS).map(|c| Arc::new(ColumnVector::I64(c.to_vec(), None)));
+        let times = times.chunks(GRANULE_ROWS).map(|c| Arc::new(ColumnVector::I64(c.to_vec(), None)));
         let doubles = values.chunks(GRANULE_ROWS).map(|c| Arc::new(ColumnVector::F64(c.to_vec(), None)));
-        let mut columns = vec![(TIME.id, granules(&times).collect()), (VALUE.id, doubles.collect())];
+        let mut columns = vec![(TIME.id, times.collect()), (VALUE.id, doubles.collect())];
         for (def, bound) in bounds {
             let codes: Vec<u32> = (0..all).map(|_| random.below(*bound)).collect();
             let codes = codes.chunks(GRANULE_ROWS).map(|c| Arc::new(ColumnVector::Codes(c.to_vec())));
@@ -259,6 +258,7 @@ fn store(stream: Stream, tenants: u32, rows: usize, bounds: &[(&ColumnDef, u32)]
         codes: Arc::new(Decimal),
         tenants: Arc::new(Decimal),
         lsn: Lsn(1),
+        hidden: Arc::default(),
         stop: Stop::never(),
     }
 }
