@@ -17,8 +17,16 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub struct OverlayDisk {
     below: Arc<dyn Disk>,
-    /// Files that were created or opened for writing; `None`: removed.
-    changed: Mutex<BTreeMap<PathBuf, Option<Arc<OverlayFile>>>>,
+    changed: Mutex<BTreeMap<PathBuf, Change>>,
+}
+
+/// What stands in the place of a file.
+#[derive(Debug, Clone)]
+enum Change {
+    /// It was removed, or renamed away.
+    Removed,
+    /// It was created, or opened for writing.
+    Writable(Arc<OverlayFile>),
 }
 
 impl OverlayDisk {
@@ -28,15 +36,15 @@ impl OverlayDisk {
     }
 
     /// What stands in the place of a file; `None` when it is as below.
-    fn change(&self, path: &Path) -> Option<Option<Arc<OverlayFile>>> {
+    fn change(&self, path: &Path) -> Option<Change> {
         self.changed.lock().get(path).cloned()
     }
 
     /// The file as it can be written: a copy that is made at the first write.
     fn writable(&self, path: &Path) -> Result<Arc<OverlayFile>> {
         match self.change(path) {
-            Some(Some(file)) => Ok(file),
-            Some(None) => Err(missing("open", path)),
+            Some(Change::Writable(file)) => Ok(file),
+            Some(Change::Removed) => Err(missing("open", path)),
             None => {
                 let below = self.below.open_read(path)?;
                 let file = Arc::new(OverlayFile {
@@ -44,7 +52,7 @@ impl OverlayDisk {
                     below: Some(below),
                     own: RwLock::new(None),
                 });
-                self.changed.lock().insert(path.to_owned(), Some(Arc::clone(&file)));
+                self.changed.lock().insert(path.to_owned(), Change::Writable(Arc::clone(&file)));
                 Ok(file)
             }
         }
@@ -69,7 +77,7 @@ impl Disk for OverlayDisk {
         }
         let file =
             Arc::new(OverlayFile { path: path.to_owned(), below: None, own: RwLock::new(Some(Vec::new())) });
-        self.changed.lock().insert(path.to_owned(), Some(Arc::clone(&file)));
+        self.changed.lock().insert(path.to_owned(), Change::Writable(Arc::clone(&file)));
         Ok(file)
     }
 
@@ -79,15 +87,15 @@ impl Disk for OverlayDisk {
 
     fn open_read(&self, path: &Path) -> Result<Arc<dyn DiskFile>> {
         match self.change(path) {
-            Some(Some(file)) => Ok(file),
-            Some(None) => Err(missing("open", path)),
+            Some(Change::Writable(file)) => Ok(file),
+            Some(Change::Removed) => Err(missing("open", path)),
             None => self.below.open_read(path),
         }
     }
 
     fn exists(&self, path: &Path) -> Result<bool> {
         match self.change(path) {
-            Some(change) => Ok(change.is_some()),
+            Some(change) => Ok(matches!(change, Change::Writable(_))),
             None => self.below.exists(path),
         }
     }
@@ -95,14 +103,14 @@ impl Disk for OverlayDisk {
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         let file = self.writable(from)?;
         let mut changed = self.changed.lock();
-        changed.insert(to.to_owned(), Some(file));
-        changed.insert(from.to_owned(), None);
+        changed.insert(to.to_owned(), Change::Writable(file));
+        changed.insert(from.to_owned(), Change::Removed);
         Ok(())
     }
 
     fn link(&self, from: &Path, to: &Path) -> Result<()> {
         let file = self.writable(from)?;
-        self.changed.lock().insert(to.to_owned(), Some(file));
+        self.changed.lock().insert(to.to_owned(), Change::Writable(file));
         Ok(())
     }
 
@@ -110,7 +118,7 @@ impl Disk for OverlayDisk {
         if !self.exists(path)? {
             return Err(missing("remove", path));
         }
-        self.changed.lock().insert(path.to_owned(), None);
+        self.changed.lock().insert(path.to_owned(), Change::Removed);
         Ok(())
     }
 
@@ -130,8 +138,8 @@ impl Disk for OverlayDisk {
             };
             if parent == dir {
                 match change {
-                    Some(file) => found.insert(name.to_owned(), file.bytes()?),
-                    None => found.remove(name),
+                    Change::Writable(file) => found.insert(name.to_owned(), file.bytes()?),
+                    Change::Removed => found.remove(name),
                 };
             }
         }

@@ -170,10 +170,10 @@ fn document_json(value: &Value) -> Json {
         Value::I64(n) => (*n).into(),
         Value::U64(n) => (*n).into(),
         Value::F64(n) => Number::from_f64(*n).map_or(Json::Null, Json::Number),
-        Value::Str(text) => Json::String(text.to_string()),
+        Value::Str(text) => Json::String(text.clone()),
         Value::Array(items) => Json::Array(items.iter().map(document_json).collect()),
         Value::Object(members) => {
-            Json::Object(members.iter().map(|(k, v)| (k.to_string(), document_json(v))).collect())
+            Json::Object(members.iter().map(|(k, v)| (k.clone(), document_json(v))).collect())
         }
     }
 }

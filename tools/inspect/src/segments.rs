@@ -20,13 +20,13 @@ struct Segment {
     day: Option<String>,
     class: u8,
     dense: bool,
-    streams: Vec<Rows>,
+    streams: Vec<Share>,
     /// Why it cannot be opened.
     damage: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct Rows {
+struct Share {
     stream: &'static str,
     rows: u64,
     start: String,
@@ -54,7 +54,7 @@ pub(crate) fn run(disk: &Arc<dyn Disk>, json: bool, out: &mut dyn Write) -> Resu
 
 fn segment(one: &Inspected) -> Segment {
     let meta = &one.meta;
-    let rows = meta.streams.iter().map(|s| Rows {
+    let rows = meta.streams.iter().map(|s| Share {
         stream: s.stream.name(),
         rows: s.rows,
         start: instant(s.min_time),

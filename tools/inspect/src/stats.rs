@@ -15,7 +15,7 @@ use crate::table::{Table, bytes, per_row};
 #[derive(Debug, Serialize)]
 struct Stats {
     streams: BTreeMap<&'static str, Stream>,
-    organizations: Vec<Organization>,
+    organizations: Vec<Owner>,
     /// Bytes of live files by kind.
     files: BTreeMap<&'static str, u64>,
     wal_bytes: u64,
@@ -45,7 +45,7 @@ struct Column {
 }
 
 #[derive(Debug, Serialize)]
-struct Organization {
+struct Owner {
     /// `null` when the catalog has no name for its number.
     organization_id: Option<String>,
     rows: u64,
@@ -66,7 +66,7 @@ pub(crate) fn run(disk: &Arc<dyn Disk>, json: bool, out: &mut dyn Write) -> Resu
 }
 
 fn stats(weight: &StoreWeight) -> Stats {
-    let organizations = weight.tenants.iter().map(|t| Organization {
+    let organizations = weight.tenants.iter().map(|t| Owner {
         organization_id: t.name.as_ref().map(|n| n.as_str().to_owned()),
         rows: t.rows,
         bytes: t.bytes,

@@ -32,12 +32,11 @@ impl Table {
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         for line in &self.lines {
-            let mut text = String::new();
-            for (cell, width) in line.iter().zip(&widths) {
+            let padded = line.iter().zip(&widths).map(|(cell, width)| {
                 let is_number = cell.starts_with(|c: char| c.is_ascii_digit());
-                text += &if is_number { format!("{cell:>width$}  ") } else { format!("{cell:<width$}  ") };
-            }
-            writeln!(out, "{}", text.trim_end())?;
+                if is_number { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+            });
+            writeln!(out, "{}", padded.collect::<Vec<_>>().join("  ").trim_end())?;
         }
         Ok(())
     }
