@@ -18,4 +18,5 @@ mod damage;
 mod mutations;
 mod schema;
 mod tenants;
+mod sessions;
 mod truth;
