@@ -17,6 +17,6 @@ mod crash_model;
 mod damage;
 mod mutations;
 mod schema;
-mod tenants;
 mod sessions;
+mod tenants;
 mod truth;

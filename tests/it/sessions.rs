@@ -186,15 +186,17 @@ fn probes_are_the_same_before_and_after_days_are_merged() {
     let engine = open(&clock);
     let mut random = Random(3);
     let mut probes = Vec::new();
-    let mut batch = BatchBuilder::new(tenant(1), Stream::Metrics);
-    for minute in 0..DAYS * 1_440 {
-        let (at, up) = (BASE + minute * MINUTE, random.below(20) > 0);
-        probes.push(Probe { at: TimestampUs(at), up, maintenance: false });
-        batch.i64(&TIME, at).str(&NAME, Some("uptime")).str(&APP_ID, Some("shop"));
-        batch.f64(&VALUE, f64::from(u8::from(up))).finish_row();
-        batch.i64(&TIME, at).str(&NAME, Some("cpu")).f64(&VALUE, 0.5).finish_row();
+    for day in 0..DAYS {
+        let mut batch = BatchBuilder::new(tenant(1), Stream::Metrics);
+        for minute in day * 1_440..(day + 1) * 1_440 {
+            let (at, up) = (BASE + minute * MINUTE, random.below(20) > 0);
+            probes.push(Probe { at: TimestampUs(at), up, maintenance: false });
+            batch.i64(&TIME, at).str(&NAME, Some("uptime")).str(&APP_ID, Some("shop"));
+            batch.f64(&VALUE, f64::from(u8::from(up))).finish_row();
+            batch.i64(&TIME, at).str(&NAME, Some("cpu")).f64(&VALUE, 0.5).finish_row();
+        }
+        engine.append(Append { batches: vec![batch.build()], ..Append::default() }).unwrap();
     }
-    engine.append(Append { batches: vec![batch.build()], ..Append::default() }).unwrap();
     engine.flush().unwrap();
     let window = TimeRange {
         start: TimestampUs(BASE + 700 * MINUTE),

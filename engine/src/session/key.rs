@@ -4,6 +4,10 @@
 //! disk, so the hash is part of the format. Two names of one tenant share a key with a probability of
 //! 2^-64 at four billion names; whoever makes two names collide joins sessions of their own tenant alone.
 
+use std::hash::Hasher;
+
+use siphasher::sip128::{Hasher128, SipHasher24};
+
 /// The key of `SipHash`, the digits of pi: a choice without a purpose.
 const SEED: [u64; 2] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344];
 
@@ -22,73 +26,12 @@ pub(crate) fn session_key(kind: KeyKind, name: &[u8]) -> u128 {
     siphash128(SEED, kind as u8, name)
 }
 
-/// SipHash-2-4-128 of one byte and a text.
+/// SipHash-2-4-128 of one byte and a text, one after the other.
 fn siphash128(seed: [u64; 2], first: u8, text: &[u8]) -> u128 {
-    let mut state = State([
-        seed[0] ^ 0x736f_6d65_7073_6575,
-        seed[1] ^ 0x646f_7261_6e64_6f6d ^ 0xee,
-        seed[0] ^ 0x6c79_6765_6e65_7261,
-        seed[1] ^ 0x7465_6462_7974_6573,
-    ]);
-    // Seven bytes of text follow the first byte, so that every further word is one of the text.
-    let (head, rest) = text.split_at(text.len().min(7));
-    let mut word = u64::from(first) | little_endian(head) << 8;
-    let mut filled = head.len() + 1;
-    if filled == 8 {
-        state.absorb(word);
-        let (words, tail) = rest.as_chunks::<8>();
-        for bytes in words {
-            state.absorb(u64::from_le_bytes(*bytes));
-        }
-        (word, filled) = (little_endian(tail), tail.len());
-    }
-    debug_assert!(filled < 8);
-    // The last word ends in the length, the first byte included.
-    let len = text.len() as u64 + 1;
-    state.absorb(word | len << 56);
-    state.finish()
-}
-
-/// Up to eight bytes as a number.
-fn little_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
-}
-
-struct State([u64; 4]);
-
-impl State {
-    #[inline]
-    fn round(&mut self) {
-        let [a, b, c, d] = &mut self.0;
-        *a = a.wrapping_add(*b);
-        *c = c.wrapping_add(*d);
-        *b = b.rotate_left(13) ^ *a;
-        *d = d.rotate_left(16) ^ *c;
-        *a = a.rotate_left(32);
-        *c = c.wrapping_add(*b);
-        *a = a.wrapping_add(*d);
-        *b = b.rotate_left(17) ^ *c;
-        *d = d.rotate_left(21) ^ *a;
-        *c = c.rotate_left(32);
-    }
-
-    #[inline]
-    fn absorb(&mut self, word: u64) {
-        self.0[3] ^= word;
-        self.round();
-        self.round();
-        self.0[0] ^= word;
-    }
-
-    fn finish(mut self) -> u128 {
-        self.0[2] ^= 0xee;
-        (0..4).for_each(|_| self.round());
-        let low = self.0[0] ^ self.0[1] ^ self.0[2] ^ self.0[3];
-        self.0[1] ^= 0xdd;
-        (0..4).for_each(|_| self.round());
-        let high = self.0[0] ^ self.0[1] ^ self.0[2] ^ self.0[3];
-        u128::from(low) | u128::from(high) << 64
-    }
+    let mut hasher = SipHasher24::new_with_keys(seed[0], seed[1]);
+    hasher.write(&[first]);
+    hasher.write(text);
+    u128::from_le_bytes(hasher.finish128().as_bytes())
 }
 
 #[cfg(test)]
