@@ -87,17 +87,11 @@ pub(crate) fn open(
     // Opening the writer has set the bad bytes aside and noted where.
     let damage: Vec<WalDamage> = std::mem::take(&mut replayed.damage);
 
-    let counters = Arc::new(Counters::default());
     let set_aside = ids.findings().len() + requests.findings().len() + dictionary.findings().len();
-    counters.damage_found.store((damage.len() + missing.len() + set_aside) as u64, Ordering::Relaxed);
-    counters.wal_torn_bytes.store(torn_bytes, Ordering::Relaxed);
-    let applier = Applier::new(
-        Arc::clone(&tables),
-        Arc::clone(&catalog),
-        Arc::clone(&clock),
-        Arc::clone(&counters),
-        config.durability,
-    );
+    let counters = counters(damage.len() + missing.len() + set_aside, torn_bytes);
+    let (to_tables, to_catalog) = (Arc::clone(&tables), Arc::clone(&catalog));
+    let applier =
+        Applier::new(to_tables, to_catalog, Arc::clone(&clock), Arc::clone(&counters), config.durability);
     let log = Log::new(writer, applier, log_options(&config), Arc::clone(&clock));
     let trusted_clock = TrustedClock::new(clock.as_ref(), &catalog);
     let core = Core {
@@ -132,6 +126,14 @@ pub(crate) fn open(
     };
     core.look_at_disk();
     Ok(core)
+}
+
+/// Counters that start with what recovery found.
+fn counters(damaged: usize, torn_bytes: u64) -> Arc<Counters> {
+    let counters = Counters::default();
+    counters.damage_found.store(damaged as u64, Ordering::Relaxed);
+    counters.wal_torn_bytes.store(torn_bytes, Ordering::Relaxed);
+    Arc::new(counters)
 }
 
 fn wal_options(config: &Config, entropy: &Entropy) -> WalOptions {

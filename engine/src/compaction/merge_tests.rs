@@ -1,5 +1,12 @@
 //! Merges through the engine's door: the rows before are the rows after, whatever is merged, asked or dropped.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    reason = "the numbers of these tests are small"
+)]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +45,8 @@ impl Random {
 
 fn open(disk: &SimDisk) -> Core {
     let config = Config {
+        // Every start reads a log file to its end.
+        wal_file_bytes: 256 << 10,
         disk_reserve_bytes: 0,
         compaction: CompactionLimits { day_quiet: Duration::ZERO, ..CompactionLimits::default() },
         ..Config::default()
@@ -56,8 +65,8 @@ fn append(core: &Core, tenant: &str, of: Stream, times: &[i64], random: &mut Ran
             ("load".to_owned(), Value::F64(n as f64 / 3.0)),
         ]));
         rows.i64(&stream::TIME, *time)
-            .str(&stream::TRACE_ID, (n % 3 > 0).then(|| format!("t{n}")).as_deref())
-            .str(&stream::APP_ID, (n % 5 > 0).then_some(["web", "app"][(n % 2) as usize]));
+            .str(&stream::TRACE_ID, (!n.is_multiple_of(3)).then(|| format!("t{n}")).as_deref())
+            .str(&stream::APP_ID, (!n.is_multiple_of(5)).then_some(["web", "app"][(n % 2) as usize]));
         match of {
             Stream::Events => {
                 rows.str(&stream::EVENT_TYPE, Some("click"))
@@ -68,8 +77,8 @@ fn append(core: &Core, tenant: &str, of: Stream, times: &[i64], random: &mut Ran
             }
             Stream::Metrics => {
                 rows.str(&stream::NAME, Some(["cpu", "mem"][(n % 2) as usize]))
-                    .str(&stream::HOST, (n % 4 > 0).then_some(["h1", "h2"][(n % 2) as usize]))
-                    .bytes(&stream::LABELS, Some(document.as_bytes()).filter(|_| n % 6 > 0))
+                    .str(&stream::HOST, (!n.is_multiple_of(4)).then_some(["h1", "h2"][(n % 2) as usize]))
+                    .bytes(&stream::LABELS, Some(document.as_bytes()).filter(|_| !n.is_multiple_of(6)))
                     .f64(&stream::VALUE, n as f64);
             }
         }
@@ -144,7 +153,7 @@ fn check_order(core: &Core) {
                 for row in run.rows.clone() {
                     let columns = segment.reader.read_granule(of, row as usize / GRANULE_ROWS).unwrap();
                     let row = row as usize % GRANULE_ROWS;
-                    let code = |def| match place(def).map(|p| &columns[p]) {
+                    let value_of = |def| match place(def).map(|p| &columns[p]) {
                         Some(ColumnVector::Codes(codes)) if of == Stream::Metrics => codes[row],
                         _ => 0,
                     };
@@ -155,7 +164,7 @@ fn check_order(core: &Core) {
                     let ColumnVector::I64(times, _) = &columns[0] else { panic!("times") };
                     let arrival = place(&stream::SEQ).or(place(&stream::LSN)).unwrap();
                     let ColumnVector::U64(arrivals, _) = &columns[arrival] else { panic!("arrivals") };
-                    let series = [&stream::APP_ID, &stream::HOST, &stream::NAME].map(code);
+                    let series = [&stream::APP_ID, &stream::HOST, &stream::NAME].map(value_of);
                     let key = (
                         run.tenant,
                         TimestampUs(times[row]).day(),
@@ -272,10 +281,12 @@ impl RowRewrite for Eraser {
         let schema = Schema::of(of);
         let place = schema.index_of(stream::LSN.id).unwrap();
         let SegmentColumn::U64(lsns) = &columns[place] else { panic!("lsn") };
-        let stays: Vec<bool> = lsns.iter().map(|lsn| lsn % 2 == 0).collect();
+        let stays: Vec<bool> = lsns.iter().map(|lsn| lsn.is_multiple_of(2)).collect();
         let mut blank = SegmentColumn::new(stream::TRACE_ID.ty);
         if let SegmentColumn::Bytes(column) = &mut blank {
-            stays.iter().for_each(|_| column.push(None));
+            for _ in &stays {
+                column.push(None);
+            }
         }
         columns[schema.index_of(stream::TRACE_ID.id).unwrap()] = blank;
         Ok(stays)
@@ -303,7 +314,7 @@ fn rows_can_be_dropped_and_changed_on_their_way() {
     assert_eq!(of(&after, number("cato")), of(&before, number("cato")));
     let lsn_is_even = |row: &String| {
         let lsn: u64 = row.split(' ').nth(2).unwrap().split(',').nth(2).unwrap().parse().unwrap();
-        lsn % 2 == 0
+        lsn.is_multiple_of(2)
     };
     let kept = of(&before, eraser.looked_at).into_iter().filter(lsn_is_even).count();
     assert_eq!(of(&after, eraser.looked_at).len(), kept);

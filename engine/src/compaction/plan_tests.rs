@@ -46,8 +46,11 @@ fn version(files: &[FileMeta]) -> Version {
     Version::default().apply(&edit).unwrap()
 }
 
-/// The jobs of a plan as (kind, numbers of inputs, level).
-fn jobs(files: &[FileMeta], effort: Effort, age: Duration) -> Vec<(JobKind, Vec<u64>, u8)> {
+/// A job: its kind, the numbers of its inputs, its level.
+type Planned = (JobKind, Vec<u64>, u8);
+
+/// The jobs of a plan.
+fn jobs(files: &[FileMeta], effort: Effort, age: Duration) -> Vec<Planned> {
     let aside = BTreeSet::new();
     let facts = Facts { now: at(TODAY, 12), age: &|_| age, aside: &aside, effort };
     let jobs = plan(&version(files), facts, &CompactionLimits::default());
@@ -66,7 +69,7 @@ fn what_is_due() {
     let past = TODAY - 3;
     let last = |level| dense(of_day(50, past, level, 10_000));
     let young = Duration::from_secs(1);
-    let cases: Vec<(&str, Vec<FileMeta>, Duration, Vec<(JobKind, Vec<u64>, u8)>)> = vec![
+    let cases: Vec<(&str, Vec<FileMeta>, Duration, Vec<Planned>)> = vec![
         ("nothing", vec![], OLD, vec![]),
         ("few young ones wait", vec![fresh(1), fresh(2), fresh(3)], young, vec![]),
         ("one waits not for ever", vec![fresh(1)], OLD, vec![(Fresh, vec![1], 1)]),
@@ -169,7 +172,9 @@ impl World {
         let mut days: BTreeMap<i32, Vec<(i32, u8)>> = BTreeMap::new();
         for input in &job.inputs {
             let (_, rows) = self.files.remove(&input.id).expect("a file in two jobs");
-            rows.into_iter().for_each(|(day, merges)| days.entry(day).or_default().push((day, merges + 1)));
+            for (day, merges) in rows {
+                days.entry(day).or_default().push((day, merges + 1));
+            }
         }
         for (day, rows) in days {
             let mut meta = of_day(0, day, job.level, 0);
