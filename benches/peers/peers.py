@@ -124,18 +124,15 @@ class Peers:
 
     def measure(self, one):
         """Measures a peer; true when something failed."""
-        done = one.resume()
-        if done and not (self.options.again or self.options.keep):
-            one.say("was measured already; --again measures anew, --keep asks again")
-            return False
-        if self.options.keep and done:
+        if not self.options.again:
+            one.resume()
+        if self.options.keep:
             one.ask(self.options.only)
-        else:
-            one.result["errors"] = {}
-            one.load()
-            one.ask()
-            if not self.options.no_stream:
-                one.stream()
+        for step in ("load", "ask") if self.options.no_stream else ("load", "ask", "stream"):
+            if step in one.result["done"]:
+                one.say(f"{step}: done before; --again measures anew, --keep asks again")
+            else:
+                getattr(one, step)()
         return bool(one.result["errors"])
 
     def read(self):

@@ -177,7 +177,7 @@ class Measurement:
             table: pq.ParquetFile(os.path.join(plan.data, f"{table}.parquet")).metadata.num_rows
             for table in self.kind.tables
         }
-        self.result = {"peer": plan.peer, "rows": self.rows, "errors": {}}
+        self.result = {"peer": plan.peer, "rows": self.rows, "done": [], "errors": {}}
 
     def load(self):
         """A fresh database with everything in it."""
@@ -197,7 +197,7 @@ class Measurement:
                 result["rollups"] = worker.rollups()
             self.weigh(worker)
             result["memory_ingest"] = worker.memory()
-        self.save()
+        self.finish("load")
 
     def weigh(self, worker):
         """How many bytes a row takes, and everything else the peer says about its files."""
@@ -230,7 +230,7 @@ class Measurement:
                 except RuntimeError as error:
                     self._failed(key, error)
             self.result["memory_query"] = worker.memory()
-        self.save()
+        self.finish("ask")
 
     def _failed(self, key, error):
         self.result["errors"][key] = str(error)
@@ -299,15 +299,19 @@ class Measurement:
         shutil.rmtree(home, ignore_errors=True)
         raw = sorted(raw + raw_fdatasync_ms(os.path.dirname(home)))
         self.result["raw_fdatasync_ms"] = {"p50": raw[len(raw) // 2], "p99": raw[len(raw) * 99 // 100]}
-        self.save()
+        self.finish("stream")
 
     def resume(self):
-        """Takes over what an earlier run wrote; says whether there was something."""
-        if not os.path.exists(self.plan.out):
-            return False
-        with open(self.plan.out) as file:
-            self.result |= json.load(file)
-        return True
+        """Takes over what an earlier run wrote, if there was one."""
+        if os.path.exists(self.plan.out):
+            with open(self.plan.out) as file:
+                self.result |= json.load(file)
+
+    def finish(self, step):
+        """Notes that a step is done, and writes the result."""
+        if step not in self.result["done"]:
+            self.result["done"].append(step)
+        self.save()
 
     def save(self):
         self.result["load_after"] = os.getloadavg()

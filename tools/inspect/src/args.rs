@@ -28,7 +28,7 @@ pub(crate) enum Command {
     /// Whether the files are whole
     Verify(Verify),
     /// Merge segments now; the one command that writes, so no server may run
-    Compact(Place),
+    Compact(Compact),
 }
 
 /// A data directory.
@@ -39,6 +39,17 @@ pub(crate) struct Place {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What is merged.
+#[derive(Debug, Args)]
+pub(crate) struct Compact {
+    /// The data directory and the form
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// The server's file of settings (TOML); INSIGHTS_* in the environment count too
+    #[arg(long, env = "INSIGHTS_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// Which rows are printed, and how.

@@ -9,19 +9,23 @@ use insights_engine::clock::SystemClock;
 use insights_engine::compaction::{CompactionReport, Effort};
 use insights_engine::disk::OsDisk;
 use insights_engine::manifest::Manifest;
+use insights_server::Config;
+use insights_server::config::RawConfig;
 use serde_json::json;
 
+use crate::args::Compact;
 use crate::failure::Failure;
 use crate::table::bytes;
 
 /// Opens the store for itself, flushes and merges; refuses while a server has it.
-pub(crate) fn run(dir: &Path, json: bool, out: &mut dyn Write) -> Result<bool, Failure> {
+pub(crate) fn run(args: &Compact, out: &mut dyn Write) -> Result<bool, Failure> {
+    let (dir, json) = (&args.place.dir, args.place.json);
     let disk = Arc::new(OsDisk::existing(dir)?);
     if !Manifest::exists(&*disk)? {
-        return Err(Failure::NoStore(dir.to_owned()));
+        return Err(Failure::NoStore(dir.clone()));
     }
     // No key is used: nothing is appended.
-    let engine = Engine::open(insights_engine::Config::default(), disk, SystemClock::new(), [0; 32])?;
+    let engine = Engine::open(settings(args.config.as_deref())?, disk, SystemClock::new(), [0; 32])?;
     let compacted = engine.flush().and_then(|()| engine.compact(Effort::Full));
     engine.close()?;
     let report = compacted?;
@@ -40,6 +44,21 @@ pub(crate) fn run(dir: &Path, json: bool, out: &mut dyn Write) -> Result<bool, F
         )?;
     }
     Ok(true)
+}
+
+/// The engine's limits and rollups as the server would have them.
+fn settings(file: Option<&Path>) -> Result<insights_engine::Config, Failure> {
+    let mut raw = RawConfig::defaults();
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Failure::Settings(format!("{}: {source}", path.display())))?;
+        raw.file(path, &text)?;
+    }
+    // A variable that is no UTF-8 is none of ours.
+    raw.environment(
+        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
+    )?;
+    Ok(Config::try_from(&raw)?.engine)
 }
 
 fn as_json(report: &CompactionReport) -> serde_json::Value {

@@ -5,6 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use insights_server::config::ConfigError;
+
 /// Damage was found.
 pub(crate) const DAMAGED: u8 = 1;
 /// It was called wrongly, or could not look.
@@ -22,6 +24,9 @@ pub(crate) enum Failure {
     /// The answer could not be put into JSON.
     #[error("the answer could not be put into JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// The server's settings cannot be used.
+    #[error("settings: {0}")]
+    Settings(String),
     /// The directory holds no store.
     #[error("{} holds no store: it has no manifest", .0.display())]
     NoStore(PathBuf),
@@ -40,9 +45,16 @@ impl Failure {
             Self::Engine(_)
             | Self::Output(_)
             | Self::Json(_)
+            | Self::Settings(_)
             | Self::NoStore(_)
             | Self::NoOrganization(_) => ExitCode::from(UNUSABLE),
         }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Settings(error.to_string())
     }
 }
 

@@ -41,7 +41,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Stats(place) => stats::run(&open(&place.dir)?, place.json, &mut out)?,
         Command::Segments(place) => segments::run(&open(&place.dir)?, place.json, &mut out)?,
         Command::Dump(dump) => dump::run(&open(&dump.place.dir)?, dump, &mut out)?,
-        Command::Compact(place) => compact::run(&place.dir, place.json, &mut out)?,
+        Command::Compact(compact) => compact::run(compact, &mut out)?,
         Command::Verify(verify) => verify::run(&open(&verify.place.dir)?, verify, &mut out)?,
     };
     out.flush()?;

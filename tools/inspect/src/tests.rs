@@ -12,7 +12,8 @@ use insights_engine::schema::{BatchBuilder, Document, Value, stream};
 use insights_engine::{Config, Engine};
 use serde_json::{Value as Json, json};
 
-use crate::args::{Arguments, Command};
+use crate::args::{Arguments, Command, Compact, Place};
+use crate::failure::Failure;
 use crate::{compact, dump, open, segments, stats, verify};
 
 /// 2026-02-15T00:00:00Z.
@@ -49,9 +50,14 @@ fn run(dir: &Path, arguments: &[&str]) -> (bool, String) {
         Command::Segments(place) => segments::run(&open(dir).unwrap(), place.json, &mut out),
         Command::Dump(args) => dump::run(&open(dir).unwrap(), &args, &mut out),
         Command::Verify(args) => verify::run(&open(dir).unwrap(), &args, &mut out),
-        Command::Compact(place) => compact::run(dir, place.json, &mut out),
+        Command::Compact(args) => compact::run(&args, &mut out),
     };
     (is_whole.unwrap(), String::from_utf8(out).unwrap())
+}
+
+fn try_compact(dir: &Path) -> Result<bool, Failure> {
+    let place = Place { dir: dir.to_owned(), json: false };
+    compact::run(&Compact { place, config: None }, &mut Vec::new())
 }
 
 fn run_json(dir: &Path, arguments: &[&str]) -> Json {
@@ -109,7 +115,7 @@ fn rows_are_dumped_oldest_first_with_those_of_the_log() {
 fn compact_waits_for_the_server_to_go() {
     let dir = tempfile::tempdir().unwrap();
     let engine = store(dir.path());
-    let refused = compact::run(dir.path(), false, &mut Vec::new()).unwrap_err();
+    let refused = try_compact(dir.path()).unwrap_err();
     assert!(refused.to_string().contains("in use by another process"), "{refused}");
     engine.close().unwrap();
     let report = run_json(dir.path(), &["compact", "--json"]);
@@ -124,6 +130,6 @@ fn a_directory_without_a_store_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     assert!(stats::run(&open(dir.path()).unwrap(), false, &mut Vec::new()).is_err());
     assert!(open(&dir.path().join("none")).is_err());
-    assert!(compact::run(dir.path(), false, &mut Vec::new()).is_err());
+    assert!(try_compact(dir.path()).is_err());
     assert_eq!(dir.path().read_dir().unwrap().count(), 0);
 }
