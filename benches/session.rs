@@ -1,15 +1,17 @@
-//! Sessions of half a million events: from rows of segments, warm and decoded anew.
+//! Sessions of half a million events over thirty days: from rows, and from cells once the days are merged.
 
 #![expect(clippy::expect_used, reason = "a bench that cannot run should say so and stop")]
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use insights_benches::Random;
 use insights_engine::Engine;
 use insights_engine::append::Append;
 use insights_engine::clock::ManualClock;
+use insights_engine::compaction::Effort;
 use insights_engine::config::{Config, Durability};
 use insights_engine::disk::os::OsDisk;
 use insights_engine::id::{Stream, TenantId};
@@ -70,19 +72,23 @@ fn fill(engine: &Engine) {
     engine.flush().expect("flushed");
 }
 
-fn request(name: &str) -> SessionRequest {
-    let window = TimeRange { start: TimestampUs(FROM_US), end: TimestampUs(FROM_US + DAYS * DAY_US) };
+fn classes() -> SessionClasses {
     let page = Filter::Compare(Field::Column(EVENT_TYPE.id), Op::Is(Literal::Str("page_view".to_owned())));
     let interactive = Field::Path(EVENT_DATA.id, vec!["interactive".to_owned()]);
     let passive = Filter::Compare(interactive, Op::Is(Literal::Bool(false)));
     let not = |filter: &Filter| Filter::Not(Box::new(filter.clone()));
     let action = Filter::And(vec![not(&page), not(&passive)]);
+    SessionClasses { interactive: Filter::Or(vec![page.clone(), action.clone()]), page, action }
+}
+
+fn request(name: &str) -> SessionRequest {
+    let window = TimeRange { start: TimestampUs(FROM_US), end: TimestampUs(FROM_US + DAYS * DAY_US) };
     SessionRequest {
         scope: Scope::One(tenant(name)),
         window,
         buckets: Buckets::cover(window, BucketUnit::Day, &jiff::tz::TimeZone::UTC, 1000).expect("30 days"),
         filter: Filter::all(),
-        classes: SessionClasses { interactive: Filter::Or(vec![page.clone(), action.clone()]), page, action },
+        classes: classes(),
         exact: false,
         budget: Budget::default(),
         allow_partial: false,
@@ -91,16 +97,34 @@ fn request(name: &str) -> SessionRequest {
 
 fn fold(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a directory");
-    let config =
-        Config { durability: Durability::Buffered, block_cache_bytes: 256 << 20, ..Config::default() };
+    let config = Config {
+        durability: Durability::Buffered,
+        block_cache_bytes: 256 << 20,
+        sessions: Some(classes()),
+        ..Config::default()
+    };
     let clock = ManualClock::new(TimestampUs(FROM_US + DAYS * DAY_US));
     let disk = Arc::new(OsDisk::open(dir.path()).expect("a disk"));
-    let engine = Engine::open(config, disk, clock, [1; 32]).expect("open");
+    let engine = Engine::open(config, disk, Arc::clone(&clock) as _, [1; 32]).expect("open");
     fill(&engine);
     let mut group = c.benchmark_group("session/fold");
     group.sample_size(20).throughput(Throughput::Elements(EVENTS.unsigned_abs()));
     for name in ["named", "people"] {
         let request = request(name);
+        group.bench_function(name, |b| {
+            b.iter(|| black_box(engine.view().sessions(&request).expect("answer")))
+        });
+    }
+    group.finish();
+    clock.advance(Duration::from_hours(4));
+    engine.compact(Effort::Full).expect("merged");
+    let mut group = c.benchmark_group("session/cells");
+    group.sample_size(20);
+    for name in ["named", "people"] {
+        let request = request(name);
+        let read = engine.view().sessions(&request).expect("answer").cost;
+        // Visits of the last day go on after its end: those few rows are of a day that is not over.
+        assert!(read.rows_scanned < 1_000 && read.cells_read > 0, "cells answer the days: {read:?}");
         group.bench_function(name, |b| {
             b.iter(|| black_box(engine.view().sessions(&request).expect("answer")))
         });

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use insights_engine::Engine;
 use insights_engine::append::Append;
 use insights_engine::clock::ManualClock;
 use insights_engine::compaction::Effort;
@@ -18,7 +19,6 @@ use insights_engine::schema::stream::{
 };
 use insights_engine::schema::{BatchBuilder, Document, Value};
 use insights_engine::time::{BucketUnit, Buckets, DAY_US, TimeRange, TimestampUs};
-use insights_engine::Engine;
 use jiff::tz::TimeZone;
 
 const MINUTE: i64 = 60_000_000;
@@ -198,10 +198,8 @@ fn probes_are_the_same_before_and_after_days_are_merged() {
         engine.append(Append { batches: vec![batch.build()], ..Append::default() }).unwrap();
     }
     engine.flush().unwrap();
-    let window = TimeRange {
-        start: TimestampUs(BASE + 700 * MINUTE),
-        end: TimestampUs(BASE + 5_000 * MINUTE),
-    };
+    let window =
+        TimeRange { start: TimestampUs(BASE + 700 * MINUTE), end: TimestampUs(BASE + 5_000 * MINUTE) };
     probes.retain(|probe| window.contains(probe.at));
     let request = ProbeRequest {
         scope: Scope::All,
