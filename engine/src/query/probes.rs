@@ -43,8 +43,8 @@ type Found = BTreeMap<(TenantNo, Option<Arc<str>>), Vec<Probe>>;
 /// (unless `allow_partial`).
 pub fn probes(snapshot: &Snapshot, request: &ProbeRequest) -> Result<ProbeAnswer> {
     let mut found = Found::new();
-    let taken = from_cells(snapshot, request, &mut found)?;
     let mut tally = Tally::new(snapshot, Stream::Metrics, request.window, request.allow_partial);
+    let taken = from_cells(snapshot, request, &mut found)?;
     let mut rows = ProbeRows::new(request.app.as_deref())?;
     let leaves = |part: usize, run: Option<&Run>| {
         run.is_none_or(|run| taken.single.get(&(run.tenant, run.min_time.day())) != Some(&part))

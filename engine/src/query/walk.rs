@@ -90,7 +90,8 @@ impl Tally {
     }
 }
 
-fn bytes_read(snapshot: &Snapshot) -> u64 {
+/// Bytes that were read so far of all parts and their cells.
+pub(crate) fn bytes_read(snapshot: &Snapshot) -> u64 {
     let of_cells = |p: &Arc<dyn Part>| p.cells().iter().map(|file| file.bytes_read()).sum::<u64>();
     snapshot.parts.iter().map(|p| p.bytes_read() + of_cells(p)).sum()
 }
