@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::BodyExt;
 use insights_engine::Engine;
 use insights_engine::clock::ManualClock;
+use insights_engine::compaction::Effort;
 use insights_engine::disk::OsDisk;
 use insights_engine::entropy::Entropy;
 use insights_engine::time::TimestampUs;
@@ -185,6 +186,15 @@ impl World {
     /// When it fails.
     pub fn flush(&self) {
         self.engine.flush().expect("flushed");
+    }
+
+    /// Merges everything that can be merged.
+    ///
+    /// # Panics
+    ///
+    /// When that fails.
+    pub fn compact(&self) {
+        self.engine.compact(Effort::Full).expect("a merge");
     }
 
     /// Segments that are live.

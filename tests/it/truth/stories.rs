@@ -214,6 +214,37 @@ fn check_life(config: Config) {
     world.restart();
     assert!(ask(&world) == first, "after a restart the answers differ");
     check_everybody(&world, &first);
+    world.compact();
+    // No answer from before is kept.
+    world.restart();
+    for (name, key, organization) in &organizations {
+        check(organization, &answers(&world, key, name), &format!("{name} after days were merged"));
+    }
+    check_everybody(&world, &first);
+    check_cells(&world, &organizations.each_ref().map(|(.., organization)| organization));
+}
+
+/// Of merged days, the answer for all organizations comes from cells and is that of the records.
+fn check_cells(world: &World, organizations: &[&Organization]) {
+    let (zone, group_by, first, last) = QUESTIONS[0];
+    let utc = TimeZone::get(zone).unwrap();
+    let window = naive::window(first.parse().unwrap(), last.parse().unwrap(), &utc);
+    let buckets = naive::buckets(window, &utc, group_by);
+    let each: Vec<Value> = organizations
+        .iter()
+        .map(|organization| naive::user_activity(&organization.events, None, window, &buckets))
+        .collect();
+    let more = json!({"exact": false, "metrics": ["user_activity", "system_performance"]});
+    let answer = world.post("/api/insights/analytics/", ROOT, &body(QUESTIONS[0], &more)).expect(200);
+    for number in ["events", "active_users", "sessions", "pages_visited", "actions_performed"] {
+        let sum: f64 = each.iter().map(|each| each["summary"][number].as_f64().unwrap()).sum();
+        let found = answer["metrics"]["user_activity"]["summary"][number].as_f64();
+        assert_eq!(found, Some(sum), "{number}");
+    }
+    let cost = |what: &str| answer["cost"][what].as_u64().unwrap();
+    let rows: usize = organizations.iter().map(|all| all.events.len() + all.points.len()).sum();
+    assert!(cost("cells_read") > 0, "{}", answer["cost"]);
+    assert!(cost("rows_scanned") * 10 < rows as u64, "{} of {rows} rows", answer["cost"]);
 }
 
 #[test]
