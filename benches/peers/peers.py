@@ -128,6 +128,7 @@ class Peers:
             one.resume()
         if self.options.keep:
             one.ask(self.options.only)
+            return bool(one.result["errors"])
         for step in ("load", "ask") if self.options.no_stream else ("load", "ask", "stream"):
             if step in one.result["done"]:
                 one.say(f"{step}: done before; --again measures anew, --keep asks again")

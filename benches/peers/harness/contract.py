@@ -80,8 +80,8 @@ class Peer:
         """The rows of an answer, as QUESTIONS.md describes them; from summaries when `self.rollups`."""
         raise NotImplementedError
 
-    def inside_us(self):
-        """Microseconds that the server says the last answer took it, when it says so."""
+    def cost(self):
+        """What the server says of the last answer, when it says so: `elapsed_us`, `rows_scanned`, `cells_read`."""
         return None
 
     def floor(self, question, parameter_sets):

@@ -76,12 +76,12 @@ class Bench:
         return clock.account()
 
     def ask(self, question, parameters, rollup):
-        """(seconds, what the server says it took in microseconds, canonical rows)."""
+        """(seconds, what the server says of its cost, canonical rows)."""
         self.peer.rollups = rollup
         begin = time.perf_counter()
         rows = self.peer.query(question, parameters)
         seconds = time.perf_counter() - begin
-        return seconds, self.peer.inside_us(), canonical(question, rows)
+        return seconds, self.peer.cost(), canonical(question, rows)
 
     def floor(self, question, parameter_sets):
         return self.peer.floor(question, parameter_sets)
@@ -253,30 +253,31 @@ class Measurement:
 
     def _warm(self, worker, question, rollup, key):
         """The first pass gives the answers, the others the times."""
-        answers, times, inside, begin = [], [], [], time.time()
+        answers, times, costs, begin = [], [], [], time.time()
         for turn in range(self.plan.passes):
             for parameters in self.parameters[question]:
-                seconds, inside_us, rows = worker.ask(question, parameters, rollup)
+                seconds, cost, rows = worker.ask(question, parameters, rollup)
                 if turn == 0:
                     answers.append(rows)
                     continue
                 times.append(seconds)
-                inside.append(inside_us)
+                costs.append(cost)
                 if time.time() - begin > self.plan.budget:
                     break
         floor = None if rollup else worker.floor(question, self.parameters[question])
         self.result["answers"][key] = answers
         warm = {"median": statistics.median(times), "min": min(times), "max": max(times), "n": len(times)}
-        if all(us is not None for us in inside):
-            warm["inside_us"] = statistics.median(inside)
+        if all(cost is not None for cost in costs):
+            for field in ("elapsed_us", "rows_scanned", "cells_read"):
+                warm[field] = statistics.median(cost[field] for cost in costs)
         if floor is not None:
             self.result["floor"][key] = floor
         self.result["warm"][key] = warm
         shown = [f"{warm['median'] * 1e3:.2f} ms warm"]
         if key in self.result["floor"]:
             shown.append(f"floor {self.result['floor'][key] * 1e3:.2f}")
-        if "inside_us" in warm:
-            shown.append(f"in the server {warm['inside_us'] / 1e3:.2f}")
+        if "elapsed_us" in warm:
+            shown.append(f"in the server {warm['elapsed_us'] / 1e3:.2f}")
         self.say(f"{key}:", ", ".join(shown))
 
     def stream(self):

@@ -45,8 +45,10 @@ def table(results):
             row(f"{key} cold, ms", lambda r: r["cold"][key], milliseconds)
             row(f"{key} warm, ms", lambda r: r["warm"][key]["median"], milliseconds)
             row(f"{key} warm, floor of the bytes, ms", lambda r: r["floor"][key], milliseconds, None)
-            inside = lambda r: r["warm"][key]["inside_us"] / 1e6
+            inside = lambda r: r["warm"][key]["elapsed_us"] / 1e6
             row(f"{key} warm, in the server, ms", inside, milliseconds, None)
+            for field, name in (("rows_scanned", "rows read"), ("cells_read", "cells read")):
+                row(f"{key}, {name}", lambda r: r["warm"][key][field], "{:,.0f}".format, None)
     return "\n".join(lines)
 
 

@@ -36,12 +36,21 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Whether whoever reads the answer went away.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        let kind = match self {
+            Self::Output(error) => Some(error.kind()),
+            Self::Json(error) => error.io_error_kind(),
+            Self::Engine(_) | Self::Settings(_) | Self::NoStore(_) | Self::NoOrganization(_) => None,
+        };
+        kind == Some(io::ErrorKind::BrokenPipe)
+    }
+
     /// How the program exits.
     pub(crate) fn code(&self) -> ExitCode {
         match self {
             Self::Engine(error) if error.is_damage() => ExitCode::from(DAMAGED),
-            // Whoever read the answer had enough of it.
-            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            _ if self.is_closed_pipe() => ExitCode::SUCCESS,
             Self::Engine(_)
             | Self::Output(_)
             | Self::Json(_)

@@ -29,7 +29,10 @@ fn main() -> ExitCode {
     match run(&arguments.command) {
         Ok(code) => code,
         Err(failure) => {
-            drop(writeln!(io::stderr(), "insights-inspect: {failure}"));
+            // Whoever read the answer may have had enough of it; that is no failure to tell.
+            if !failure.is_closed_pipe() {
+                drop(writeln!(io::stderr(), "insights-inspect: {failure}"));
+            }
             failure.code()
         }
     }

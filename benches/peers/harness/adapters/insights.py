@@ -98,7 +98,7 @@ class Adapter(HttpServer):
         yield "Q8", f"GET /audit/?{urllib.parse.urlencode(Q8)}&organization_id=, then &cursor="
 
     def start(self, fresh=False):
-        self.directory, self.cost, self.ids = self.home + "/data", None, {} if fresh else self.arrivals()
+        self.directory, self.said, self.ids = self.home + "/data", None, {} if fresh else self.arrivals()
         environment = os.environ | {
             "INSIGHTS_SUPERUSER_KEY": KEY,
             "INSIGHTS_LOG": "warn",
@@ -181,14 +181,14 @@ class Adapter(HttpServer):
     def post(self, route, body):
         method, path = route.split()
         answer = json.loads(self.connection.ask(method, BASE + path, json.dumps(body).encode()))
-        self.cost = answer["cost"]["elapsed_us"]
+        self.said = answer["cost"]
         return answer
 
-    def inside_us(self):
-        return self.cost
+    def cost(self):
+        return self.said
 
     def audit(self, question, parameters):
-        self.cost = None
+        self.said = None
         organization = parameters["org"]
         asked = {"organization_id": organization} | (Q5 if question == "Q5" else Q8)
         if question == "Q5":
