@@ -200,6 +200,8 @@ pub(crate) struct Core {
     pub is_stepped: bool,
     /// Held while an erasure is asked for: the next one sees its record.
     pub erasing: Mutex<()>,
+    /// Held while erasures are carried out.
+    pub erasure_pass: Mutex<()>,
 }
 
 /// Most series that a tenant's usage counts.

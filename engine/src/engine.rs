@@ -20,12 +20,14 @@ use crate::compaction::{CompactionReport, Effort};
 use crate::config::Config;
 use crate::core::Core;
 use crate::disk::{DirLock, Disk};
+use crate::erasure::{ErasurePass, pass};
 use crate::error::{Error, Result};
 use crate::id::{Stream, TenantId};
 use crate::query::{
     Answer, Cancel, Damage, Field, Filter, Literal, Op, Order, Query, RowPage, RowRequest, ScanEnd,
     ScanRequest, ScanVector, Scope, Series, Stop,
 };
+use crate::retention::{RetentionReport, expire};
 use crate::schema::{Batch, BatchBuilder, stream};
 use crate::sequencer::derived_id;
 use crate::time::{TimeRange, TimestampUs};
@@ -197,7 +199,11 @@ impl Engine {
     /// The first error of the disk. When a segment is damaged, its error comes after everything else was
     /// merged; the segment stays as it is.
     pub fn compact(&self, effort: Effort) -> Result<CompactionReport> {
-        compactor::compact(&self.core, effort)
+        let report = compactor::compact(&self.core, effort)?;
+        if effort == Effort::Full {
+            self.run_erasures()?;
+        }
+        Ok(report)
     }
 
     /// Reads how much of the disk is free, as the flush thread does all the time.
@@ -387,7 +393,21 @@ impl Engine {
     /// An erasure: what is to be erased, or the receipt of it.
     pub fn erasure(&self, id: ErasureId) -> Option<ErasureRecord> {
         let value = self.catalog_get(CatalogKind::Erasure, &id.0)?;
-        ErasureRecord::decode(&value).ok()
+        let record = ErasureRecord::decode(&value).ok()?;
+        // The last bytes of one that is done may still be in files that are being wiped.
+        let outcome = record.outcome.filter(|_| !self.core.is_unwiped());
+        Some(ErasureRecord { outcome, ..record })
+    }
+
+    /// Takes the bytes of everything that is erased out of every file, as a thread of the engine does
+    /// once a day.
+    ///
+    /// # Errors
+    ///
+    /// Damage of a file that may hold what is erased, and I/O: the erasures stay pending and hidden, and
+    /// the next call goes on.
+    pub fn run_erasures(&self) -> Result<ErasurePass> {
+        pass::run(&self.core)
     }
 
     /// How long a tenant's streams are kept, and whether that is its own document and not the default.
@@ -412,6 +432,16 @@ impl Engine {
         let hidden = self.core.hidden();
         let number = self.core.catalog.number_of(tenant).unwrap_or_default();
         hidden.kept_since(number, stream)
+    }
+
+    /// Removes the files whose rows have all passed what their tenants keep, as a thread of the engine does
+    /// every hour; with `dry_run` it only says which they are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] and [`Error::Poisoned`].
+    pub fn enforce_retention(&self, dry_run: bool) -> Result<RetentionReport> {
+        expire::enforce(&self.core, dry_run)
     }
 
     /// A catalog record. Sees every append that was acknowledged.

@@ -19,7 +19,7 @@ pub mod dictionary;
 pub mod disk;
 pub mod engine;
 pub mod entropy;
-mod erasure;
+pub mod erasure;
 pub mod error;
 mod file_header;
 mod flush;

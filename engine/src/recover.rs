@@ -97,6 +97,7 @@ pub(crate) fn open(
     let core = Core {
         trusted_clock,
         erasing: Mutex::new(()),
+        erasure_pass: Mutex::new(()),
         is_stepped,
         entropy,
         derived_id_key: sequencer.derived_id_key(),

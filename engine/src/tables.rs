@@ -197,7 +197,6 @@ impl Tables {
     }
 
     /// The live segments of this moment.
-    #[cfg(test)]
     pub(crate) fn segments(&self) -> Vec<Arc<LiveSegment>> {
         self.inner.read().segments.clone()
     }

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -31,6 +32,8 @@ pub struct Catalog {
     state: RwLock<State>,
     /// `None` until the first [`Self::persist`].
     log: Mutex<Option<LiveLog>>,
+    /// The next persist writes a new log: the present one may have what was erased.
+    is_stale: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -65,7 +68,7 @@ impl Catalog {
             })?;
             log = Some(LiveLog { log: opened, applied: state.applied() });
         }
-        Ok(Self { disk, state: RwLock::new(state), log: Mutex::new(log) })
+        Ok(Self { disk, state: RwLock::new(state), log: Mutex::new(log), is_stale: AtomicBool::new(false) })
     }
 
     /// Applies the records of one WAL frame, in the order of the frames, once the frame is synced.
@@ -154,15 +157,25 @@ impl Catalog {
         let is_garbage =
             |log: &FrameLog| log.bytes() > CATALOG_LOG_BYTES_MIN.max(live_bytes * 2) && !log.is_poisoned();
         let current = match log.as_mut() {
-            Some(open) if !is_garbage(&open.log) => {
+            Some(open) if !is_garbage(&open.log) && !self.is_stale.load(Ordering::SeqCst) => {
                 self.write_pending(open, upto)?;
                 open
             }
-            _ => log.insert(self.write_new(allocate(), upto)?),
+            _ => {
+                let new = self.write_new(allocate(), upto)?;
+                self.is_stale.store(false, Ordering::SeqCst);
+                log.insert(new)
+            }
         };
         let meta = FileMeta::new(current.log.id(), FileKind::Catalog, current.log.bytes(), [0; 32]);
         let remove = version.files_of(FileKind::Catalog).map(|f| f.id).filter(|id| *id != meta.id).collect();
         Ok(FileChange { add: vec![meta], remove })
+    }
+
+    /// Lets the next [`Self::persist`] write every record into a new log, so that nothing is left of what
+    /// was removed.
+    pub(crate) fn write_anew(&self) {
+        self.is_stale.store(true, Ordering::SeqCst);
     }
 
     /// Appends what the log does not have.

@@ -1,6 +1,7 @@
 //! One job after the other: what is due, what failed, and what waits.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -8,12 +9,12 @@ use parking_lot::{Condvar, Mutex};
 
 use super::pace::Pace;
 use super::plan::{Facts, Job, plan};
-use super::rewrite::KeepAll;
-use super::run::{Done, run};
+use super::rewrite::{KeepAll, RowRewrite};
+use super::run::{Done, remove_files, run};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::id::FileId;
-use crate::manifest::{FileKind, Manifest};
+use crate::manifest::{FileKind, FileMeta, Manifest, Version};
 
 /// How far a compaction goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,6 +152,49 @@ impl Compactor {
                 Err(error)
             }
         }
+    }
+
+    /// Writes segments anew, one after the other, whoever merges meanwhile waits: `next` names those that
+    /// hold what `rewrite` takes out, until there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of `next`, and of the first job that failed.
+    pub(crate) fn rewrite_all(
+        &self,
+        core: &Core,
+        rewrite: &dyn RowRewrite,
+        pace: &Pace,
+        next: &mut dyn FnMut(&Version) -> Result<Option<Arc<FileMeta>>>,
+    ) -> Result<CompactionReport> {
+        let mut report = CompactionReport::default();
+        loop {
+            let _one_at_a_time = self.state.lock();
+            let Some(file) = next(&core.manifest.version())? else { return Ok(report) };
+            let job = Job::rewrite(file);
+            let done = run(core, &job, rewrite, pace)?;
+            report.jobs += 1;
+            report.segments_read += 1;
+            report.bytes_read += done.bytes_read;
+            report.bytes_written += done.bytes_written;
+            report.rows += done.rows;
+        }
+    }
+
+    /// Removes whole segments with their cells, while nobody merges; `which` chooses.
+    ///
+    /// # Errors
+    ///
+    /// Those of `which` and of the manifest's commit.
+    pub(crate) fn remove(
+        &self,
+        core: &Core,
+        which: &dyn Fn(&Version) -> Result<Vec<Arc<FileMeta>>>,
+    ) -> Result<Vec<Arc<FileMeta>>> {
+        let _one_at_a_time = self.state.lock();
+        let files = which(&core.manifest.version())?;
+        remove_files(core, &files)?;
+        Ok(files)
     }
 
     /// The first job of the plan that the disk has room for.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::merge::RowSink;
 use super::pace::Pace;
-use super::plan::{Job, JobKind};
+use super::plan::Job;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::flush::meta_of;
@@ -95,7 +95,7 @@ impl Outputs<'_> {
             meta.level = self.job.level;
             meta.day = Some(day);
             meta.class = class;
-            meta.dense = self.job.kind == JobKind::Final;
+            meta.dense = self.job.is_dense();
             out.push(meta);
         }
         Ok(out)

@@ -36,6 +36,8 @@ pub(crate) enum JobKind {
     Final,
     /// Some segments of a day become one: there are many.
     Tier,
+    /// One segment is written without what is erased; counted apart from merges.
+    Rewrite,
 }
 
 /// Segments that become others.
@@ -56,9 +58,24 @@ impl Job {
         Self { kind, inputs, level }
     }
 
+    /// A segment that becomes others of its own level, dense where it is.
+    pub(crate) fn rewrite(file: Arc<FileMeta>) -> Self {
+        // Rows of one day and class are never at level 0.
+        Self { kind: JobKind::Rewrite, level: file.level.max(1), inputs: vec![file] }
+    }
+
     /// How much work its encodings are worth.
     pub(crate) fn density(&self) -> Density {
-        if self.kind == JobKind::Final { Density::Dense } else { Density::Fast }
+        if self.is_dense() { Density::Dense } else { Density::Fast }
+    }
+
+    /// Whether what it writes is the final segment of a day.
+    pub(crate) fn is_dense(&self) -> bool {
+        match self.kind {
+            JobKind::Final => true,
+            JobKind::Rewrite => self.inputs.iter().all(|file| file.dense),
+            JobKind::Fresh | JobKind::Tier => false,
+        }
     }
 
     /// Bytes that it reads, and that it writes at most, about.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::merge::merge;
 use super::outputs::{Names, OPEN_MAX, Outputs, Target};
 use super::pace::Pace;
-use super::plan::Job;
+use super::plan::{Job, JobKind};
 use super::rewrite::{Fate, RowRewrite};
 use crate::codes::Tenants;
 use crate::core::Core;
@@ -41,7 +41,9 @@ pub(super) fn run(core: &Core, job: &Job, rewrite: &dyn RowRewrite, pace: &Pace)
     if core.manifest.is_poisoned() {
         return Err(Error::Poisoned);
     }
-    let (free, reserve) = (core.disk.free_bytes()?, core.config.disk_reserve_bytes);
+    // The reserve is there for this: what is erased goes also when the disk is full.
+    let reserve = if job.kind == JobKind::Rewrite { 0 } else { core.config.disk_reserve_bytes };
+    let free = core.disk.free_bytes()?;
     if free < job.bytes().saturating_add(reserve) {
         return Err(Error::DiskFull { free, reserve });
     }
@@ -156,4 +158,27 @@ fn with_cells(core: &Core, segment: LiveSegment) -> Result<(LiveSegment, Vec<Fil
     let metas: Vec<Arc<FileMeta>> = files.iter().cloned().map(Arc::new).collect();
     let cells = core.cells.open(core.disk.as_ref(), metas.iter())?;
     Ok((LiveSegment { cells, ..segment }, files))
+}
+
+/// Takes segments and their cells out of the manifest and away from readers.
+///
+/// # Errors
+///
+/// Those of the commit; then nothing has happened, unless the manifest is poisoned.
+pub(super) fn remove_files(core: &Core, files: &[Arc<FileMeta>]) -> Result<()> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    let ids: BTreeSet<FileId> = files.iter().map(|f| f.id).collect();
+    let before = core.manifest.version();
+    let cells = before.files_of(FileKind::Cells).filter(|f| f.of.is_some_and(|of| ids.contains(&of.segment)));
+    let removed: Vec<Arc<FileMeta>> = files.iter().chain(cells).cloned().collect();
+    let remove = removed.iter().map(|f| f.id).collect();
+    core.manifest.commit(Edit { remove, ..Edit::default() })?;
+    core.tables.publish(Publication { removed: ids.into_iter().collect(), ..Publication::default() });
+    for file in removed {
+        // Questions that began before have it open. What cannot be removed now is swept at the next start.
+        drop(core.disk.remove(&file.path()));
+    }
+    Ok(())
 }

@@ -232,6 +232,70 @@ impl HourFiles {
         Ok(change)
     }
 
+    /// Writes the files anew that have an entry which `is_erased` says yes to, without it. A file that
+    /// cannot be read goes as a whole: what it had may be erased, and a record that is sent again may then
+    /// be kept twice.
+    ///
+    /// # Errors
+    ///
+    /// I/O. Nothing changes then.
+    pub(super) fn without(
+        &self,
+        is_erased: &dyn Fn(&Entry<'_>) -> bool,
+        allocate: &dyn Fn() -> FileId,
+    ) -> Result<FileChange> {
+        let live = Arc::clone(&self.live.read());
+        let mut change =
+            FileChange { add: Vec::new(), remove: live.aside.iter().map(|(id, _)| *id).collect() };
+        for file in &live.files {
+            let meta = match self.file_without(file, is_erased, allocate) {
+                Ok(None) => continue,
+                Ok(Some(meta)) => meta,
+                Err(error) if error.is_damage() => {
+                    self.note(&error);
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            change.add.extend(meta);
+            change.remove.push(file.reader.id());
+        }
+        Ok(change)
+    }
+
+    /// `None` when the file has nothing that is erased; without a file when nothing is left of it.
+    fn file_without(
+        &self,
+        file: &HourFile,
+        is_erased: &dyn Fn(&Entry<'_>) -> bool,
+        allocate: &dyn Fn() -> FileId,
+    ) -> Result<Option<Option<FileMeta>>> {
+        let mut kept = 0_u64;
+        let mut merge = Merge::new(std::iter::once(&file.reader))?;
+        while let Some((at, entry)) = merge.peek() {
+            kept += u64::from(!is_erased(&entry));
+            merge.advance(at)?;
+        }
+        if kept == file.reader.entries() {
+            return Ok(None);
+        }
+        if kept == 0 {
+            return Ok(Some(None));
+        }
+        let mut writer = SortedWriter::create(&*self.disk, self.kind, allocate(), self.ty, Some(kept))?;
+        let mut merge = Merge::new(std::iter::once(&file.reader))?;
+        while let Some((at, entry)) = merge.peek() {
+            if !is_erased(&entry) {
+                let (value, extra) = (self.carry)(&file.reader, &entry, &mut writer)?;
+                writer.push(Entry { value, extra, ..entry })?;
+            }
+            merge.advance(at)?;
+        }
+        let mut meta = writer.finish(&*self.disk, &[])?;
+        meta.hour = Some(file.hour);
+        Ok(Some(Some(meta)))
+    }
+
     /// Writes an hour's new entries and those of `merged`, without the files among them that turn out to
     /// be damaged: these stay as they are.
     fn write_sound(

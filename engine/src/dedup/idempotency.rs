@@ -131,6 +131,21 @@ impl IdempotencyIndex {
         self.files.write(new, hour_of(oldest), allocate)
     }
 
+    /// The files without answers that `is_erased` says yes to; see [`Self::write`].
+    ///
+    /// # Errors
+    ///
+    /// I/O.
+    pub(crate) fn without(
+        &self,
+        is_erased: &dyn Fn(&IdempotencyKey) -> bool,
+        allocate: &dyn Fn() -> FileId,
+    ) -> Result<FileChange> {
+        // A key that cannot be read is nobody's any more.
+        let is_erased = |entry: &Entry<'_>| record::decode(entry.key).map_or(true, |key| is_erased(&key));
+        self.files.without(&is_erased, allocate)
+    }
+
     /// Opens what is new in `version`, which has the change of [`Self::write`] and is to be committed.
     ///
     /// # Errors

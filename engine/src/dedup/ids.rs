@@ -120,6 +120,22 @@ impl IdIndex {
         self.files.write(new, hour_of(oldest), allocate)
     }
 
+    /// The files without ids that `is_erased` says yes to; see [`Self::write`].
+    ///
+    /// # Errors
+    ///
+    /// I/O.
+    pub(crate) fn without(
+        &self,
+        is_erased: &dyn Fn(TenantNo, Option<Stream>, &[u8]) -> bool,
+        allocate: &dyn Fn() -> FileId,
+    ) -> Result<FileChange> {
+        let is_erased = |entry: &crate::sorted_file::Entry<'_>| {
+            is_erased(entry.tenant, Stream::from_tag(entry.tag), entry.key)
+        };
+        self.files.without(&is_erased, allocate)
+    }
+
     /// Opens what is new in `version`, which has the change of [`Self::write`] and is to be committed.
     ///
     /// # Errors

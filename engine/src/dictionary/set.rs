@@ -205,6 +205,42 @@ impl DictionarySet {
         }
     }
 
+    /// Writes the files anew that have an entry which `is_erased` says yes to, without it.
+    ///
+    /// # Errors
+    ///
+    /// Damage and I/O. Nothing changes then.
+    pub(crate) fn without(
+        &self,
+        is_erased: &dyn Fn(TenantNo, u8, &[u8]) -> bool,
+        id: impl Fn() -> FileId,
+    ) -> Result<FileChange> {
+        self.check_complete()?;
+        let mut change = FileChange::default();
+        for file in &self.files {
+            let mut merge = Merge::new(std::iter::once(&file.reader))?;
+            let mut has = false;
+            while let (false, Some((at, entry))) = (has, merge.peek()) {
+                has = is_erased(entry.tenant, entry.tag, entry.key);
+                merge.advance(at)?;
+            }
+            if !has {
+                continue;
+            }
+            let mut writer = DictionaryWriter::new(Arc::clone(&self.shared.disk), id());
+            let mut merge = Merge::new(std::iter::once(&file.reader))?;
+            while let Some((at, entry)) = merge.peek() {
+                if !is_erased(entry.tenant, entry.tag, entry.key) {
+                    writer.push(entry)?;
+                }
+                merge.advance(at)?;
+            }
+            change.add.extend(writer.finish()?);
+            change.remove.push(file.reader.id());
+        }
+        Ok(change)
+    }
+
     fn merge_into(&self, id: FileId, chosen: &[Arc<File>]) -> Result<Option<FileMeta>> {
         let mut writer = DictionaryWriter::new(Arc::clone(&self.shared.disk), id);
         let mut merge = Merge::new(chosen.iter().map(|f| &f.reader))?;

@@ -50,6 +50,11 @@ impl Core {
         self.append_own(Prepared::own(vec![put])?).map(drop)
     }
 
+    /// Whether receipts wait for files to be wiped.
+    pub(crate) fn is_unwiped(&self) -> bool {
+        super::pass::is_unwiped(self)
+    }
+
     fn existing(&self, tenant: &TenantId) -> Result<TenantNo> {
         let number = self.catalog.number_of(tenant);
         number.ok_or_else(|| Error::invalid("a tenant that does not exist"))

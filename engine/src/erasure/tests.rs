@@ -1,8 +1,10 @@
 //! Erasures through every read path: hidden at once, in memory and in segments, also after a crash.
 
+use super::ErasurePass;
 use super::testing::*;
-use crate::append::Append;
+use crate::append::{Append, Idempotency, IdempotencyKey};
 use crate::catalog::erasure::{EraseTarget, Erased};
+use crate::disk::sim::{CrashPolicy, SimDisk};
 use crate::engine::Usage;
 use crate::id::Stream;
 use crate::query::{Aggregate, Field, Filter, GroupBy, KeyValue, Op, ScanColumn, ScanRequest, Scope};
@@ -209,4 +211,156 @@ fn what_comes_with_an_erasure_is_kept_with_it() {
     let rows = store.rows(one("acme"), Stream::Audit);
     assert_eq!(texts(&rows, &stream::USER_ID)[3].as_deref(), Some("ann"));
     assert_eq!(store.engine.leaves(&rows[0]).unwrap()[3], appended.batches[0].leaves[0]);
+}
+
+/// A user whose every trace can be told from all other bytes.
+const SECRET: &str = "zoe-4711";
+
+/// A store with rows of a user to be erased, a tenant to be erased and others, in segments and in memory,
+/// merged and not.
+fn with_secrets() -> Store {
+    let store = Store::new();
+    for round in 0..3 {
+        for of in Stream::ALL {
+            let at = T - round * 10;
+            store.append(batch("acme", of, &[(at, SECRET), (at + 1, "bob"), (at + 2, "bob")]));
+            store.append(batch("beta", of, &[(at, "eve"), (at + 5, "bob")]));
+            store.append(batch("gone-gmbh", of, &[(at, "mallory-0815")]));
+        }
+        if round < 2 {
+            store.flush();
+        }
+    }
+    let key = IdempotencyKey {
+        tenant: "acme".to_owned(),
+        principal: format!("user:{SECRET}"),
+        route: "track".to_owned(),
+        key: "k".to_owned(),
+    };
+    let mut named = crate::schema::BatchBuilder::new(tenant("acme"), Stream::Events);
+    named
+        .i64(&stream::TIME, T)
+        .str(&stream::USER_ID, Some(SECRET))
+        .str(&stream::ID, Some(&format!("id-of-{SECRET}")))
+        .finish_row();
+    let idempotency = Some(Idempotency { key, body_hash: [1; 32], rejected: Vec::new() });
+    store.try_append(Append { batches: vec![named.build()], puts: Vec::new(), idempotency }).unwrap();
+    store
+}
+
+/// Files that have the text, in any directory.
+fn files_with(disk: &SimDisk, text: &str) -> Vec<std::path::PathBuf> {
+    let has = |path: &std::path::PathBuf| {
+        disk.content(path).unwrap().windows(text.len()).any(|window| window == text.as_bytes())
+    };
+    disk.paths().into_iter().filter(has).collect()
+}
+
+/// Numbers that an erasure of others does not change.
+fn others(store: &Store) -> Vec<u64> {
+    let mut out = Vec::new();
+    for of in Stream::ALL {
+        out.extend([store.count(one("beta"), of), store.users(one("beta"), of)]);
+        let bob = is(&stream::USER_ID, "bob");
+        out.push(store.number(one("acme"), of, bob, Aggregate::Count));
+    }
+    out
+}
+
+fn check_erased(store: &Store, expected: &[u64], context: &str) {
+    for text in [SECRET, "mallory-0815"] {
+        assert_eq!(files_with(&store.disk, text), Vec::<std::path::PathBuf>::new(), "{text}, {context}");
+    }
+    assert_eq!(others(store), expected, "{context}");
+    assert_eq!(store.count(one("acme"), Stream::Events), 6);
+    assert_eq!(store.count(one("acme"), Stream::Audit), 9);
+    assert_eq!(store.count(one("gone-gmbh"), Stream::Audit), 0);
+    let rows = store.rows(one("acme"), Stream::Audit);
+    let kept = texts(&rows, &stream::COMMITMENT);
+    assert_eq!(kept.iter().flatten().count(), 3, "{context}");
+}
+
+#[test]
+fn after_a_pass_no_file_has_a_trace_and_all_else_answers_alike() {
+    let store = with_secrets();
+    assert!(!files_with(&store.disk, SECRET).is_empty());
+    let before = others(&store);
+    let rows = store.rows(one("acme"), Stream::Audit);
+    let leaves = store.engine.leaves(&rows[0]).unwrap();
+    let (user, _) = store.engine.erase(user_of("acme", SECRET), Append::default()).unwrap();
+    let gone = EraseTarget::Tenant(tenant("gone-gmbh"));
+    let (organization, _) = store.engine.erase(gone, Append::default()).unwrap();
+    assert_eq!(store.engine.stats().erasures_pending, 2);
+    let pass = store.engine.run_erasures().unwrap();
+    assert_eq!(pass.completed, 2);
+    assert_eq!(store.engine.stats().erasures_pending, 0);
+    check_erased(&store, &before, "at once");
+    let rows = store.rows(one("acme"), Stream::Audit);
+    assert_eq!(store.engine.leaves(&rows[0]).unwrap(), leaves, "the tree stands");
+    let receipt = store.engine.erasure(user).unwrap();
+    assert_eq!(receipt.erased, Erased::User(None));
+    let outcome = receipt.outcome.unwrap();
+    assert_eq!((outcome.events, outcome.audit, outcome.metrics), (4, 3, 3));
+    assert!(outcome.files > 0 && outcome.bytes > 0);
+    let outcome = store.engine.erasure(organization).unwrap().outcome.unwrap();
+    assert_eq!((outcome.events, outcome.audit, outcome.metrics), (3, 3, 3));
+    assert_eq!(store.engine.run_erasures().unwrap(), ErasurePass::default());
+    let store = store.reopened();
+    check_erased(&store, &before, "after a crash");
+    let rows = store.rows(one("acme"), Stream::Audit);
+    assert_eq!(store.engine.leaves(&rows[0]).unwrap(), leaves);
+    store.engine.compact(crate::compaction::Effort::Full).unwrap();
+    check_erased(&store, &before, "after a compaction");
+    assert_eq!(store.append(batch("acme", Stream::Audit, &[(T, SECRET)])).batches[0].first_seq, 10);
+    assert_eq!(store.append(batch("gone-gmbh", Stream::Audit, &[(T, "x")])).batches[0].first_seq, 1);
+}
+
+#[test]
+fn a_user_who_comes_back_keeps_what_came_later() {
+    let store = with_secrets();
+    store.engine.erase(user_of("acme", SECRET), Append::default()).unwrap();
+    let later = store.append(batch("acme", Stream::Audit, &[(T + 50, SECRET)]));
+    store.append(batch("acme", Stream::Events, &[(T + 50, SECRET)]));
+    store.engine.run_erasures().unwrap();
+    {
+        let store = store.reopened();
+        let of_user = is(&stream::USER_ID, SECRET);
+        assert_eq!(store.number(one("acme"), Stream::Events, of_user, Aggregate::Count), 1);
+        assert_eq!(store.users(one("acme"), Stream::Events), 2);
+        let rows = store.rows(one("acme"), Stream::Audit);
+        assert_eq!(store.engine.leaves(&rows[0]).unwrap()[9], later.batches[0].leaves[0]);
+    }
+}
+
+#[test]
+fn a_pass_that_is_cut_at_any_operation_is_finished_by_the_next() {
+    let store = with_secrets();
+    let before = others(&store);
+    store.engine.erase(user_of("acme", SECRET), Append::default()).unwrap();
+    store.engine.erase(EraseTarget::Tenant(tenant("gone-gmbh")), Append::default()).unwrap();
+    let image = store.disk.crash(CrashPolicy::KeepAll, 0);
+    let open = || {
+        let disk = image.crash(CrashPolicy::KeepAll, 0);
+        Store::open(disk, store.clock.clone(), store.config.clone()).unwrap()
+    };
+    let ops = {
+        let copy = open();
+        let first = copy.disk.op_count();
+        copy.engine.run_erasures().unwrap();
+        first..copy.disk.op_count()
+    };
+    for (op, policy) in ops.clone().zip(CrashPolicy::ALL.into_iter().cycle()) {
+        let copy = open();
+        copy.disk.crash_at(op);
+        drop(copy.engine.run_erasures());
+        let disk = copy.disk.crash(policy, op);
+        drop(copy.engine);
+        let copy = Store::open(disk, store.clock.clone(), store.config.clone()).unwrap();
+        let context = format!("{op} of {ops:?}, {policy:?}");
+        assert_eq!(others(&copy), before, "{context}");
+        assert_eq!(copy.count(one("acme"), Stream::Events), 6, "{context}");
+        copy.engine.run_erasures().unwrap();
+        check_erased(&copy, &before, &context);
+        assert_eq!(copy.engine.stats().erasures_pending, 0);
+    }
 }

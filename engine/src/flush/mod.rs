@@ -12,12 +12,13 @@ use std::sync::atomic::Ordering;
 
 use gather::{FlushCodes, Identities};
 
-use crate::append::{CatalogKind, CatalogPut};
-use crate::codes::Tenants;
+use crate::append::{CatalogKind, CatalogPut, IdempotencyKey};
+use crate::codes::{Codes, Tenants};
 use crate::core::Core;
 use crate::dedup::Prepared;
 use crate::dictionary::{DictionarySet, DictionaryWriter};
 use crate::disk::Disk;
+use crate::erasure::Names;
 use crate::error::{Error, Result};
 use crate::id::{FileId, Stream, TenantNo};
 use crate::manifest::{Edit, FileKind, FileMeta, StreamMeta, Version};
@@ -101,6 +102,58 @@ impl Flusher {
         }
         core.log.recycle(version.flushed_lsn())?;
         Ok(true)
+    }
+
+    /// Writes the files of ids, named requests and the dictionary anew without what is erased.
+    ///
+    /// # Errors
+    ///
+    /// I/O, and damage of the dictionary; then nothing has happened, unless the manifest is poisoned.
+    pub(crate) fn erase_names(&mut self, core: &Core, names: &Names<'_>) -> Result<()> {
+        if core.manifest.is_poisoned() {
+            return Err(Error::Poisoned);
+        }
+        let before = core.manifest.version();
+        let first_file = core.manifest.next_file();
+        let allocate = || core.manifest.allocate();
+        let write = || -> Result<(Edit, DictionarySet, Prepared, Prepared)> {
+            let mut edit = Edit::default();
+            edit.absorb(core.ids.without(&|tenant, of, id| names.has_id(tenant, of, id), &allocate)?);
+            let has = |key: &IdempotencyKey| names.has_request(&key.tenant, &key.principal);
+            edit.absorb(core.requests.without(&has, &allocate)?);
+            if let Some(gone) = names.identities() {
+                edit.absorb(self.dictionary.without(&gone, allocate)?);
+            }
+            for kind in [FileKind::Dictionary, FileKind::Ids, FileKind::Idempotency] {
+                if edit.add.iter().any(|f| f.kind == kind) {
+                    core.disk.sync_dir(Path::new(kind.dir()))?;
+                }
+            }
+            let candidate = before.apply(&Edit { next_file: FileId(u64::MAX), ..edit.clone() })?;
+            let (ids, requests) = (core.ids.prepare(&candidate)?, core.requests.prepare(&candidate)?);
+            Ok((edit, self.dictionary.at(&candidate)?, ids, requests))
+        };
+        let (edit, dictionary, ids, requests) =
+            write().inspect_err(|_| remove_unfinished(core, first_file))?;
+        if edit == Edit::default() {
+            return Ok(());
+        }
+        let removed: Vec<FileId> = edit.remove.clone();
+        core.manifest.commit(edit).inspect_err(|_| {
+            if !core.manifest.is_poisoned() {
+                remove_unfinished(core, first_file);
+            }
+        })?;
+        let codes: Option<Arc<dyn Codes>> = Some(Arc::new(dictionary.clone()));
+        core.tables.publish(Publication { codes, ..Publication::default() });
+        self.dictionary = dictionary;
+        core.ids.publish(ids, before.flushed_lsn());
+        core.requests.publish(requests, before.flushed_lsn());
+        for file in removed.iter().filter_map(|id| before.get(*id)) {
+            // What cannot be removed now is an orphan, and swept at the next start.
+            drop(core.disk.remove(&file.path()));
+        }
+        Ok(())
     }
 
     /// Writes a flush and opens what it wrote.

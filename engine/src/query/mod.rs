@@ -47,6 +47,7 @@ pub(crate) use accumulate::{Accumulators, Latest};
 pub use aggregate::aggregate;
 pub(crate) use aggregate::count;
 pub(crate) use cells::{code_kind, tiers_of};
+pub(crate) use erased::is_user_type;
 pub(crate) use field::Fields;
 pub(crate) use filter::{Predicate, select};
 pub(crate) use granule::Granule;

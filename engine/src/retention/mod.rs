@@ -1,3 +1,6 @@
 //! How long rows and cells stay: which files have expired, and whether the clock can be trusted to say so.
 
 pub(crate) mod clock;
+pub(crate) mod expire;
+
+pub use expire::{ExpiredFile, RetentionReport};

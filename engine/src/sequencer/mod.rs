@@ -165,6 +165,15 @@ impl Sequencer {
         Ok(())
     }
 
+    /// Takes over that records of an erased tenant are being removed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when one cannot be read.
+    pub(crate) fn forget(&mut self, puts: &[CatalogPut]) -> Result<()> {
+        puts.iter().filter(|put| put.value.is_none()).try_for_each(|put| self.unlearn(put))
+    }
+
     /// Takes over that a record was removed: of an erased tenant or subject.
     fn unlearn(&mut self, put: &CatalogPut) -> Result<()> {
         match put.kind {
