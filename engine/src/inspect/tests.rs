@@ -1,3 +1,5 @@
+//! A small store on a simulated disk, weighed and verified beside its engine.
+
 use std::path::Path;
 use std::sync::Arc;
 
