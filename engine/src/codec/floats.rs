@@ -8,40 +8,32 @@
 //! |   1 | pco      | a standalone pco file of f64                            |
 //! |   2 | raw      | 8 bytes a value, little-endian                          |
 
-use pco::ChunkConfig;
-use pco::standalone::simple_compress;
-
 use super::cursor::{Cursor, Decoded, Malformed};
-use super::ints::{decode_ints, encode_ints, take_pco};
+use super::density::Density;
+use super::ints::{decode_ints, encode_ints_at, pack_pco, take_pco};
 
 const BITS: u8 = 0;
 const PCO: u8 = 1;
 const RAW: u8 = 2;
 
-/// The name of the encoding that `bytes` start with.
-pub(super) fn name(bytes: &[u8]) -> Option<&'static str> {
-    let (tag, body) = bytes.split_first()?;
-    Some(match *tag {
-        BITS => return super::ints::name(body),
-        PCO => "pco",
-        RAW => "raw",
-        _ => return None,
-    })
+/// Encodes doubles of fresh rows.
+pub fn encode_floats(values: &[f64], out: &mut Vec<u8>) {
+    encode_floats_at(values, Density::Fast, out);
 }
 
 /// Encodes doubles; NaN payloads and the sign of zero survive.
 ///
 /// Repeated values go by their bits; `pco` finds decimals and steps by itself, and is left out when
 /// it gains less than 5 %.
-pub fn encode_floats(values: &[f64], out: &mut Vec<u8>) {
+pub fn encode_floats_at(values: &[f64], density: Density, out: &mut Vec<u8>) {
     let runs = values.chunk_by(|a, b| a.to_bits() == b.to_bits()).count();
     if runs <= 1 || runs < values.len() / 16 {
         out.push(BITS);
         let bits: Vec<u64> = values.iter().map(|v| v.to_bits()).collect();
-        encode_ints(&bits, out);
+        encode_ints_at(&bits, density, out);
         return;
     }
-    if let Ok(packed) = simple_compress(values, &ChunkConfig::default().with_compression_level(4))
+    if let Some(packed) = pack_pco(values, density)
         && packed.len() < values.len() * 8 / 20 * 19
     {
         out.push(PCO);
@@ -77,4 +69,15 @@ pub fn decode_floats(bytes: &[u8], rows: usize) -> Decoded<Vec<f64>> {
         }
         _ => Err(Malformed("an unknown encoding of doubles")),
     }
+}
+
+/// The name of the encoding that `bytes` start with.
+pub(super) fn name(bytes: &[u8]) -> Option<&'static str> {
+    let (tag, body) = bytes.split_first()?;
+    Some(match *tag {
+        BITS => return super::ints::name(body),
+        PCO => "pco",
+        RAW => "raw",
+        _ => return None,
+    })
 }

@@ -9,6 +9,7 @@
 //! |   2 | frame of reference | frame of the values                                                     |
 //! |   3 | delta              | varint of the first value, frame of the zigzag differences of the rest  |
 //! |   4 | pco                | a standalone pco file of u64                                            |
+//! |   5 | repeat             | see [`repeat`](super::repeat)                                           |
 //!
 //! A frame is a varint of the least value, a byte of the width in bits, and the differences to the
 //! least value, bit-packed. Bit 7 of the tag: the body is a compressed [section](super::section).
@@ -19,7 +20,9 @@ use pco::standalone::{simple_compress, simple_decompress_into};
 
 use super::bitpack::{pack, packed_bytes, unpack, width_of};
 use super::cursor::{Cursor, Decoded, Malformed};
-use super::section::put_section;
+use super::density::Density;
+use super::repeat::take_repeats;
+use super::section::put_section_at;
 use super::varint::put_varint;
 use crate::schema::NULL_CODE;
 
@@ -28,10 +31,14 @@ const RUN_LENGTH: u8 = 1;
 const FRAME: u8 = 2;
 const DELTA: u8 = 3;
 const PCO: u8 = 4;
+/// Written by [`super::repeat`].
+pub(super) const REPEAT: u8 = 5;
 const COMPRESSED: u8 = 0x80;
 
-/// The level of pco for fresh data; higher ones gain under 1 % on what was measured.
-const PCO_LEVEL: usize = 4;
+/// The level of pco for fresh data.
+const PCO_LEVEL_FAST: usize = 4;
+/// The level of pco for rows that stay.
+const PCO_LEVEL_DENSE: usize = 8;
 
 /// The name of the encoding that `bytes` start with.
 pub(super) fn name(bytes: &[u8]) -> Option<&'static str> {
@@ -41,6 +48,7 @@ pub(super) fn name(bytes: &[u8]) -> Option<&'static str> {
         &FRAME => "frame",
         &DELTA => "delta",
         &PCO => "pco",
+        &REPEAT => "repeat",
         tag if tag & COMPRESSED != 0 => match tag & !COMPRESSED {
             RUN_LENGTH => "runs+zstd",
             FRAME => "frame+zstd",
@@ -61,11 +69,11 @@ pub const fn from_ordered(value: u64) -> i64 {
     (value ^ (1 << 63)).cast_signed()
 }
 
-const fn zigzag(value: i64) -> u64 {
+pub(super) const fn zigzag(value: i64) -> u64 {
     (value.wrapping_shl(1) ^ (value >> 63)).cast_unsigned()
 }
 
-const fn unzigzag(value: u64) -> i64 {
+pub(super) const fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 
@@ -119,50 +127,96 @@ impl Shape {
         let bits = width_of(self.max - self.min) + width_of(self.run_max as u64);
         packed_bytes(self.runs, bits)
     }
+
+    fn cheapest(&self, rows: usize) -> usize {
+        self.frame_bytes(rows).min(self.delta_bytes(rows)).min(self.run_bytes())
+    }
+}
+
+/// Encodes numbers of fresh rows; signed ones go through [`to_ordered`].
+pub fn encode_ints(values: &[u64], out: &mut Vec<u8>) {
+    encode_ints_at(values, Density::Fast, out);
 }
 
 /// Encodes numbers; signed ones go through [`to_ordered`].
 ///
-/// The costs of constant, runs, frame and delta are known after one pass; `pco` is tried when the best
-/// of them still takes more than two bits a value, and taken when it is a quarter shorter, because it
-/// decodes several times slower.
-pub fn encode_ints(values: &[u64], out: &mut Vec<u8>) {
+/// The costs of constant, runs, frame and delta are known after one pass. `pco` decodes several times
+/// slower: fast, it is tried when the best of them still takes more than two bits a value, and taken when it
+/// is a quarter shorter; dense, it is taken when it is shorter at all.
+pub fn encode_ints_at(values: &[u64], density: Density, out: &mut Vec<u8>) {
     let shape = Shape::of(values);
     if shape.runs == 1 {
         out.push(CONSTANT);
         put_varint(shape.min, out);
         return;
     }
-    let rows = values.len();
-    let (frame, delta, runs) = (shape.frame_bytes(rows), shape.delta_bytes(rows), shape.run_bytes());
-    let cheap = frame.min(delta).min(runs);
-    if cheap > rows / 4
-        && let Ok(packed) = simple_compress(values, &ChunkConfig::default().with_compression_level(PCO_LEVEL))
+    match density {
+        Density::Fast => encode_fast(values, &shape, out),
+        Density::Dense => encode_dense(values, &shape, out),
+    }
+}
+
+fn encode_fast(values: &[u64], shape: &Shape, out: &mut Vec<u8>) {
+    let cheap = shape.cheapest(values.len());
+    if cheap > values.len() / 4
+        && let Some(packed) = pack_pco(values, Density::Fast)
         && packed.len() < cheap / 4 * 3
     {
         out.push(PCO);
         out.extend_from_slice(&packed);
         return;
     }
+    encode_cheap(values, shape, Density::Fast, out);
+}
+
+fn encode_dense(values: &[u64], shape: &Shape, out: &mut Vec<u8>) {
+    let start = out.len();
+    encode_cheap(values, shape, Density::Dense, out);
+    // Under this a pco file's own header is most of it.
+    if out.len() - start <= 48 {
+        return;
+    }
+    if let Some(packed) = pack_pco(values, Density::Dense)
+        && packed.len() + 1 < out.len() - start
+    {
+        out.truncate(start);
+        out.push(PCO);
+        out.extend_from_slice(&packed);
+    }
+}
+
+/// The standalone pco file of numbers.
+pub(super) fn pack_pco<T: pco::data_types::Number>(values: &[T], density: Density) -> Option<Vec<u8>> {
+    let level = match density {
+        Density::Fast => PCO_LEVEL_FAST,
+        Density::Dense => PCO_LEVEL_DENSE,
+    };
+    simple_compress(values, &ChunkConfig::default().with_compression_level(level)).ok()
+}
+
+/// Encodes with whichever of frame, runs and delta takes the fewest bytes; of equal ones that which decodes
+/// faster.
+fn encode_cheap(values: &[u64], shape: &Shape, density: Density, out: &mut Vec<u8>) {
+    let rows = values.len();
+    let cheap = shape.cheapest(rows);
     let mut body = Vec::with_capacity(cheap + 32);
-    // Of equal costs the one that decodes faster.
-    let tag = if frame == cheap {
+    let tag = if shape.frame_bytes(rows) == cheap {
         put_frame(values, &mut body);
         FRAME
-    } else if runs == cheap {
+    } else if shape.run_bytes() == cheap {
         put_runs(values, &mut body);
         RUN_LENGTH
     } else {
         put_delta(values, &mut body);
         DELTA
     };
-    put_tagged(tag, &body, out);
+    put_tagged(tag, &body, density, out);
 }
 
 /// Writes the tag and the body, the body compressed when that pays.
-pub(super) fn put_tagged(tag: u8, body: &[u8], out: &mut Vec<u8>) {
+pub(super) fn put_tagged(tag: u8, body: &[u8], density: Density, out: &mut Vec<u8>) {
     let mut section = Vec::with_capacity(body.len() + 8);
-    put_section(body, &mut section);
+    put_section_at(body, density, &mut section);
     if section.len() < body.len() {
         out.push(tag | COMPRESSED);
         out.extend_from_slice(&section);
@@ -231,6 +285,7 @@ fn decode_body(tag: u8, body: &[u8], rows: usize) -> Decoded<Vec<u64>> {
             take_pco(cursor.rest(), &mut values)?;
             return Ok(values);
         }
+        REPEAT => take_repeats(&mut cursor, rows)?,
         _ => return Err(Malformed("an unknown encoding of numbers")),
     };
     cursor.end()?;
@@ -295,11 +350,16 @@ pub(super) fn take_pco<T: pco::data_types::Number>(bytes: &[u8], values: &mut [T
     Ok(())
 }
 
-/// Encodes codes; [`NULL_CODE`] is absent.
+/// Encodes codes of fresh rows; [`NULL_CODE`] is absent.
 pub fn encode_codes(codes: &[u32], out: &mut Vec<u8>) {
+    encode_codes_at(codes, Density::Fast, out);
+}
+
+/// Encodes codes; [`NULL_CODE`] is absent.
+pub fn encode_codes_at(codes: &[u32], density: Density, out: &mut Vec<u8>) {
     // Absent becomes 0, next to the small codes, where it costs no width.
     let shifted: Vec<u64> = codes.iter().map(|c| u64::from(c.wrapping_add(1))).collect();
-    encode_ints(&shifted, out);
+    encode_ints_at(&shifted, density, out);
 }
 
 /// Decodes what [`encode_codes`] wrote of `rows` codes.

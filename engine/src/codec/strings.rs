@@ -6,24 +6,43 @@
 //! |----:|------------|-------------------------------------------------------------------------------|
 //! |   0 | plain      | codes of 1 + length (0 is absent), section of all bytes                       |
 //! |   1 | dictionary | varint of distinct values, their lengths, section of their bytes, codes       |
-//! |   2 | uuid       | presence as numbers 0 and 1, section of 16 bytes for each present value       |
+//! |   2 | uuid       | presence as numbers 0 and 1, then see [`formats`](super::formats)             |
+//! |   3 | hex        | likewise                                                                      |
+//! |   4 | ipv4       | likewise                                                                      |
+//! |   5 | decimal    | likewise                                                                      |
+//! |   6 | template   | presence, then see [`template`](super::template)                              |
+//! |   7 | recent     | varint of distinct values, the values as text of their own, ages              |
+//! |   8 | first seen | varint of distinct values, the values as text of their own, codes             |
 //!
 //! Lengths and codes are [whole numbers](super::ints), each behind a varint of its bytes. The values of
-//! a dictionary ascend strictly, so ranges and prefixes can be asked of the codes.
+//! a dictionary ascend strictly; those of 7 and 8 come in the order of first sight. An age is 0 for absent,
+//! 1 for a value that was not seen before, else one more than how many values were new since it was.
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::blocks::{put_block, put_numbers, take_block, take_numbers};
 use super::cursor::{Cursor, Decoded, Malformed};
-use super::ints::{decode_codes, decode_ints, encode_codes, encode_ints};
-use super::section::{SECTION_BYTES_MAX, put_section};
+use super::density::Density;
+use super::ints::{decode_codes, encode_codes_at};
+use super::section::put_section_at;
 use super::varint::put_varint;
+use super::{formats, template};
 use crate::schema::{Bitmap, BytesColumn, NULL_CODE};
 
 const PLAIN: u8 = 0;
 const DICTIONARY: u8 = 1;
 const UUID: u8 = 2;
+const HEX: u8 = 3;
+const IPV4: u8 = 4;
+const DECIMAL: u8 = 5;
+const TEMPLATE: u8 = 6;
+const RECENT: u8 = 7;
+const FIRST_SEEN: u8 = 8;
+
+/// Writes the present values of a column, if they are all of one format.
+type Format = fn(&BytesColumn, Density, &mut Vec<u8>) -> bool;
 
 /// The name of the encoding that `bytes` start with.
 pub(super) fn name(bytes: &[u8]) -> Option<&'static str> {
@@ -31,6 +50,12 @@ pub(super) fn name(bytes: &[u8]) -> Option<&'static str> {
         PLAIN => "plain",
         DICTIONARY => "dictionary",
         UUID => "uuid",
+        HEX => "hex",
+        IPV4 => "ipv4",
+        DECIMAL => "decimal",
+        TEMPLATE => "template",
+        RECENT => "recent",
+        FIRST_SEEN => "first seen",
         _ => return None,
     })
 }
@@ -45,6 +70,17 @@ pub enum Strings {
 }
 
 impl Strings {
+    /// Codes into values, each value once unless every row has its own; [`NULL_CODE`] is absent.
+    pub fn into_dictionary(self) -> (Vec<u32>, Arc<BytesColumn>) {
+        match self {
+            Self::Dictionary(codes, values) => (codes, values),
+            Self::Plain(column) => {
+                let code = |(row, value): (u32, Option<&[u8]>)| if value.is_some() { row } else { NULL_CODE };
+                ((0..).zip(column.iter()).map(code).collect(), Arc::new(column))
+            }
+        }
+    }
+
     /// One value a row.
     pub fn into_plain(self) -> BytesColumn {
         match self {
@@ -60,34 +96,97 @@ impl Strings {
     }
 }
 
-/// Encodes text or bytes: a dictionary when at most half of the rows are distinct, 16 bytes a value
-/// when all are UUIDs in canonical form, else plain.
+/// Encodes text or bytes of fresh rows.
 pub fn encode_strings(column: &BytesColumn, out: &mut Vec<u8>) {
+    encode_strings_at(column, Density::Fast, out);
+}
+
+/// Encodes text or bytes: a dictionary when at most half of the rows are distinct, else what the values are
+/// written out from (UUIDs, hex and the like) when they all are, else plain.
+pub fn encode_strings_at(column: &BytesColumn, density: Density, out: &mut Vec<u8>) {
     let mut seen: HashMap<&[u8], u32> = HashMap::new();
     let distinct_max = column.len().div_ceil(2);
     for value in column.iter().flatten() {
-        seen.entry(value).or_insert(0);
+        let next = u32::try_from(seen.len()).unwrap_or(NULL_CODE);
+        seen.entry(value).or_insert(next);
         if seen.len() > distinct_max {
             break;
         }
     }
-    if seen.len() <= distinct_max {
+    if seen.len() > distinct_max {
+        put_values(column, density, out);
+    } else if density == Density::Dense {
+        put_recent(column, &seen, out);
+    } else {
         put_dictionary(column, seen, out);
-    } else if !put_uuids(column, out) {
-        put_plain(column, out);
     }
 }
 
-fn put_block(encode: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
-    let mut block = Vec::new();
-    encode(&mut block);
-    put_varint(block.len() as u64, out);
-    out.extend_from_slice(&block);
+/// Writes values one by one, in the format that takes the fewest bytes.
+fn put_values(column: &BytesColumn, density: Density, out: &mut Vec<u8>) {
+    let start = out.len();
+    let mut formats: &[(u8, Format)] = &[(UUID, formats::put_uuids)];
+    if density == Density::Dense {
+        formats = &[
+            (UUID, formats::put_uuids),
+            (IPV4, formats::put_ipv4),
+            (DECIMAL, formats::put_decimals),
+            (HEX, formats::put_hex),
+        ];
+    }
+    let present: Vec<u64> = column.iter().map(|v| u64::from(v.is_some())).collect();
+    let with = |tag: u8, format: Format, out: &mut Vec<u8>| {
+        let start = out.len();
+        out.push(tag);
+        put_numbers(&present, density, out);
+        let fits = format(column, density, out);
+        if !fits {
+            out.truncate(start);
+        }
+        fits
+    };
+    if column.present().count_ones() > 0 && formats.iter().any(|(tag, format)| with(*tag, *format, out)) {
+        return;
+    }
+    put_plain(column, density, out);
+    if density == Density::Dense {
+        let mut templates = Vec::new();
+        if with(TEMPLATE, template::put_templates, &mut templates) && templates.len() < out.len() - start {
+            out.truncate(start);
+            out.extend_from_slice(&templates);
+        }
+    }
 }
 
-fn take_block<'a>(cursor: &mut Cursor<'a>) -> Decoded<&'a [u8]> {
-    let len = cursor.len(SECTION_BYTES_MAX)?;
-    cursor.take(len)
+/// A dictionary in the order of first sight: of a value that comes again it says how many new ones came since.
+fn put_recent(column: &BytesColumn, seen: &HashMap<&[u8], u32>, out: &mut Vec<u8>) {
+    let mut values: Vec<(&[u8], u32)> = seen.iter().map(|(value, code)| (*value, *code)).collect();
+    values.sort_unstable_by_key(|(_, code)| *code);
+    let mut distinct = BytesColumn::new();
+    values.iter().for_each(|(value, _)| distinct.push(Some(value)));
+    let mut ages = Vec::with_capacity(column.len());
+    let mut codes = Vec::with_capacity(column.len());
+    let mut known = 0_u64;
+    for value in column.iter() {
+        let code = value.and_then(|v| seen.get(v).copied());
+        codes.push(code.unwrap_or(NULL_CODE));
+        ages.push(match code.map(u64::from) {
+            None => 0,
+            Some(code) if code == known => {
+                known += 1;
+                1
+            }
+            Some(code) => known - code + 1,
+        });
+    }
+    let (mut by_age, mut by_code) = (Vec::new(), Vec::new());
+    put_numbers(&ages, Density::Dense, &mut by_age);
+    put_block(|b| encode_codes_at(&codes, Density::Dense, b), &mut by_code);
+    let (tag, body) = if by_age.len() < by_code.len() { (RECENT, by_age) } else { (FIRST_SEEN, by_code) };
+    out.push(tag);
+    put_varint(values.len() as u64, out);
+    put_block(|b| put_values(&distinct, Density::Dense, b), out);
+    out.extend_from_slice(&body);
 }
 
 fn put_dictionary<'a>(column: &'a BytesColumn, mut seen: HashMap<&'a [u8], u32>, out: &mut Vec<u8>) {
@@ -101,29 +200,16 @@ fn put_dictionary<'a>(column: &'a BytesColumn, mut seen: HashMap<&'a [u8], u32>,
     let lens: Vec<u64> = values.iter().map(|v| v.len() as u64).collect();
     out.push(DICTIONARY);
     put_varint(values.len() as u64, out);
-    put_block(|b| encode_ints(&lens, b), out);
-    put_section(&values.concat(), out);
-    put_block(|b| encode_codes(&codes, b), out);
+    put_numbers(&lens, Density::Fast, out);
+    put_section_at(&values.concat(), Density::Fast, out);
+    put_block(|b| encode_codes_at(&codes, Density::Fast, b), out);
 }
 
-fn put_plain(column: &BytesColumn, out: &mut Vec<u8>) {
+fn put_plain(column: &BytesColumn, density: Density, out: &mut Vec<u8>) {
     let lens: Vec<u64> = column.iter().map(|v| v.map_or(0, |v| v.len() as u64 + 1)).collect();
     out.push(PLAIN);
-    put_block(|b| encode_ints(&lens, b), out);
-    put_section(column.bytes(), out);
-}
-
-fn put_uuids(column: &BytesColumn, out: &mut Vec<u8>) -> bool {
-    let mut packed = Vec::with_capacity(column.len() * 16);
-    for value in column.iter().flatten() {
-        let Some(uuid) = parse_uuid(value) else { return false };
-        packed.extend_from_slice(&uuid);
-    }
-    let present: Vec<u64> = column.iter().map(|v| u64::from(v.is_some())).collect();
-    out.push(UUID);
-    put_block(|b| encode_ints(&present, b), out);
-    put_section(&packed, out);
-    true
+    put_numbers(&lens, density, out);
+    put_section_at(column.bytes(), density, out);
 }
 
 /// Decodes what [`encode_strings`] wrote of `rows` values.
@@ -133,10 +219,12 @@ fn put_uuids(column: &BytesColumn, out: &mut Vec<u8>) -> bool {
 /// [`Malformed`] when `bytes` are anything else.
 pub fn decode_strings(bytes: &[u8], rows: usize) -> Decoded<Strings> {
     let mut cursor = Cursor::new(bytes);
-    let strings = match cursor.u8()? {
+    let tag = cursor.u8()?;
+    let strings = match tag {
         PLAIN => take_plain(&mut cursor, rows).map(Strings::Plain),
         DICTIONARY => take_dictionary(&mut cursor, rows),
-        UUID => take_uuids(&mut cursor, rows).map(Strings::Plain),
+        RECENT | FIRST_SEEN => take_recent(tag, &mut cursor, rows),
+        UUID | HEX | IPV4 | DECIMAL | TEMPLATE => take_formatted(tag, &mut cursor, rows).map(Strings::Plain),
         _ => Err(Malformed("an unknown encoding of text")),
     }?;
     cursor.end()?;
@@ -157,13 +245,13 @@ fn column_of(lens: &[u64], bytes: Vec<u8>) -> Decoded<BytesColumn> {
 }
 
 fn take_plain(cursor: &mut Cursor<'_>, rows: usize) -> Decoded<BytesColumn> {
-    let lens = decode_ints(take_block(cursor)?, rows)?;
+    let lens = take_numbers(cursor, rows)?;
     column_of(&lens, cursor.section()?.into_owned())
 }
 
 fn take_dictionary(cursor: &mut Cursor<'_>, rows: usize) -> Decoded<Strings> {
     let distinct = cursor.len(rows)?;
-    let mut lens = decode_ints(take_block(cursor)?, distinct)?;
+    let mut lens = take_numbers(cursor, distinct)?;
     for len in &mut lens {
         *len = len.saturating_add(1);
     }
@@ -178,65 +266,65 @@ fn take_dictionary(cursor: &mut Cursor<'_>, rows: usize) -> Decoded<Strings> {
     Ok(Strings::Dictionary(codes, Arc::new(values)))
 }
 
-fn take_uuids(cursor: &mut Cursor<'_>, rows: usize) -> Decoded<BytesColumn> {
-    let present = decode_ints(take_block(cursor)?, rows)?;
-    let packed = cursor.section()?;
-    let (uuids, tail) = packed.as_chunks::<16>();
-    let mut uuids = uuids.iter();
+/// Values in a format of their own, and which rows have one.
+fn take_formatted(tag: u8, cursor: &mut Cursor<'_>, rows: usize) -> Decoded<BytesColumn> {
+    let present = take_numbers(cursor, rows)?;
+    if present.iter().any(|p| *p > 1) {
+        return Err(Malformed("a presence that is neither 0 nor 1"));
+    }
+    let count = present.iter().filter(|p| **p == 1).count();
+    let values = match tag {
+        UUID => formats::take_uuids(cursor, count),
+        HEX => formats::take_hex(cursor, count),
+        IPV4 => formats::take_ipv4(cursor, count),
+        DECIMAL => formats::take_decimals(cursor, count),
+        _ => template::take_templates(cursor, count),
+    }?;
+    if count == rows {
+        return Ok(values);
+    }
+    let mut values = values.iter();
     let mut out = BytesColumn::new();
-    for present in present {
-        if present == 0 {
-            out.push(None);
-        } else {
-            let uuid = uuids.next().ok_or(Malformed("fewer UUIDs than rows"))?;
-            out.push(Some(&format_uuid(uuid)));
-        }
-    }
-    if uuids.next().is_some() || !tail.is_empty() {
-        return Err(Malformed("more UUIDs than rows"));
-    }
+    present.iter().for_each(|p| out.push(if *p == 1 { values.next().flatten() } else { None }));
     Ok(out)
 }
 
-const fn is_dash(index: usize) -> bool {
-    matches!(index, 8 | 13 | 18 | 23)
+fn take_recent(tag: u8, cursor: &mut Cursor<'_>, rows: usize) -> Decoded<Strings> {
+    let distinct = cursor.len(rows)?;
+    let block = take_block(cursor)?;
+    if matches!(block.first(), Some(&(RECENT | FIRST_SEEN | DICTIONARY))) {
+        return Err(Malformed("a dictionary inside of a dictionary"));
+    }
+    let values = decode_strings(block, distinct)?.into_plain();
+    let codes = if tag == FIRST_SEEN {
+        decode_codes(take_block(cursor)?, rows)?
+    } else {
+        codes_of_ages(&take_numbers(cursor, rows)?)?
+    };
+    if codes.iter().any(|c| *c != NULL_CODE && *c as usize >= distinct) {
+        return Err(Malformed("a code outside of its dictionary"));
+    }
+    if values.present().count_ones() != distinct {
+        return Err(Malformed("a dictionary with an absent value"));
+    }
+    Ok(Strings::Dictionary(codes, Arc::new(values)))
 }
 
-/// The 16 bytes of a UUID in lower-case canonical text.
-fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
-    if text.len() != 36 {
-        return None;
-    }
-    let mut value = 0_u128;
-    for (index, byte) in text.iter().enumerate() {
-        if is_dash(index) {
-            if *byte != b'-' {
-                return None;
+fn codes_of_ages(ages: &[u64]) -> Decoded<Vec<u32>> {
+    let mut known = 0_u32;
+    let mut codes = Vec::with_capacity(ages.len());
+    for age in ages {
+        codes.push(match age {
+            0 => NULL_CODE,
+            1 => {
+                known += 1;
+                known - 1
             }
-            continue;
-        }
-        let digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'f' => byte - b'a' + 10,
-            _ => return None,
-        };
-        value = value << 4 | u128::from(digit);
+            age => {
+                let back = u32::try_from(age - 1).ok().and_then(|back| known.checked_sub(back));
+                back.ok_or(Malformed("a value from before the first"))?
+            }
+        });
     }
-    // The text's order: first digit in the first byte.
-    let mut bytes = value.to_le_bytes();
-    bytes.reverse();
-    Some(bytes)
-}
-
-fn format_uuid(uuid: &[u8; 16]) -> [u8; 36] {
-    let mut digits = uuid.iter().flat_map(|b| [b >> 4, b & 15]);
-    std::array::from_fn(|index| {
-        if is_dash(index) {
-            return b'-';
-        }
-        match digits.next().unwrap_or(0) {
-            digit @ 0..10 => b'0' + digit,
-            digit => b'a' + digit - 10,
-        }
-    })
+    Ok(codes)
 }

@@ -6,16 +6,20 @@ use super::*;
 use crate::schema::{BytesColumn, NULL_CODE};
 
 fn check_ints(values: &[u64]) {
-    let mut bytes = Vec::new();
-    encode_ints(values, &mut bytes);
-    assert_eq!(decode_ints(&bytes, values.len()).unwrap(), values);
+    for density in [Density::Fast, Density::Dense] {
+        let mut bytes = Vec::new();
+        encode_ints_at(values, density, &mut bytes);
+        assert_eq!(decode_ints(&bytes, values.len()).unwrap(), values);
+    }
 }
 
 fn check_floats(values: &[f64]) {
-    let mut bytes = Vec::new();
-    encode_floats(values, &mut bytes);
     let bits = |v: &[f64]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-    assert_eq!(bits(&decode_floats(&bytes, values.len()).unwrap()), bits(values));
+    for density in [Density::Fast, Density::Dense] {
+        let mut bytes = Vec::new();
+        encode_floats_at(values, density, &mut bytes);
+        assert_eq!(bits(&decode_floats(&bytes, values.len()).unwrap()), bits(values));
+    }
 }
 
 fn column(values: &[Option<Vec<u8>>]) -> BytesColumn {
@@ -27,11 +31,70 @@ fn column(values: &[Option<Vec<u8>>]) -> BytesColumn {
 }
 
 fn check_strings(values: &[Option<Vec<u8>>]) -> u8 {
+    check_dense(values);
     let column = column(values);
     let mut bytes = Vec::new();
     encode_strings(&column, &mut bytes);
     assert_eq!(decode_strings(&bytes, column.len()).unwrap().into_plain(), column);
     bytes[0]
+}
+
+/// The name of the dense encoding of text, which comes back.
+fn check_dense(values: &[Option<Vec<u8>>]) -> &'static str {
+    let column = column(values);
+    let mut bytes = Vec::new();
+    encode_strings_at(&column, Density::Dense, &mut bytes);
+    let decoded = decode_strings(&bytes, column.len()).unwrap();
+    assert_eq!(decoded.clone().into_plain(), column);
+    let (codes, texts) = decoded.into_dictionary();
+    let back: Vec<_> = codes.iter().map(|code| texts.get(*code as usize).map(<[u8]>::to_vec)).collect();
+    assert_eq!(back, values);
+    encoding_name(Values::Text, &bytes)
+}
+
+#[test]
+fn text_that_stays_is_written_as_what_it_was_written_out_from() {
+    let hash = |i: u64| i.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let text = |f: &dyn Fn(u64) -> String| (0..500).map(|i| Some(f(i).into_bytes())).collect::<Vec<_>>();
+    let address = |i: u64| std::net::Ipv4Addr::from(u32::try_from(hash(i) >> 32).unwrap()).to_string();
+    let mut hex = text(&|i| format!("{:016x}", hash(i)));
+    assert_eq!(check_dense(&hex), "hex");
+    hex[9] = None;
+    hex[10] = Some(Vec::new());
+    assert_eq!(check_dense(&hex), "hex");
+    hex[11] = Some(b"0A".to_vec());
+    assert_eq!(check_dense(&hex), "plain", "upper case would not come back");
+    assert_eq!(check_dense(&text(&address)), "ipv4");
+    assert_eq!(check_dense(&text(&|i| (hash(i) >> 3).to_string())), "decimal");
+    let mut sentences = text(&|i| format!("project #{i} of {} moved to 00{}", hash(i) >> 50, i % 7));
+    assert_eq!(check_dense(&sentences), "template");
+    sentences[3] = None;
+    sentences[4] = Some(b"99999999999999999999999 is too long, 007 too short".to_vec());
+    assert_eq!(check_dense(&sentences), "template");
+    sentences[5] = Some(b"a\0b 5".to_vec());
+    assert_eq!(check_dense(&sentences), "plain");
+    let sessions = text(&|i| format!("{:08x}-1111-4222-8333-{:012x}", hash(i / 9) >> 32, hash(i / 9) >> 16));
+    assert_eq!(check_dense(&sessions), "recent");
+    assert_eq!(check_dense(&text(&|i| format!("page {}", hash(i) >> 60))), "first seen");
+}
+
+/// Runs of one length that repeat each other but for some rows.
+fn repeated(runs: usize, len: usize, every: usize) -> (Vec<u64>, Vec<usize>) {
+    let noise = |i: usize| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50;
+    let base: Vec<u64> = (0..len).map(|i| 1_000_000 * i as u64 + noise(i)).collect();
+    let value = |i: usize| base[i % len] + if i % every == every - 1 { noise(i) } else { 0 };
+    ((0..runs * len).map(value).collect(), vec![len; runs])
+}
+
+#[test]
+fn runs_that_repeat_each_other_take_hardly_more_than_one() {
+    let (values, lens) = repeated(6, 300, 100);
+    let (mut together, mut one) = (Vec::new(), Vec::new());
+    encode_ints_in_runs(&values, &lens, Density::Dense, &mut together);
+    encode_ints_at(&values[..300], Density::Dense, &mut one);
+    assert_eq!(encoding_name(Values::Numbers, &together), "repeat");
+    assert!(together.len() < one.len() + 150, "{} {}", together.len(), one.len());
+    assert_eq!(decode_ints(&together, values.len()).unwrap(), values);
 }
 
 #[test]
@@ -113,6 +176,43 @@ fn absent_codes_and_the_largest_code_come_back() {
 
 proptest! {
     #[test]
+    fn numbers_in_any_runs_come_back(
+        lens in prop::collection::vec(1..40_usize, 1..20), every in 2..50_usize, at in any::<prop::sample::Index>(),
+        bits in 0..=255_u8,
+    ) {
+        let rows: usize = lens.iter().sum();
+        let (values, _) = repeated(rows.div_ceil(40), 40, every);
+        let values = &values[..rows];
+        let mut bytes = Vec::new();
+        encode_ints_in_runs(values, &lens, Density::Dense, &mut bytes);
+        prop_assert_eq!(&decode_ints(&bytes, rows).unwrap(), values);
+        let at = at.index(bytes.len());
+        bytes[at] ^= bits;
+        if let Ok(values) = decode_ints(&bytes, rows) { prop_assert_eq!(values.len(), rows); }
+    }
+
+    #[test]
+    fn damaged_text_that_stays_is_refused_or_decoded_but_never_a_panic(
+        shape in 0..6, seed in any::<u64>(), at in any::<prop::sample::Index>(), bits in 1..=255_u8,
+    ) {
+        let hash = |i: u64| (i ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let text = |i: u64| match shape {
+            0 => format!("{:016x}", hash(i)),
+            1 => std::net::Ipv4Addr::from(u32::try_from(hash(i) >> 32).unwrap()).to_string(),
+            2 => (hash(i) >> 5).to_string(),
+            3 => format!("row {i} of {}", hash(i) >> 52),
+            4 => format!("session {}", hash(i / 7)),
+            _ => format!("{:08x}-1111-4222-8333-{:012x}", hash(i) >> 32, hash(i) >> 16),
+        };
+        let values: Vec<_> = (0..200).map(|i| (i % 11 != 3).then(|| text(i).into_bytes())).collect();
+        let mut bytes = Vec::new();
+        encode_strings_at(&column(&values), Density::Dense, &mut bytes);
+        let at = at.index(bytes.len());
+        bytes[at] ^= bits;
+        if let Ok(strings) = decode_strings(&bytes, 200) { prop_assert_eq!(strings.into_plain().len(), 200); }
+    }
+
+    #[test]
     fn any_numbers_come_back(values in prop::collection::vec(prop_oneof![any::<u64>(), 0..9_u64], 0..300)) {
         check_ints(&values);
     }
@@ -129,7 +229,7 @@ proptest! {
 
     #[test]
     fn random_bytes_are_refused_or_decoded_but_never_a_panic(
-        tag in 0..8_u8, zstd in any::<bool>(), body in prop::collection::vec(any::<u8>(), 0..200), rows in 0..8192_usize,
+        tag in 0..12_u8, zstd in any::<bool>(), body in prop::collection::vec(any::<u8>(), 0..200), rows in 0..8192_usize,
     ) {
         let mut bytes = vec![tag | if zstd { 0x80 } else { 0 }];
         bytes.extend(body);
@@ -191,7 +291,26 @@ fn every_encoding() -> Vec<u8> {
     for values in [names, uuids, texts] {
         encode_strings(&column(&values), &mut out);
     }
+    every_dense_encoding(&mut out);
     out
+}
+
+/// The encodings of rows that stay.
+fn every_dense_encoding(out: &mut Vec<u8>) {
+    let (values, lens) = repeated(5, 60, 20);
+    encode_ints_in_runs(&values, &lens, Density::Dense, out);
+    let text: [fn(u64) -> String; 6] = [
+        |i| format!("{:016x}", (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+        |i| format!("10.{}.{}.1", i % 250, i / 250),
+        |i| (i * 7_919).to_string(),
+        |i| format!("project #{i} moved"),
+        |i| format!("s{}", i / 5 * 104_729),
+        |i| format!("page {}", i * i % 11),
+    ];
+    for text in text {
+        let values: Vec<_> = (0..300).map(|i| (i % 50 != 7).then(|| text(i).into_bytes())).collect();
+        encode_strings_at(&column(&values), Density::Dense, out);
+    }
 }
 
 #[test]

@@ -2,18 +2,20 @@
 
 use std::ops::Range;
 
-use super::column_chunk::{self, EncodedChunk};
+use super::column_chunk::{self, Around, EncodedChunk};
 use super::columns::SegmentColumn;
 use super::directory::Chunk;
 use super::format::{BlockId, BlockKind};
 use super::output::Output;
 use super::paths::{KINDS, PathEntry, Paths, ZONES, sub_of};
+use super::told::{self, Groups};
 use super::{path_column, shred};
 use crate::codec::{Density, SECTION_BYTES_MAX};
 use crate::error::{Error, Result};
 use crate::id::Stream;
 use crate::part::ZoneMap;
-use crate::schema::{BytesColumn, ColumnDef, ColumnType, Schema};
+use crate::schema::stream::{APP_ID, HOST, LABELS, NAME};
+use crate::schema::{BytesColumn, ColumnDef, ColumnId, ColumnType, Schema};
 
 /// A column of a granule, encoded.
 pub(super) enum EncodedColumn {
@@ -40,7 +42,7 @@ struct EncodedPath {
 }
 
 /// Encodes rows of a stream, one granule of them at most; all columns at once, because one may be told by
-/// another.
+/// another. `breaks` are the rows, from the first of `rows` on, where another tenant begins.
 ///
 /// # Errors
 ///
@@ -49,13 +51,64 @@ pub(super) fn encode(
     stream: Stream,
     columns: &[SegmentColumn],
     rows: &Range<usize>,
-    #[expect(unused_variables, reason = "both densities have the same encodings")] density: Density,
+    density: Density,
+    breaks: &[usize],
 ) -> Result<Vec<EncodedColumn>> {
     let defs = Schema::of(stream).columns;
-    defs.iter().zip(columns).map(|(def, column)| encode_column(def, column, rows.clone())).collect()
+    let mut around = Around { density, breaks, groups: Vec::new(), series: Vec::new() };
+    if density == Density::Dense {
+        let tellers = told::tellers_of(stream, NO_COLUMN).iter();
+        let groups = |teller: &ColumnId| Groups::written(stream, *teller, columns, rows.clone(), breaks);
+        around.groups = tellers.filter_map(groups).collect();
+        if stream == Stream::Metrics {
+            around.series = series(columns, rows);
+        }
+    }
+    defs.iter()
+        .zip(columns)
+        .map(|(def, column)| encode_column(&around, stream, def, column, rows.clone()))
+        .collect()
 }
 
-fn encode_column(def: &ColumnDef, column: &SegmentColumn, rows: Range<usize>) -> Result<EncodedColumn> {
+/// No column: whatever may tell, may tell it.
+const NO_COLUMN: ColumnId = ColumnId(u16::MAX);
+
+/// Rows of each series of metrics.
+fn series(columns: &[SegmentColumn], rows: &Range<usize>) -> Vec<usize> {
+    let codes = |def: &ColumnDef| match columns.get(Schema::of(Stream::Metrics).index_of(def.id)?)? {
+        SegmentColumn::Codes(codes) => codes.get(rows.clone()),
+        _ => None,
+    };
+    let keys = [codes(&APP_ID), codes(&HOST), codes(&NAME)].map(Option::unwrap_or_default);
+    let labels = match Schema::of(Stream::Metrics).index_of(LABELS.id).and_then(|i| columns.get(i)) {
+        Some(SegmentColumn::Bytes(labels)) => Some(labels),
+        _ => None,
+    };
+    let same = |row: usize| {
+        keys.iter().all(|k| k.get(row) == k.get(row - 1))
+            && labels.is_none_or(|l| l.get(rows.start + row) == l.get(rows.start + row - 1))
+    };
+    let mut out = Vec::new();
+    let mut start = 0;
+    for row in 1..rows.len() {
+        if !same(row) {
+            out.push(row - start);
+            start = row;
+        }
+    }
+    if start < rows.len() {
+        out.push(rows.len() - start);
+    }
+    out
+}
+
+fn encode_column(
+    around: &Around<'_>,
+    stream: Stream,
+    def: &ColumnDef,
+    column: &SegmentColumn,
+    rows: Range<usize>,
+) -> Result<EncodedColumn> {
     if let SegmentColumn::Bytes(bytes) = column {
         let end = |row: usize| row.checked_sub(1).and_then(|r| bytes.ends().get(r)).copied().unwrap_or(0);
         if (end(rows.end) - end(rows.start)) as usize > SECTION_BYTES_MAX / 2 {
@@ -63,13 +116,17 @@ fn encode_column(def: &ColumnDef, column: &SegmentColumn, rows: Range<usize>) ->
         }
         if def.ty == ColumnType::Document {
             let documents = column_chunk::slice(bytes, rows);
-            return Ok(EncodedColumn::Documents(encode_documents(&documents)));
+            return Ok(EncodedColumn::Documents(encode_documents(around, (stream, def.id), &documents)));
         }
     }
-    Ok(EncodedColumn::Plain(column_chunk::encode(column, rows)))
+    Ok(EncodedColumn::Plain(column_chunk::encode(around, (stream, def.id), column, rows)))
 }
 
-fn encode_documents(documents: &BytesColumn) -> EncodedDocuments {
+fn encode_documents(
+    around: &Around<'_>,
+    at: (Stream, ColumnId),
+    documents: &BytesColumn,
+) -> EncodedDocuments {
     let present = documents.present().count_ones();
     let nulls = documents.len() - present;
     if present == 0 {
@@ -79,13 +136,13 @@ fn encode_documents(documents: &BytesColumn) -> EncodedDocuments {
     let encoded = shredded.paths.iter().map(|path| EncodedPath {
         keys: path.keys.clone(),
         in_residual: path.in_residual,
-        payloads: path_column::encode(path),
+        payloads: path_column::encode(path, around, at),
         zones: path_column::zones(path),
     });
     let paths = encoded.collect();
     let residual = shredded.residual.as_ref().map(|residual| {
         let mut payload = Vec::new();
-        crate::codec::encode_strings(residual, &mut payload);
+        crate::codec::encode_strings_at(residual, around.density, &mut payload);
         payload
     });
     EncodedDocuments { nulls, paths, residual }

@@ -32,6 +32,7 @@ mod stats;
 mod tenant_index;
 #[cfg(test)]
 mod tests;
+mod told;
 mod verify;
 mod writer;
 mod zone_map;

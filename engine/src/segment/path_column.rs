@@ -4,7 +4,7 @@
 //!
 //! | type     | content                                                                          |
 //! |----------|----------------------------------------------------------------------------------|
-//! | text     | [strings](crate::codec)                                                          |
+//! | text     | like a column, see `told`                                                        |
 //! | i64, f64 | varint of the bytes of the presence, presence as numbers 0 and 1, present values |
 //! | bool     | numbers: 0 absent, 1 false, 2 true                                               |
 
@@ -12,40 +12,48 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::column_chunk::{Around, decode_text};
 use super::paths::ZONES;
 use super::shred::{ShreddedPath, Sparse};
+use super::told::{self, Tell};
 use super::zone_map;
 use crate::codec::{
-    self, Cursor, Decoded, Malformed, Strings, Values, decode_floats, decode_ints, decode_strings,
-    encode_floats, encode_ints, encode_strings, from_ordered, put_varint, to_ordered,
+    self, Cursor, Decoded, Density, Malformed, Strings, Values, decode_floats, decode_ints, encode_floats_at,
+    encode_ints_at, from_ordered, put_varint, to_ordered,
 };
+use crate::id::Stream;
 use crate::part::ZoneMap;
-use crate::schema::{Bitmap, BytesColumn, ColumnVector, NULL_CODE, Scalar};
+use crate::schema::{Bitmap, BytesColumn, ColumnId, ColumnVector, NULL_CODE, Scalar};
 
 /// The payloads of a path's sub-columns, in the order text, i64, f64, bool.
-pub(super) fn encode(path: &ShreddedPath) -> [Option<Vec<u8>>; 4] {
+pub(super) fn encode(
+    path: &ShreddedPath,
+    around: &Around<'_>,
+    at: (Stream, ColumnId),
+) -> [Option<Vec<u8>>; 4] {
+    let density = around.density;
     let mut out = [const { None }; 4];
     let [text, i64s, f64s, bools] = &mut out;
     if let Some(column) = &path.text {
-        encode_strings(column, text.insert(Vec::new()));
+        *text = Some(around.text(at.0, at.1, column));
     }
     if let Some(sparse) = &path.i64 {
         let bytes = i64s.insert(Vec::new());
-        put_present(&sparse.present, bytes);
+        put_present(&sparse.present, density, bytes);
         let ordered: Vec<u64> = sparse.values.iter().map(|n| to_ordered(*n)).collect();
-        encode_ints(&ordered, bytes);
+        encode_ints_at(&ordered, density, bytes);
     }
     if let Some(sparse) = &path.f64 {
         let bytes = f64s.insert(Vec::new());
-        put_present(&sparse.present, bytes);
-        encode_floats(&sparse.values, bytes);
+        put_present(&sparse.present, density, bytes);
+        encode_floats_at(&sparse.values, density, bytes);
     }
     if let Some(sparse) = &path.bool {
         let mut values = sparse.values.iter();
         let numbers: Vec<u64> = (0..sparse.present.len())
             .map(|row| if sparse.present.get(row) { 1 + u64::from(values.next() == Some(&true)) } else { 0 })
             .collect();
-        encode_ints(&numbers, bools.insert(Vec::new()));
+        encode_ints_at(&numbers, density, bools.insert(Vec::new()));
     }
     out
 }
@@ -68,17 +76,17 @@ pub(super) fn encoding_name(kind: usize, payload: &[u8]) -> &'static str {
         Some(cursor.rest())
     };
     match kind {
-        0 => codec::encoding_name(Values::Text, payload),
+        0 => told::encoding_name(Values::Text, payload),
         1 => codec::encoding_name(Values::Numbers, values().unwrap_or(&[])),
         2 => codec::encoding_name(Values::Doubles, values().unwrap_or(&[])),
         _ => codec::encoding_name(Values::Numbers, payload),
     }
 }
 
-fn put_present(present: &Bitmap, out: &mut Vec<u8>) {
+fn put_present(present: &Bitmap, density: Density, out: &mut Vec<u8>) {
     let bits: Vec<u64> = (0..present.len()).map(|row| u64::from(present.get(row))).collect();
     let mut bytes = Vec::new();
-    encode_ints(&bits, &mut bytes);
+    encode_ints_at(&bits, density, &mut bytes);
     put_varint(bytes.len() as u64, out);
     out.extend_from_slice(&bytes);
 }
@@ -101,12 +109,13 @@ pub(super) fn decode(
     in_residual: bool,
     payloads: [Option<&[u8]>; 4],
     rows: usize,
+    tell: &dyn Tell,
 ) -> Decoded<ShreddedPath> {
     let [text, i64s, f64s, bools] = payloads;
     Ok(ShreddedPath {
         keys: keys.to_vec(),
         in_residual,
-        text: text.map(|p| decode_strings(p, rows).map(Strings::into_plain)).transpose()?,
+        text: text.map(|p| decode_text(p, rows, tell).map(plain)).transpose()?,
         i64: i64s.map(|p| decode_i64(p, rows)).transpose()?,
         f64: f64s.map(|p| decode_f64(p, rows)).transpose()?,
         bool: bools.map(|p| decode_bool(p, rows)).transpose()?,
@@ -145,11 +154,15 @@ fn decode_bool(payload: &[u8], rows: usize) -> Decoded<Sparse<bool>> {
 /// # Errors
 ///
 /// [`Malformed`] for damaged payloads.
-pub(super) fn vector_of_one(payloads: [Option<&[u8]>; 4], rows: usize) -> Decoded<ColumnVector> {
+pub(super) fn vector_of_one(
+    payloads: [Option<&[u8]>; 4],
+    rows: usize,
+    tell: &dyn Tell,
+) -> Decoded<ColumnVector> {
     match payloads {
-        [Some(text), None, None, None] => Ok(match decode_strings(text, rows)? {
-            Strings::Dictionary(codes, values) => ColumnVector::Dict { codes, values },
-            Strings::Plain(column) => dictionary_of(&column),
+        [Some(text), None, None, None] => Ok(match decode_text(text, rows, tell)? {
+            ColumnVector::Bytes(column) => dictionary_of(&column),
+            dictionary => dictionary,
         }),
         [None, Some(i64s), None, None] => {
             let sparse = decode_i64(i64s, rows)?;
@@ -159,7 +172,16 @@ pub(super) fn vector_of_one(payloads: [Option<&[u8]>; 4], rows: usize) -> Decode
             let sparse = decode_f64(f64s, rows)?;
             Ok(ColumnVector::F64(spread(&sparse), Some(sparse.present)))
         }
-        other => Ok(ColumnVector::from_scalars(scalars(&decode(&[], false, other, rows)?, rows)?)),
+        other => Ok(ColumnVector::from_scalars(scalars(&decode(&[], false, other, rows, tell)?, rows)?)),
+    }
+}
+
+/// Text, one value a row.
+fn plain(vector: ColumnVector) -> BytesColumn {
+    match vector {
+        ColumnVector::Dict { codes, values } => Strings::Dictionary(codes, values).into_plain(),
+        ColumnVector::Bytes(column) => Arc::unwrap_or_clone(column),
+        _ => BytesColumn::new(),
     }
 }
 

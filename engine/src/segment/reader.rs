@@ -14,8 +14,9 @@ use super::format::{
 };
 use super::paths::{KINDS, Paths, sub_of};
 use super::shred::{Shredded, ShreddedPath};
+use super::told::{self, Tell};
 use super::{path_column, tenant_index};
-use crate::codec::{Malformed, decode_strings};
+use crate::codec::{Decoded, Malformed, decode_strings};
 use crate::disk::{Disk, DiskFile, Mapping};
 use crate::error::{Error, Result};
 use crate::id::{FileId, Lsn, Stream, TenantId, TenantNo};
@@ -302,7 +303,7 @@ impl SegmentReader {
             return Ok(ColumnVector::Bytes(Arc::new(documents)));
         }
         let block = self.block(&at.id(BlockKind::Column, 0), place)?;
-        column_chunk::decode(at.def.ty, block.payload(), at.rows)
+        column_chunk::decode(at.def.ty, block.payload(), at.rows, &Teller { reader: self, at })
             .map_err(|m| self.corrupt("block", place.offset, m))
     }
 
@@ -381,7 +382,7 @@ impl SegmentReader {
         let (first, blocks) = self.sub_blocks(at, paths, number)?;
         let (keys, in_residual) =
             paths.entries.get(number).map_or((&[][..], false), |e| (&e.keys, e.in_residual));
-        path_column::decode(keys, in_residual, payloads(&blocks), at.rows)
+        path_column::decode(keys, in_residual, payloads(&blocks), at.rows, &Teller { reader: self, at })
             .map_err(|m| self.corrupt("block", first, m))
     }
 
@@ -390,7 +391,7 @@ impl SegmentReader {
         let in_residual = paths.entries.get(number).filter(|e| e.in_residual);
         let Some(entry) = in_residual else {
             let (first, blocks) = self.sub_blocks(at, paths, number)?;
-            return path_column::vector_of_one(payloads(&blocks), at.rows)
+            return path_column::vector_of_one(payloads(&blocks), at.rows, &Teller { reader: self, at })
                 .map_err(|m| self.corrupt("block", first, m));
         };
         let path = self.read_path(at, paths, number)?;
@@ -405,6 +406,25 @@ impl SegmentReader {
             }
         }
         Ok(ColumnVector::from_scalars(leaves))
+    }
+}
+
+/// Reads the columns that tell the one at hand.
+struct Teller<'a> {
+    reader: &'a SegmentReader,
+    at: &'a ChunkRef<'a>,
+}
+
+impl Tell for Teller<'_> {
+    fn column(&self, column: ColumnId) -> Decoded<Arc<ColumnVector>> {
+        let granule = self.at.granule as usize;
+        let vector = Part::column(self.reader, self.at.stream, column, granule);
+        // The place is that of the column that is told: the other one names its own when it is asked for.
+        vector.map_err(|_| Malformed("the column that tells this one cannot be read"))
+    }
+
+    fn tellers(&self) -> &'static [ColumnId] {
+        told::tellers_of(self.at.stream, self.at.def.id)
     }
 }
 

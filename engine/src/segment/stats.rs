@@ -6,6 +6,7 @@ use super::format::{BlockKind, Place};
 use super::path_column;
 use super::paths::sub_of;
 use super::reader::{ChunkRef, SegmentReader};
+use super::told;
 use crate::codec::{Values, encoding_name};
 use crate::error::Result;
 use crate::id::Stream;
@@ -58,7 +59,7 @@ impl SegmentReader {
                     ColumnType::Time | ColumnType::U64 | ColumnType::Code(_) => Values::Numbers,
                 };
                 let block = self.block(&at.id(BlockKind::Column, 0), place)?;
-                let encoding = encoding_name(values, block.payload());
+                let encoding = told::encoding_name(values, block.payload());
                 add(&mut sums, number, column.name.to_owned(), encoding, place);
             }
         }

@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+mod dense;
+
 use super::*;
 use crate::codec::Density;
 use crate::disk::Disk;
@@ -529,8 +531,17 @@ fn a_path_reads_its_own_blocks_only() {
 
 /// Writes `input` in pieces of at most `rows` rows.
 fn write_pieces(disk: &SimDisk, input: &SegmentInput, rows: usize) -> Result<SegmentSummary> {
+    write_pieces_at(disk, input, rows, Density::Fast)
+}
+
+fn write_pieces_at(
+    disk: &SimDisk,
+    input: &SegmentInput,
+    rows: usize,
+    density: Density,
+) -> Result<SegmentSummary> {
     disk.create_dir(Path::new("segments")).unwrap();
-    let mut writer = SegmentWriter::create(disk, &path(), FILE, Density::Fast)?;
+    let mut writer = SegmentWriter::create(disk, &path(), FILE, density)?;
     for of_stream in &input.streams {
         writer.begin(of_stream.stream)?;
         for run in &of_stream.runs {

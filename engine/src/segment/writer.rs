@@ -249,9 +249,7 @@ impl SegmentWriter {
                 pending.extend(column, from..to)?;
             }
             if to - from == room {
-                let encoded = granule::encode(open.stream, &open.pending, &(0..GRANULE_ROWS), self.density)?;
-                open.pending.iter_mut().for_each(SegmentColumn::clear);
-                open.add_granule(encoded, &mut self.output)?;
+                open.encode_pending(self.density, &mut self.output)?;
             }
             from = to;
         }
@@ -266,7 +264,8 @@ impl SegmentWriter {
         let count = rows.columns.first().map_or(0, SegmentColumn::len);
         for first in (0..count).step_by(GRANULE_ROWS) {
             let range: Range<usize> = first..count.min(first + GRANULE_ROWS);
-            let encoded = granule::encode(rows.stream, &rows.columns, &range, self.density)?;
+            let breaks = breaks_in(&rows.runs, &range);
+            let encoded = granule::encode(rows.stream, &rows.columns, &range, self.density, &breaks)?;
             open.add_granule(encoded, &mut self.output)?;
         }
         Ok(())
@@ -296,10 +295,8 @@ impl SegmentWriter {
         if open.runs.is_empty() {
             return Ok(());
         }
-        let rest = open.pending.first().map_or(0, SegmentColumn::len);
-        if rest > 0 {
-            let encoded = granule::encode(open.stream, &open.pending, &(0..rest), self.density)?;
-            open.add_granule(encoded, &mut self.output)?;
+        if open.pending.first().is_some_and(|column| !column.is_empty()) {
+            open.encode_pending(self.density, &mut self.output)?;
         }
         open.write_group(&mut self.output)?;
         let footer = StreamFooter {
@@ -349,6 +346,23 @@ impl SegmentWriter {
         });
         Ok(SegmentSummary { file, bytes, footer_hash, lsn_max, streams: streams.collect() })
     }
+}
+
+/// The rows of a granule, from its first one on, where another tenant begins.
+fn breaks_in(runs: &[Run], rows: &Range<usize>) -> Vec<usize> {
+    let first = runs.partition_point(|run| run.rows.end <= rows.start as u64);
+    let mut breaks = Vec::new();
+    let mut last = None;
+    for run in runs.iter().skip(first) {
+        let Some(start) = usize::try_from(run.rows.start).ok().filter(|start| *start < rows.end) else {
+            break;
+        };
+        if last.is_some_and(|tenant| tenant != run.tenant) && start > rows.start {
+            breaks.push(start - rows.start);
+        }
+        last = Some(run.tenant);
+    }
+    breaks
 }
 
 fn no_stream() -> Error {
@@ -401,6 +415,16 @@ impl OpenStream {
             _ => return Err(Error::invalid("the rows of a segment out of order")),
         }
         Ok(())
+    }
+
+    /// Encodes the rows that do not wait for more.
+    fn encode_pending(&mut self, density: Density, output: &mut Output) -> Result<()> {
+        let rows = self.pending.first().map_or(0, SegmentColumn::len);
+        let first = (self.granules as usize + self.group.len()) * GRANULE_ROWS;
+        let breaks = breaks_in(&self.runs, &(first..first + rows));
+        let encoded = granule::encode(self.stream, &self.pending, &(0..rows), density, &breaks)?;
+        self.pending.iter_mut().for_each(SegmentColumn::clear);
+        self.add_granule(encoded, output)
     }
 
     fn add_granule(&mut self, encoded: Vec<EncodedColumn>, output: &mut Output) -> Result<()> {

@@ -1,0 +1,274 @@
+//! A column that another one tells: the address, the browser and the user of a session are the same in all of
+//! its rows, so they are written once for each session of the granule.
+//!
+//! # Layout of the payload of a column, or of the text of a path
+//!
+//! | kind | what follows                                                                                |
+//! |-----:|---------------------------------------------------------------------------------------------|
+//! |    0 | the values, one a row: [codec](crate::codec)                                                  |
+//! |    1 | u16 of the telling column; breaks; varint of its distinct values; for each of them the value that it tells; exceptions |
+//! |    2 | doubles in partitions: u16 of the telling column; breaks; the doubles of each of its distinct values in turn |
+//!
+//! Breaks are the rows where another tenant begins (the first one left out): codes of the dictionary mean
+//! something else from there on, so distinct values are counted anew. Distinct values are numbered in the order
+//! of first sight. Exceptions are a varint of how many, their rows, each less the one before, and their values.
+//! All lists are numbers, or values like those of kind 0, each behind a varint of its bytes.
+//!
+//! Only some columns may tell, and each only those after it in [`TELLERS`]: reading never goes in a circle.
+
+use hashbrown::HashMap;
+
+use super::columns::SegmentColumn;
+use crate::codec::{
+    self, Cursor, Decoded, Density, Malformed, Values, decode_ints, encode_ints_at, put_varint,
+};
+use crate::id::Stream;
+use crate::schema::stream::{ACTION_TYPE, NAME, OBJECT_ID, SESSION_ID, USER_ID};
+use crate::schema::{BytesColumn, ColumnId, ColumnVector, NULL_CODE, Schema};
+
+/// The kind of a payload with one value a row.
+pub(super) const PLAIN: u8 = 0;
+/// The kind of a payload that another column tells.
+pub(super) const TOLD: u8 = 1;
+/// The kind of a payload of doubles in partitions.
+pub(super) const PARTS: u8 = 2;
+
+/// The columns that may tell others, in the order in which they may: of an event its session, then its user.
+const TELLERS: [(Stream, &[ColumnId]); 3] = [
+    (Stream::Events, &[SESSION_ID.id, USER_ID.id]),
+    (Stream::Audit, &[USER_ID.id, ACTION_TYPE.id, OBJECT_ID.id]),
+    (Stream::Metrics, &[NAME.id]),
+];
+
+/// A column is told when at most one row of so many is an exception.
+const ROWS_PER_EXCEPTION: usize = 8;
+
+/// The name of the encoding of a payload of values of this kind.
+pub(super) fn encoding_name(values: Values, payload: &[u8]) -> &'static str {
+    match payload {
+        [TOLD, ..] => "told",
+        [PARTS, ..] => "partitions",
+        [_, payload @ ..] => codec::encoding_name(values, payload),
+        [] => "unknown",
+    }
+}
+
+/// The columns that may tell a column, best first.
+pub(super) fn tellers_of(stream: Stream, column: ColumnId) -> &'static [ColumnId] {
+    let all = TELLERS.iter().find(|(s, _)| *s == stream).map_or(&[][..], |(_, list)| list);
+    let end = all.iter().position(|c| *c == column).unwrap_or(all.len());
+    all.get(..end).unwrap_or(&[])
+}
+
+/// The rows of a granule by what one of its columns says.
+#[derive(Debug)]
+pub(super) struct Groups {
+    /// Which column says it.
+    pub(super) column: ColumnId,
+    /// Of each row the number of what it says.
+    pub(super) of_rows: Vec<u32>,
+    /// How many different things it says.
+    pub(super) count: usize,
+}
+
+/// Numbers keys by first sight, anew from each break on.
+fn number<K: std::hash::Hash + Eq>(keys: impl Iterator<Item = K>, breaks: &[usize]) -> (Vec<u32>, usize) {
+    let mut seen: HashMap<K, u32> = HashMap::new();
+    let mut breaks = breaks.iter().peekable();
+    let mut next = 0_u32;
+    let mut out = Vec::new();
+    for (row, key) in keys.enumerate() {
+        if breaks.next_if_eq(&&row).is_some() {
+            seen.clear();
+        }
+        out.push(*seen.entry(key).or_insert_with(|| {
+            next += 1;
+            next - 1
+        }));
+    }
+    (out, next as usize)
+}
+
+impl Groups {
+    /// The groups of rows that are written; `None` for a column that cannot tell.
+    pub(super) fn written(
+        stream: Stream,
+        teller: ColumnId,
+        columns: &[SegmentColumn],
+        rows: std::ops::Range<usize>,
+        breaks: &[usize],
+    ) -> Option<Self> {
+        let (of_rows, count) = match columns.get(Schema::of(stream).index_of(teller)?)? {
+            SegmentColumn::Codes(codes) => number(codes.get(rows)?.iter().copied(), breaks),
+            SegmentColumn::Bytes(column) => number(rows.map(|row| column.get(row)), breaks),
+            SegmentColumn::I64(_) | SegmentColumn::U64(_) | SegmentColumn::F64(_) => return None,
+        };
+        Some(Self { column: teller, of_rows, count })
+    }
+
+    /// The groups of rows that were read.
+    fn read(teller: ColumnId, vector: &ColumnVector, breaks: &[usize]) -> Decoded<Self> {
+        let (of_rows, count) = match vector {
+            ColumnVector::Codes(codes) | ColumnVector::Dict { codes, .. } => {
+                number(codes.iter().copied(), breaks)
+            }
+            ColumnVector::Bytes(column) => number(column.iter(), breaks),
+            _ => return Err(Malformed("a column that cannot tell another")),
+        };
+        Ok(Self { column: teller, of_rows, count })
+    }
+
+    /// The first row of each group.
+    fn firsts(&self) -> Vec<usize> {
+        let mut firsts = Vec::with_capacity(self.count);
+        for (row, group) in self.of_rows.iter().enumerate() {
+            if *group as usize == firsts.len() {
+                firsts.push(row);
+            }
+        }
+        firsts
+    }
+}
+
+/// The rows whose values a column tells, and those where it does not; `None` when there are too many of those.
+pub(super) fn tell<T: PartialEq>(
+    groups: &Groups,
+    value: impl Fn(usize) -> T,
+) -> Option<(Vec<usize>, Vec<usize>)> {
+    let rows = groups.of_rows.len();
+    let firsts = groups.firsts();
+    // A group for every second row tells nothing.
+    if firsts.len() * 2 > rows {
+        return None;
+    }
+    let exceptions_max = rows / ROWS_PER_EXCEPTION;
+    let mut exceptions = Vec::new();
+    for (row, group) in groups.of_rows.iter().enumerate() {
+        let first = firsts.get(*group as usize).copied().unwrap_or(row);
+        if first != row && value(row) != value(first) {
+            exceptions.push(row);
+            if exceptions.len() > exceptions_max {
+                return None;
+            }
+        }
+    }
+    Some((firsts, exceptions))
+}
+
+/// Writes what comes before the values of a told payload.
+pub(super) fn put_head(kind: u8, groups: &Groups, breaks: &[usize], out: &mut Vec<u8>) {
+    out.push(kind);
+    out.extend_from_slice(&groups.column.0.to_le_bytes());
+    put_rows(breaks, out);
+    put_varint(groups.count as u64, out);
+}
+
+/// Writes rows that ascend.
+pub(super) fn put_rows(rows: &[usize], out: &mut Vec<u8>) {
+    let mut last = 0;
+    let mut gaps = Vec::with_capacity(rows.len());
+    for row in rows {
+        gaps.push((row - last) as u64);
+        last = *row;
+    }
+    put_varint(rows.len() as u64, out);
+    put_block(|block| encode_ints_at(&gaps, Density::Dense, block), out);
+}
+
+/// Writes what `encode` writes, behind a varint of its bytes.
+pub(super) fn put_block(encode: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
+    let mut block = Vec::new();
+    encode(&mut block);
+    put_varint(block.len() as u64, out);
+    out.extend_from_slice(&block);
+}
+
+/// Reads what [`put_block`] wrote.
+pub(super) fn take_block<'a>(cursor: &mut Cursor<'a>) -> Decoded<&'a [u8]> {
+    let len = cursor.len(cursor.rest().len())?;
+    cursor.take(len)
+}
+
+/// Reads rows below `rows` that ascend.
+pub(super) fn take_rows(cursor: &mut Cursor<'_>, rows: usize) -> Decoded<Vec<usize>> {
+    let count = cursor.len(rows)?;
+    let mut row = 0_usize;
+    let mut out = Vec::with_capacity(count);
+    for (index, gap) in decode_ints(take_block(cursor)?, count)?.into_iter().enumerate() {
+        let gap = usize::try_from(gap).unwrap_or(usize::MAX);
+        row = row.saturating_add(gap);
+        if row >= rows || (index > 0 && gap == 0) {
+            return Err(Malformed("rows that do not ascend"));
+        }
+        out.push(row);
+    }
+    Ok(out)
+}
+
+/// Where a payload's telling column is read.
+pub(super) trait Tell {
+    /// The values of a column in the same granule.
+    ///
+    /// # Errors
+    ///
+    /// Damage of that column, as [`Malformed`].
+    fn column(&self, column: ColumnId) -> Decoded<std::sync::Arc<ColumnVector>>;
+    /// The columns that may tell the one at hand.
+    fn tellers(&self) -> &'static [ColumnId];
+}
+
+/// Reads what [`put_head`] wrote after the kind, and the groups of the granule's `rows`.
+pub(super) fn take_head(cursor: &mut Cursor<'_>, rows: usize, tell: &dyn Tell) -> Decoded<Groups> {
+    let teller = ColumnId(cursor.u16()?);
+    if !tell.tellers().contains(&teller) {
+        return Err(Malformed("told by a column that may not"));
+    }
+    let breaks = take_rows(cursor, rows)?;
+    let count = cursor.len(rows)?;
+    let groups = Groups::read(teller, &*tell.column(teller)?, &breaks)?;
+    if groups.count != count || groups.of_rows.len() != rows {
+        return Err(Malformed("told by other values than are there"));
+    }
+    Ok(groups)
+}
+
+/// The values of all rows from those of their groups and the exceptions.
+pub(super) fn spread<T: Copy>(
+    groups: &Groups,
+    told: &[T],
+    exceptions: &[usize],
+    values: &[T],
+) -> Decoded<Vec<T>> {
+    let of_row = |group: &u32| told.get(*group as usize).copied();
+    let spread: Option<Vec<T>> = groups.of_rows.iter().map(of_row).collect();
+    let mut out = spread.ok_or(Malformed("fewer values than are told"))?;
+    for (row, value) in exceptions.iter().zip(values) {
+        if let Some(slot) = out.get_mut(*row) {
+            *slot = *value;
+        }
+    }
+    Ok(out)
+}
+
+/// The values of some rows of a column.
+pub(super) fn pick(column: &BytesColumn, rows: &[usize]) -> BytesColumn {
+    let mut out = BytesColumn::new();
+    rows.iter().for_each(|row| out.push(column.get(*row)));
+    out
+}
+
+/// Text of groups and of exceptions as codes into one list of values.
+pub(super) fn spread_text(
+    groups: &Groups,
+    told: (Vec<u32>, &BytesColumn),
+    exceptions: &[usize],
+    others: (Vec<u32>, &BytesColumn),
+) -> Decoded<(Vec<u32>, BytesColumn)> {
+    let base = u32::try_from(told.1.len()).map_err(|_| Malformed("more values than rows"))?;
+    let shifted: Vec<u32> =
+        others.0.iter().map(|c| if *c == NULL_CODE { NULL_CODE } else { c.saturating_add(base) }).collect();
+    let codes = spread(groups, &told.0, exceptions, &shifted)?;
+    let mut values = told.1.clone();
+    others.1.iter().for_each(|value| values.push(value));
+    Ok((codes, values))
+}
