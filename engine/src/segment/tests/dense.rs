@@ -120,7 +120,6 @@ fn a_day_that_is_over_is_told_repeated_and_cut_into_parts() {
         assert_eq!(encodings(&reader, Stream::Audit, name), ["told"], "{name}");
     }
     assert_eq!(encodings(&reader, Stream::Metrics, "value"), ["partitions"]);
-    assert_eq!(encodings(&reader, Stream::Metrics, "lsn"), ["repeat"]);
     let fast = SimDisk::new();
     assert!(summary.bytes < write(&fast, &input).bytes * 9 / 10);
 }
