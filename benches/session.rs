@@ -112,7 +112,7 @@ fn fold(c: &mut Criterion) {
     for name in ["named", "people"] {
         let request = request(name);
         group.bench_function(name, |b| {
-            b.iter(|| black_box(engine.view().sessions(&request).expect("answer")))
+            b.iter(|| black_box(engine.view().sessions(&request).expect("answer")));
         });
     }
     group.finish();
@@ -126,7 +126,7 @@ fn fold(c: &mut Criterion) {
         // Visits of the last day go on after its end: those few rows are of a day that is not over.
         assert!(read.rows_scanned < 1_000 && read.cells_read > 0, "cells answer the days: {read:?}");
         group.bench_function(name, |b| {
-            b.iter(|| black_box(engine.view().sessions(&request).expect("answer")))
+            b.iter(|| black_box(engine.view().sessions(&request).expect("answer")));
         });
     }
     group.finish();

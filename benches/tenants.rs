@@ -92,7 +92,7 @@ fn descriptors() -> usize {
 fn main() {
     let small = std::env::args().any(|arg| arg == "--test");
     let (tenants, minute) =
-        if small { (500, Duration::from_millis(200)) } else { (100_000, Duration::from_secs(60)) };
+        if small { (500, Duration::from_millis(200)) } else { (100_000, Duration::from_mins(1)) };
     let dir = tempfile::tempdir().expect("a directory");
     let disk = Arc::new(OsDisk::open(dir.path()).expect("a data directory"));
     let engine = Engine::open(Config::default(), disk, SystemClock::new(), [1; 32]).expect("a store");

@@ -231,9 +231,7 @@ fn value(json: &Json) -> Value {
     match json {
         Json::Null => Value::Null,
         Json::Bool(b) => Value::Bool(*b),
-        Json::Number(n) => {
-            n.as_i64().map(Value::I64).unwrap_or_else(|| Value::F64(n.as_f64().unwrap_or(0.0)))
-        }
+        Json::Number(n) => n.as_i64().map_or_else(|| Value::F64(n.as_f64().unwrap_or(0.0)), Value::I64),
         Json::String(s) => Value::Str(s.clone()),
         Json::Array(list) => Value::Array(list.iter().map(value).collect()),
         Json::Object(map) => Value::Object(map.iter().map(|(k, v)| (k.clone(), value(v))).collect()),

@@ -75,7 +75,7 @@ fn append_events(engine: &Engine, random: &mut Random, visits: u64) {
         for _ in 0..visits {
             let mut at = BASE + random.below((DAYS * DAY_US) as u64) as i64;
             let (person, named) = (random.below(12), random.below(2) == 0);
-            for _ in 0..1 + random.below(12) {
+            for _ in 0..=random.below(12) {
                 batch.i64(&TIME, at);
                 batch.str(&USER_ID, Some(&format!("person-{person}")));
                 batch.str(&APP_ID, Some(["shop", "blog"][random.below(2) as usize]));

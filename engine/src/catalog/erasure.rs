@@ -38,6 +38,7 @@ impl fmt::Display for ErasureId {
 impl FromStr for ErasureId {
     type Err = Error;
 
+    #[expect(clippy::big_endian_bytes, reason = "the first digit is of the first byte")]
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || Error::invalid("an erasure's id is 32 hexadecimal digits");
         let is_canonical =

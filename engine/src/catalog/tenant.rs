@@ -39,6 +39,7 @@ impl TenantRecord {
 }
 
 /// A number whose bytes sort as the numbers do: what catalog keys of a tenant start with.
+#[expect(clippy::big_endian_bytes, reason = "bytes that sort as the numbers do")]
 pub fn tenant_prefix(tenant: TenantNo) -> Vec<u8> {
     tenant.0.to_be_bytes().to_vec()
 }
@@ -48,6 +49,7 @@ pub fn tenant_prefix(tenant: TenantNo) -> Vec<u8> {
 /// # Errors
 ///
 /// [`Error::Invalid`] when the key is too short.
+#[expect(clippy::big_endian_bytes, reason = "bytes that sort as the numbers do")]
 pub fn split_tenant(key: &[u8]) -> Result<(TenantNo, &[u8])> {
     let (head, rest) =
         key.split_first_chunk().ok_or_else(|| Error::invalid("a catalog key that is too short"))?;

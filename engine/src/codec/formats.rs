@@ -39,7 +39,9 @@ pub(super) fn take_uuids(cursor: &mut Cursor<'_>, count: usize) -> Decoded<Bytes
         return Err(Malformed("more or fewer UUIDs than rows"));
     }
     let mut out = BytesColumn::with_capacity(count, count * 36);
-    uuids.iter().for_each(|uuid| out.push(Some(&format_uuid(uuid))));
+    for uuid in uuids {
+        out.push(Some(&format_uuid(uuid)));
+    }
     Ok(out)
 }
 

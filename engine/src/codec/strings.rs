@@ -163,7 +163,9 @@ fn put_recent(column: &BytesColumn, seen: &HashMap<&[u8], u32>, out: &mut Vec<u8
     let mut values: Vec<(&[u8], u32)> = seen.iter().map(|(value, code)| (*value, *code)).collect();
     values.sort_unstable_by_key(|(_, code)| *code);
     let mut distinct = BytesColumn::new();
-    values.iter().for_each(|(value, _)| distinct.push(Some(value)));
+    for (value, _) in &values {
+        distinct.push(Some(value));
+    }
     let mut ages = Vec::with_capacity(column.len());
     let mut codes = Vec::with_capacity(column.len());
     let mut known = 0_u64;
@@ -285,7 +287,9 @@ fn take_formatted(tag: u8, cursor: &mut Cursor<'_>, rows: usize) -> Decoded<Byte
     }
     let mut values = values.iter();
     let mut out = BytesColumn::new();
-    present.iter().for_each(|p| out.push(if *p == 1 { values.next().flatten() } else { None }));
+    for p in &present {
+        out.push(if *p == 1 { values.next().flatten() } else { None });
+    }
     Ok(out)
 }
 

@@ -22,14 +22,12 @@ impl Core {
         let policies = self.catalog.policies();
         let earlier = policies.pending().iter().find(|(_, record)| record.is_pending_for(&target));
         let earlier = earlier.map(|(id, record)| (*id, ErasureRecord::clone(record)));
-        let id = match &earlier {
-            Some((id, _)) => *id,
-            None => {
-                let random = self.entropy.next();
-                let id =
-                    random.first_chunk().ok_or_else(|| Error::invalid("randomness that is too short"))?;
-                ErasureId(*id)
-            }
+        let id = if let Some((id, _)) = &earlier {
+            *id
+        } else {
+            let random = self.entropy.next();
+            let id = random.first_chunk().ok_or_else(|| Error::invalid("randomness that is too short"))?;
+            ErasureId(*id)
         };
         let erasure = NewErasure { id, target, earlier: earlier.map(|(_, record)| record) };
         let appended = self.append_own(Prepared::erasing(with, erasure)?)?;

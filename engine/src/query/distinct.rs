@@ -149,12 +149,12 @@ impl Distinct {
     }
 
     fn add_set(&mut self, group: u32, tenant: TenantNo, space: Space, set: SetRef<'_>) {
-        let hashed: Vec<u32>;
+        let numbered: Vec<u32>;
         let set = match set {
             SetRef::Codes([]) | SetRef::Hashes([]) => return,
             SetRef::Hashes(hashes) => {
-                hashed = hashes.iter().map(|hash| self.ids.of_hash(*hash)).collect();
-                SetRef::Codes(&hashed)
+                numbered = hashes.iter().map(|hash| self.ids.of_hash(*hash)).collect();
+                SetRef::Codes(&numbered)
             }
             codes => codes,
         };

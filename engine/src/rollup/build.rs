@@ -241,7 +241,7 @@ impl Fold<'_> {
         let snapshot = &self.builder.snapshot;
         let places = self.grouping.places_of_series(snapshot, tenant, cells, &self.dimensions)?;
         let ratio = u8::try_from(self.tier.width_us() / tier.width_us()).unwrap_or(u8::MAX).max(1);
-        let (mut placed, mut groups) = (Vec::with_capacity(cells.len()), 0);
+        let (mut slots_of, mut groups) = (Vec::with_capacity(cells.len()), 0);
         for series in 0..cells.series() {
             let mut known: Option<(u8, u32)> = None;
             for cell in cells.of_series(series) {
@@ -255,10 +255,10 @@ impl Fold<'_> {
                 };
                 known = Some((slot, group));
                 groups = groups.max(group as usize + 1);
-                placed.extend(u32::try_from(cell).map(|cell| (cell, group)));
+                slots_of.extend(u32::try_from(cell).map(|cell| (cell, group)));
             }
         }
-        self.accumulators.fold_cells(&states, cells, tenant, &placed, groups);
+        self.accumulators.fold_cells(&states, cells, tenant, &slots_of, groups);
         Ok(())
     }
 

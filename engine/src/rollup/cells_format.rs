@@ -158,7 +158,9 @@ fn put_key(key: &KeyColumn, out: &mut Vec<u8>) {
         KeyColumn::Values { values, places } => {
             out.push(1);
             put_varint(values.len() as u64, out);
-            values.iter().for_each(|value| put_value(value, out));
+            for value in values {
+                put_value(value, out);
+            }
             put_column(out, |out| encode_codes(places, out));
         }
     }
@@ -310,7 +312,9 @@ fn put_sets(list: &SetList, cells: usize, out: &mut Vec<u8>) {
     for set in (0..list.len()).filter_map(|set| list.get(set)) {
         if let SetRef::Hashes(of_set) = set {
             lens.push(of_set.len() as u64);
-            of_set.iter().for_each(|h| hashes.extend_from_slice(&h.to_le_bytes()));
+            for h in of_set {
+                hashes.extend_from_slice(&h.to_le_bytes());
+            }
             continue;
         }
         let codes = set.codes();

@@ -212,7 +212,9 @@ fn hash_of(bytes: &[u8]) -> u64 {
 
 fn put_list<T>(list: &[T], out: &mut Vec<u8>, put: impl Fn(&T, &mut Vec<u8>)) {
     put_varint(list.len() as u64, out);
-    list.iter().for_each(|one| put(one, out));
+    for one in list {
+        put(one, out);
+    }
 }
 
 fn put_text(text: &str, out: &mut Vec<u8>) {

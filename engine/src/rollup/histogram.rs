@@ -433,6 +433,7 @@ impl Histogram {
     }
 
     /// Zeroes, positive buckets and negative buckets, those by index.
+    #[expect(clippy::type_complexity, reason = "three parts, said above")]
     pub(crate) fn parts(&self) -> (u64, &[(i32, u64)], &[(i32, u64)]) {
         (self.zero, &self.positive.buckets, &self.negative.buckets)
     }

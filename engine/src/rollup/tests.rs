@@ -73,7 +73,9 @@ fn value() -> impl Strategy<Value = KeyValue> {
 fn histogram() -> impl Strategy<Value = Histogram> {
     prop::collection::vec(select(vec![0.0, 1.5, -2.0, 1e300, 5e-324, 1000.0]), 0..6).prop_map(|values| {
         let mut histogram = Histogram::new();
-        values.into_iter().for_each(|value| histogram.record(value));
+        for value in values {
+            histogram.record(value);
+        }
         histogram
     })
 }

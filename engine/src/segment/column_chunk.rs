@@ -265,7 +265,7 @@ pub(super) fn decode_text(payload: &[u8], rows: usize, tell: &dyn Tell) -> Decod
             let others = decode_strings(take_block(&mut cursor)?, exceptions.len())?.into_dictionary();
             cursor.end()?;
             let (codes, values) =
-                told::spread_text(&groups, (values.0, &values.1), &exceptions, (others.0, &others.1))?;
+                told::spread_text(&groups, (&values.0, &values.1), &exceptions, (&others.0, &others.1))?;
             Ok(ColumnVector::Dict { codes, values: Arc::new(values) })
         }
         _ => Err(Malformed("an unknown kind of column")),

@@ -44,7 +44,12 @@ impl SegmentReader {
     /// As the reading methods of [`crate::part::Part`].
     pub fn column_stats(&self, stream: Stream) -> Result<Vec<ColumnStats>> {
         let mut sums = Sums::new();
-        let granules = self.footer.streams.iter().find(|s| s.stream == stream).map_or(0, |s| s.granules());
+        let granules = self
+            .footer
+            .streams
+            .iter()
+            .find(|s| s.stream == stream)
+            .map_or(0, super::footer::StreamFooter::granules);
         for (number, column) in Schema::of(stream).columns.iter().enumerate() {
             for granule in 0..granules {
                 let at = self.chunk(stream, column.id, granule)?;

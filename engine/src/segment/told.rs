@@ -253,22 +253,26 @@ pub(super) fn spread<T: Copy>(
 /// The values of some rows of a column.
 pub(super) fn pick(column: &BytesColumn, rows: &[usize]) -> BytesColumn {
     let mut out = BytesColumn::new();
-    rows.iter().for_each(|row| out.push(column.get(*row)));
+    for row in rows {
+        out.push(column.get(*row));
+    }
     out
 }
 
 /// Text of groups and of exceptions as codes into one list of values.
 pub(super) fn spread_text(
     groups: &Groups,
-    told: (Vec<u32>, &BytesColumn),
+    told: (&[u32], &BytesColumn),
     exceptions: &[usize],
-    others: (Vec<u32>, &BytesColumn),
+    others: (&[u32], &BytesColumn),
 ) -> Decoded<(Vec<u32>, BytesColumn)> {
     let base = u32::try_from(told.1.len()).map_err(|_| Malformed("more values than rows"))?;
     let shifted: Vec<u32> =
         others.0.iter().map(|c| if *c == NULL_CODE { NULL_CODE } else { c.saturating_add(base) }).collect();
-    let codes = spread(groups, &told.0, exceptions, &shifted)?;
+    let codes = spread(groups, told.0, exceptions, &shifted)?;
     let mut values = told.1.clone();
-    others.1.iter().for_each(|value| values.push(value));
+    for value in others.1.iter() {
+        values.push(value);
+    }
     Ok((codes, values))
 }

@@ -76,9 +76,10 @@ async fn query_server(args: &Query, asking: Asking) -> Result<(Vec<Line>, Option
         for asked in ask::run(&server, question, asking, share, &done).await? {
             let requests = question.first().map(|(_, requests)| requests.as_slice()).unwrap_or_default();
             let bytes = usize::try_from(asked.bytes.quantile(50, 100)).unwrap_or(0);
-            let floor = match args.no_floor {
-                true => None,
-                false => Some(floor::measure(asked.question, requests, asking, bytes).await?),
+            let floor = if args.no_floor {
+                None
+            } else {
+                Some(floor::measure(asked.question, requests, asking, bytes).await?)
             };
             lines.push(Line::new(&asked, floor.as_ref()));
         }

@@ -144,6 +144,6 @@ fn holds(test: &Test, value: &KeyValue) -> bool {
         KeyValue::I64(n) => test.i64(*n),
         KeyValue::U64(n) => test.u64(*n),
         KeyValue::F64(bits) => test.f64(f64::from_bits(*bits)),
-        KeyValue::Str(text) => test.text(text.as_bytes()),
+        KeyValue::Str(name) => test.text(name.as_bytes()),
     }
 }

@@ -151,6 +151,7 @@ impl Reader<'_> {
 
     /// Folds the cells of a tenant in a part, and answers the times that are left to rows. All its rows
     /// in the window are between the bounds.
+    #[expect(clippy::unnecessary_wraps, reason = "one of the steps of a fold, which may fail")]
     fn run(
         &mut self,
         part: &Arc<dyn Part>,

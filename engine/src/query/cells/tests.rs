@@ -1,5 +1,7 @@
 //! Answers from cells against those from rows and against plain loops.
 
+#![expect(clippy::cast_possible_wrap, reason = "the numbers of these tests are small")]
+
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -57,7 +57,9 @@ impl Grouping {
                 }
             }
             // Absent is u32::MAX and becomes 0, as for rows.
-            places.iter_mut().for_each(|id| *id = id.wrapping_add(1));
+            for id in &mut places {
+                *id = id.wrapping_add(1);
+            }
             out.push(places);
         }
         Ok(out)
