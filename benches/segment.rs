@@ -62,8 +62,7 @@ fn read_all(reader: &SegmentReader, stream: Stream, column: ColumnId, path: Opti
 fn decoded_bytes(reader: &SegmentReader, column: ColumnId, path: Option<&[String]>) -> usize {
     let of = |vector: &ColumnVector| match vector {
         ColumnVector::I64(values, _) => values.len() * 8,
-        ColumnVector::Codes(codes) => codes.len() * 4,
-        ColumnVector::Dict { codes, .. } => codes.len() * 4,
+        ColumnVector::Codes(codes) | ColumnVector::Dict { codes, .. } => codes.len() * 4,
         ColumnVector::Bytes(text) => text.memory_bytes(),
         _ => GRANULE_ROWS * 8,
     };

@@ -42,6 +42,7 @@ pub(crate) const WAL_DIR: &str = "wal";
 ///
 /// What the manifest and the catalog say when they cannot be read. Damage to the WAL, a segment, the
 /// dictionary, ids or named requests is no error here: it is named by [`crate::engine::Health`].
+#[expect(clippy::too_many_lines, reason = "one step a room, and the list of what they become")]
 pub(crate) fn open(
     config: Config,
     disk: Arc<dyn Disk>,

@@ -264,6 +264,7 @@ impl HourFiles {
     }
 
     /// `None` when the file has nothing that is erased; without a file when nothing is left of it.
+    #[expect(clippy::option_option, reason = "unchanged, gone, or another file: said above")]
     fn file_without(
         &self,
         file: &HourFile,

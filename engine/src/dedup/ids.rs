@@ -125,6 +125,7 @@ impl IdIndex {
     /// # Errors
     ///
     /// I/O.
+    #[expect(clippy::type_complexity, reason = "one question: tenant, stream, id")]
     pub(crate) fn without(
         &self,
         is_erased: &dyn Fn(TenantNo, Option<Stream>, &[u8]) -> bool,

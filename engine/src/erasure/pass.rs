@@ -190,7 +190,9 @@ fn erased_rows(snapshot: &Snapshot, record: &ErasureRecord, of: Stream) -> Resul
     let mut types: BTreeMap<u32, u64> = BTreeMap::new();
     let end = query::scan(snapshot, &request, &mut |vector| {
         if let Some(ScanColumn::Codes(codes)) = vector.columns.first() {
-            codes.iter().for_each(|code| *types.entry(*code).or_default() += 1);
+            for code in codes {
+                *types.entry(*code).or_default() += 1;
+            }
         }
         Ok(())
     })?;
@@ -212,6 +214,7 @@ fn count(core: &Core, record: &ErasureRecord) -> Result<[u64; Stream::ALL.len()]
 }
 
 /// The ids that clients gave the rows of erased users.
+#[expect(clippy::type_complexity, reason = "one set: tenant, stream, id")]
 fn ids_of(core: &Core, carried: &[Carried]) -> Result<HashSet<(TenantNo, Stream, Box<[u8]>)>> {
     let snapshot = raw(core, parts(&core.tables.segments()));
     let mut out = HashSet::new();

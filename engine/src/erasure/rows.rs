@@ -55,10 +55,10 @@ impl<'a> EraseRows<'a> {
         for Carried { record, .. } in carried {
             match record.pending_user() {
                 None => retired.push(record.tenant),
-                Some(user) => {
-                    let code = |kind| codes.code_of(record.tenant, kind, &user.user);
+                Some(erased) => {
+                    let of = |kind| codes.code_of(record.tenant, kind, &erased.user);
                     let found =
-                        UserCodes { user: code(IdentityKind::User)?, object: code(IdentityKind::Object)? };
+                        UserCodes { user: of(IdentityKind::User)?, object: of(IdentityKind::Object)? };
                     users.push((Arc::clone(record), found));
                 }
             }

@@ -70,6 +70,12 @@ impl Store {
         Self::open(SimDisk::new(), ManualClock::new(NOW), config()).unwrap()
     }
 
+    pub(crate) fn with(config_of: impl FnOnce(&mut Config)) -> Self {
+        let mut config = config();
+        config_of(&mut config);
+        Self::open(SimDisk::new(), ManualClock::new(NOW), config).unwrap()
+    }
+
     pub(crate) fn open(disk: SimDisk, clock: Arc<ManualClock>, config: Config) -> Result<Self> {
         let engine =
             Engine::open_stepped(config.clone(), Arc::new(disk.clone()), Arc::clone(&clock) as _, [7; 32])?;
