@@ -27,7 +27,13 @@ const COMPACTION_TICK: Duration = Duration::from_secs(1);
 /// How long a merge that failed waits before it is tried again.
 const COMPACTION_RETRY: Duration = Duration::from_mins(1);
 
-/// Starts the threads of the log, the flush and the merges. They end after [`Core::begin_close`].
+/// How often the thread of retention looks whether it is time.
+const RETENTION_TICK: Duration = Duration::from_secs(1);
+
+/// How often what has expired is removed.
+const RETENTION_INTERVAL: Duration = Duration::from_hours(1);
+
+/// Starts the threads of the log, the flush, the merges and retention. They end after [`Core::begin_close`].
 ///
 /// # Errors
 ///
@@ -37,6 +43,7 @@ pub(crate) fn start(core: &Arc<Core>) -> Result<Vec<JoinHandle<()>>> {
         spawn("insights-log", core, drive_log)?,
         spawn("insights-flush", core, drive_flush)?,
         spawn("insights-compact", core, drive_compaction)?,
+        spawn("insights-keep", core, drive_retention)?,
     ])
 }
 
@@ -115,5 +122,19 @@ fn wait_for_retry(core: &Core) {
             break;
         }
         core.wait_for_flush(left);
+    }
+}
+
+/// Removes what has expired once an hour, and carries out erasures that have waited for most of a day.
+fn drive_retention(core: &Core) {
+    let mut next = core.clock.monotonic() + RETENTION_INTERVAL;
+    while !core.is_closing() {
+        core.wait_for_retention(RETENTION_TICK);
+        if core.is_closing() || core.clock.monotonic() < next {
+            continue;
+        }
+        next = core.clock.monotonic() + RETENTION_INTERVAL;
+        // What fails stays hidden, is told by the health, and is tried again in an hour.
+        drop(core.step_retention());
     }
 }

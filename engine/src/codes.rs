@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::id::{TenantId, TenantNo};
 use crate::schema::IdentityKind;
+use crate::time::TimestampUs;
 
 /// Identity <-> code, for one state of the store. Codes are dense from 0 in each (tenant, kind).
 pub trait Codes: Send + Sync + std::fmt::Debug {
@@ -38,4 +39,8 @@ pub trait Tenants: Send + Sync + std::fmt::Debug {
     fn number_of(&self, tenant: &TenantId) -> Option<TenantNo>;
     /// The name of a number.
     fn name_of(&self, number: TenantNo) -> Option<TenantId>;
+    /// When a tenant came to exist, where that is known.
+    fn created(&self, _tenant: &TenantId) -> Option<TimestampUs> {
+        None
+    }
 }

@@ -17,6 +17,7 @@ use crate::dedup::{IdIndex, IdempotencyIndex};
 use crate::disk::Disk;
 use crate::engine::{Stats, Usage};
 use crate::entropy::Entropy;
+use crate::erasure::pass;
 use crate::error::{Error, Result};
 use crate::flush::Flusher;
 use crate::id::{Lsn, Stream, TenantId, TenantNo};
@@ -25,6 +26,7 @@ use crate::memtable::NewRows;
 use crate::query::{self, Damage, Filter, Hidden, Scope, Snapshot};
 use crate::recover::MissingSegment;
 use crate::retention::clock::TrustedClock;
+use crate::retention::expire;
 use crate::rollup::CellRoom;
 use crate::segment::BlockCache;
 use crate::sequencer::Sequencer;
@@ -202,6 +204,10 @@ pub(crate) struct Core {
     pub erasing: Mutex<()>,
     /// Held while erasures are carried out.
     pub erasure_pass: Mutex<()>,
+    /// What went wrong with retention or erasure last, in words.
+    pub retention_failure: Mutex<Option<String>>,
+    /// Wakes the thread of retention so that it ends.
+    pub retention_wanted: (Mutex<()>, Condvar),
 }
 
 /// Most series that a tenant's usage counts.
@@ -355,9 +361,39 @@ impl Core {
             || self.log.live_bytes() >= self.config.wal_bytes_max
     }
 
+    /// Removes what has expired, and carries erasures out that have waited for most of a day; true when
+    /// there was something.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`crate::Engine::enforce_retention`] and [`crate::Engine::run_erasures`].
+    pub(crate) fn step_retention(&self) -> Result<bool> {
+        let enforce = || {
+            let removed = expire::enforce(self, false)?.files.len() as u64;
+            let erased = if pass::is_due(self) { pass::run(self)?.completed } else { 0 };
+            Ok(removed + erased > 0)
+        };
+        let done = enforce();
+        let failure = done.as_ref().err().map(|error: &Error| format!("retention or erasure: {error}"));
+        *self.retention_failure.lock() = failure;
+        done
+    }
+
+    /// Sleeps until the engine closes or `timeout` has passed.
+    pub(crate) fn wait_for_retention(&self, timeout: Duration) {
+        let mut guard = self.retention_wanted.0.lock();
+        if !self.is_closing() {
+            self.retention_wanted.1.wait_for(&mut guard, timeout);
+        }
+    }
+
     /// Stops appends and wakes the threads so that they end.
     pub(crate) fn begin_close(&self) {
         self.closing.store(true, Ordering::SeqCst);
+        {
+            let _guard = self.retention_wanted.0.lock();
+            self.retention_wanted.1.notify_all();
+        }
         self.wake_flush();
         self.compactor.wake();
     }
@@ -418,6 +454,7 @@ impl Core {
         out.extend(self.requests.findings());
         out.extend(self.tables.codes().findings());
         out.extend(self.compactor.findings());
+        out.extend(self.retention_failure.lock().clone());
         if self.trusted_clock.is_held(self.clock.as_ref()) {
             out.push("the clock jumped ahead: nothing expires until a day of uptime has passed".to_owned());
         }

@@ -399,6 +399,16 @@ impl Engine {
         Some(ErasureRecord { outcome, ..record })
     }
 
+    /// Removes what has expired, and carries erasures out that have waited for most of a day; true when
+    /// there was something. What a thread of the engine does every hour.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::enforce_retention`] and [`Self::run_erasures`].
+    pub fn step_retention(&self) -> Result<bool> {
+        self.core.step_retention()
+    }
+
     /// Takes the bytes of everything that is erased out of every file, as a thread of the engine does
     /// once a day.
     ///

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::time::TimestampUs;
+
 /// The result of an engine call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -82,6 +84,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A question needs rows of before an instant, and they were not kept that long.
+    #[error("rows of before {since:?} have expired")]
+    RowsExpired {
+        /// Rows are there from here on.
+        since: TimestampUs,
+    },
     /// A query went over one of its budgets and was stopped.
     #[error("query stopped: {what} is limited to {limit}")]
     QueryLimit {
@@ -128,6 +136,7 @@ impl Error {
             | Self::IdempotencyMismatch
             | Self::Overloaded { .. }
             | Self::Invalid { .. }
+            | Self::RowsExpired { .. }
             | Self::QueryLimit { .. }
             | Self::QueryDeadline { .. }
             | Self::Cancelled => None,
@@ -147,6 +156,7 @@ impl Error {
             | Self::IdempotencyMismatch
             | Self::Overloaded { .. }
             | Self::Invalid { .. }
+            | Self::RowsExpired { .. }
             | Self::QueryLimit { .. }
             | Self::QueryDeadline { .. }
             | Self::Cancelled => false,

@@ -99,6 +99,8 @@ pub(crate) fn open(
         trusted_clock,
         erasing: Mutex::new(()),
         erasure_pass: Mutex::new(()),
+        retention_failure: Mutex::new(None),
+        retention_wanted: (Mutex::new(()), Condvar::new()),
         is_stepped,
         entropy,
         derived_id_key: sequencer.derived_id_key(),

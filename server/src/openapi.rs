@@ -53,6 +53,8 @@ pub fn document() -> Document {
         route::audit_records::Api::openapi(),
         route::metric_catalogue::Api::openapi(),
         route::organizations::Api::openapi(),
+        route::retention::Api::openapi(),
+        route::erasures::Api::openapi(),
         route::keys::Api::openapi(),
         route::health::Api::openapi(),
         route::own_metrics::Api::openapi(),

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use insights_engine::append::{Append, Appended, CatalogKind, CatalogPut, Idempotency};
+use insights_engine::catalog::erasure::EraseTarget;
+use insights_engine::catalog::{ErasureId, ErasureRecord, RetentionDocument};
 use insights_engine::engine::{Health, Stats, Usage};
 use insights_engine::id::{Stream, TenantId};
 use insights_engine::query::{
@@ -66,11 +68,16 @@ impl Asking {
     ///
     /// # Errors
     ///
-    /// As [`View::aggregate`].
+    /// As [`View::aggregate`], and [`Error::RowsExpired`].
     pub fn numbers(&self, scope: &ReadScope, mut query: Query) -> Result<Given<Answer>> {
         query.scope = scope.of(query.stream)?;
         query.budget.memory_bytes_max = self.store.limits.memory_bytes_max;
-        self.store.answers.numbers(&self.view, &query)
+        let given = self.store.answers.numbers(&self.view, &query)?;
+        // A number without rows that were asked for would be a wrong one.
+        match given.answer.expired {
+            Some(since) => Err(Error::RowsExpired { since }),
+            None => Ok(given),
+        }
     }
 
     /// Answers a question for sessions within `scope`, which replaces the request's own.
@@ -246,6 +253,48 @@ impl Store {
     /// As [`Engine::secret`].
     pub async fn secret(&self, name: &'static str) -> Result<[u8; 32]> {
         self.run(move |engine| engine.secret(name)).await
+    }
+
+    /// Erases a tenant or a user, and removes catalog records with it; gives the record of the erasure.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::erase`].
+    pub async fn erase(
+        &self,
+        target: EraseTarget,
+        puts: Vec<CatalogPut>,
+    ) -> Result<(ErasureId, ErasureRecord)> {
+        self.run(move |engine| {
+            let (id, _) = engine.erase(target, Append::puts(puts))?;
+            let record = engine.erasure(id);
+            Ok((id, record.ok_or_else(|| Error::invalid("an erasure without its record"))?))
+        })
+        .await
+    }
+
+    /// An erasure: what is to be erased, or the receipt of it.
+    pub fn erasure(&self, id: ErasureId) -> Option<ErasureRecord> {
+        self.engine.erasure(id)
+    }
+
+    /// How long a tenant's streams are kept.
+    pub fn retention(&self, tenant: &TenantId) -> RetentionDocument {
+        self.engine.retention(tenant).0
+    }
+
+    /// Sets how long a tenant's streams are kept.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::set_retention`].
+    pub async fn set_retention(&self, tenant: TenantId, document: RetentionDocument) -> Result<()> {
+        self.run(move |engine| engine.set_retention(&tenant, Some(document))).await
+    }
+
+    /// Since when rows of a tenant's stream are kept.
+    pub fn kept_since(&self, tenant: &TenantId, stream: Stream) -> TimestampUs {
+        self.engine.kept_since(tenant, stream)
     }
 
     /// Whether a tenant has written, or was created.

@@ -75,6 +75,11 @@ impl TestApp {
         self.engine.flush().unwrap();
     }
 
+    /// The engine below.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// Sends a request as it is.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let (parts, body) = self.app.clone().oneshot(request).await.unwrap().into_parts();

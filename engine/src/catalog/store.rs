@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use super::log::{Group, LOG, append};
 use super::policies::Policies;
 use super::state::{State, check_put};
+use super::tenant::TenantRecord;
 use crate::append::{CatalogKind, CatalogPut};
 use crate::codes::Tenants;
 use crate::disk::Disk;
@@ -21,6 +22,7 @@ use crate::frame_log::FrameLog;
 use crate::id::{FileId, Lsn, TenantId, TenantNo};
 use crate::manifest::{FileChange, FileKind, FileMeta, Version};
 use crate::record;
+use crate::time::TimestampUs;
 
 /// Bytes of a log that are always let grow before it is written anew.
 pub const CATALOG_LOG_BYTES_MIN: u64 = 1 << 20;
@@ -218,5 +220,10 @@ impl Tenants for Catalog {
 
     fn name_of(&self, number: TenantNo) -> Option<TenantId> {
         self.state.read().name_of(number)
+    }
+
+    fn created(&self, tenant: &TenantId) -> Option<TimestampUs> {
+        let record = self.get(CatalogKind::Tenant, tenant.as_str().as_bytes())?;
+        TenantRecord::decode(&record).ok().map(|record| record.created)
     }
 }

@@ -154,7 +154,10 @@ fn with_cells(core: &Core, segment: LiveSegment) -> Result<(LiveSegment, Vec<Fil
     let allocate = || core.compactor.allocate_kind(&core.manifest, FileKind::Cells);
     let part = (Arc::clone(&segment.reader) as Arc<dyn Part>, segment.meta.id);
     let names = (core.tables.codes(), Arc::clone(&core.catalog) as Arc<dyn Tenants>);
-    let files = core.cells.write(core.disk.as_ref(), part, names, false, &allocate)?;
+    let hidden = core.hidden();
+    let outlive = |of: Stream| segment.runs(of).iter().any(|run| hidden.cells_outlive_rows(run.tenant, of));
+    let must_keep = Stream::ALL.into_iter().any(outlive);
+    let files = core.cells.write(core.disk.as_ref(), part, names, must_keep, &allocate)?;
     let metas: Vec<Arc<FileMeta>> = files.iter().cloned().map(Arc::new).collect();
     let cells = core.cells.open(core.disk.as_ref(), metas.iter())?;
     Ok((LiveSegment { cells, ..segment }, files))

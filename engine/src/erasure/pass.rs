@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::HashSet;
 
@@ -32,6 +33,8 @@ use crate::time::TimeRange;
 
 /// The mark that files of the WAL and the catalog's log may still have what was erased.
 const UNWIPED: &[u8] = b"unwiped";
+/// How long an erasure may wait for others: with the hour between two looks the bytes are gone in a day.
+const WAIT: Duration = Duration::from_hours(20);
 /// Records of an erased tenant that one frame removes.
 const PURGED_MAX: usize = 10_000;
 
@@ -44,6 +47,14 @@ pub struct ErasurePass {
     pub segments: u64,
     /// Their bytes.
     pub bytes: u64,
+}
+
+/// Whether an erasure has waited so long that its bytes must go, or files wait to be wiped.
+pub(crate) fn is_due(core: &Core) -> bool {
+    let wait = i64::try_from(WAIT.as_micros()).unwrap_or(i64::MAX);
+    let latest = core.clock.now().0.saturating_sub(wait);
+    let policies = core.catalog.policies();
+    is_unwiped(core) || policies.pending().values().any(|record| record.requested.0 <= latest)
 }
 
 /// Carries out every erasure that is pending.

@@ -2,6 +2,7 @@
 
 use super::accumulate::Accumulators;
 use super::cells;
+use super::expired;
 use super::field::Fields;
 use super::filter::{self, Predicate};
 use super::granule::Granule;
@@ -47,14 +48,17 @@ pub fn aggregate(snapshot: &Snapshot, query: &Query) -> Result<Answer> {
         run.accumulators.grow_to_one();
     }
     let mut tally = Tally::new(snapshot, query.stream, query.window, query.allow_partial);
-    let tasks = match cells::rollups(snapshot).filter(|_| !query.rows_only) {
+    let (tasks, expired) = match cells::rollups(snapshot).filter(|_| !query.rows_only) {
         Some(rollups) => {
             let (grouping, accumulators) = (&mut run.grouping, &mut run.accumulators);
             let rest = cells::fold(snapshot, query, rollups, grouping, accumulators)?;
             tally.folded(rest.cells_read);
-            rest.tasks
+            (rest.tasks, rest.expired)
         }
-        None => plan::plan(snapshot, &query.scope, query.stream, query.window),
+        None => {
+            let tasks = plan::plan(snapshot, &query.scope, query.stream, query.window);
+            (tasks, expired::of_rows(snapshot, query))
+        }
     };
     for (task, token) in tasks.iter().zip(1..) {
         let Some(mut granule) = Granule::new(snapshot, &fields, task, token) else { continue };
@@ -68,7 +72,7 @@ pub fn aggregate(snapshot: &Snapshot, query: &Query) -> Result<Answer> {
         check(&run.accumulators, &run.grouping, query.budget)?;
     }
     let (cost, damaged) = tally.finish(snapshot);
-    Ok(Answer { groups: run.finish(query.group_by.is_empty()), cost, damaged })
+    Ok(Answer { groups: run.finish(query.group_by.is_empty()), cost, damaged, expired })
 }
 
 /// How many rows of a tenant's stream are shown; what is damaged is left out.

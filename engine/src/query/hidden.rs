@@ -65,6 +65,13 @@ impl Hidden {
         kept_since(shortest, self.now).max(kept_since(self.default.of(stream).of_tier(tier), self.now))
     }
 
+    /// Whether cells of a tenant's stream are kept longer than the rows.
+    pub(crate) fn cells_outlive_rows(&self, tenant: TenantNo, stream: Stream) -> bool {
+        let of = self.policies.document(tenant).unwrap_or(&self.default).of(stream);
+        let longer = |rows: u32| Tier::ALL.iter().any(|t| of.of_tier(*t).is_none_or(|cells| cells > rows));
+        of.raw_days.is_some_and(longer)
+    }
+
     /// Whether cells of a tenant (`None` is all tenants together) over rows from `start` on say what its
     /// shown rows say: no erasure hides some of them, no limit has passed.
     pub fn cells_hold(
@@ -82,17 +89,20 @@ impl Hidden {
         }
     }
 
+    /// Whether any tenant may have a limit.
+    pub(crate) fn has_limits(&self) -> bool {
+        Stream::ALL.into_iter().any(|stream| {
+            let both = [self.default.of(stream).limits(), self.policies.shortest(stream)];
+            both.as_flattened().iter().any(Option::is_some)
+        })
+    }
+
     /// Bytes that change whenever something else is hidden.
     pub(crate) fn version(&self) -> [u8; 16] {
         let mut out = [0; 16];
         let (revision, day) = out.split_at_mut(8);
         revision.copy_from_slice(&self.policies.revision().to_le_bytes());
-        let limits = |document: &RetentionDocument, stream| document.of(stream).limits();
-        let has_limits = Stream::ALL.into_iter().any(|stream| {
-            let both = [limits(&self.default, stream), self.policies.shortest(stream)];
-            both.as_flattened().iter().any(Option::is_some)
-        });
-        if has_limits {
+        if self.has_limits() {
             day.copy_from_slice(&i64::from(self.now.day()).to_le_bytes());
         }
         out

@@ -11,6 +11,7 @@ mod cells;
 mod compare;
 mod distinct;
 mod erased;
+mod expired;
 mod field;
 mod filter;
 mod fingerprint;

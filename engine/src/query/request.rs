@@ -268,6 +268,8 @@ pub struct Answer {
     pub cost: Cost,
     /// What could not be read.
     pub damaged: Vec<Damage>,
+    /// Rows of before this instant were asked for and were not kept that long; the groups are without them.
+    pub expired: Option<TimestampUs>,
 }
 
 /// The order of rows: by (event time, seq).

@@ -150,7 +150,7 @@ impl TokenVerifier {
         } else {
             PrincipalKind::User { user_id: Arc::clone(&user_id), organizations, scopes }
         };
-        Ok(Principal::new(kind, format!("user:{user_id}")))
+        Ok(Principal::new(kind, super::user_credential(&user_id)))
     }
 
     fn organizations(&self, claims: &Map<String, Value>) -> Result<Vec<TenantId>, Rejected> {

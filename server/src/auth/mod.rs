@@ -9,5 +9,5 @@ pub mod scope;
 pub mod superuser;
 
 pub use authenticator::Authenticator;
-pub use principal::{PLATFORM, Principal, PrincipalKind};
+pub use principal::{PLATFORM, Principal, PrincipalKind, user_credential};
 pub use scope::{ReadScope, Scopes};

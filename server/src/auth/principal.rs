@@ -14,6 +14,11 @@ use crate::http::error::{ApiError, Code};
 /// The organization of what is about the platform itself; only superusers read it.
 pub const PLATFORM: &str = "_platform";
 
+/// The name of the credential of a person with a token of the platform, as what they write keeps it.
+pub fn user_credential(user_id: &str) -> String {
+    format!("user:{user_id}")
+}
+
 /// Where a principal's rights come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PrincipalKind {

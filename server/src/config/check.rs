@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use insights_engine::catalog::RetentionDocument;
 use insights_engine::config::{Config as EngineConfig, Durability};
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 
@@ -135,6 +136,31 @@ impl Fields<'_> {
         })
     }
 
+    /// Limits as `stream.limit=days`.
+    fn retention(&self) -> Result<RetentionDocument, ConfigError> {
+        let mut document = RetentionDocument::default();
+        for text in self.list("retention") {
+            let wrong = |reason: &str| self.error("retention", &text, reason);
+            let (name, days) = text.split_once('=').ok_or_else(|| wrong("is not `stream.limit=days`"))?;
+            let days: u32 = days.trim().parse().map_err(|_| wrong("has no number of days"))?;
+            let place = match name.trim() {
+                "events.raw_days" => &mut document.events.raw_days,
+                "events.rollup_15m_days" => &mut document.events.rollup_15m_days,
+                "events.rollup_1h_days" => &mut document.events.rollup_1h_days,
+                "events.rollup_1d_days" => &mut document.events.rollup_1d_days,
+                "metrics.raw_days" => &mut document.metrics.raw_days,
+                "metrics.rollup_15m_days" => &mut document.metrics.rollup_15m_days,
+                "metrics.rollup_1h_days" => &mut document.metrics.rollup_1h_days,
+                "metrics.rollup_1d_days" => &mut document.metrics.rollup_1d_days,
+                "audit.raw_days" => &mut document.audit.raw_days,
+                _ => return Err(wrong("names no limit")),
+            };
+            *place = Some(days);
+        }
+        document.check().map_err(|error| self.error("retention", "", &error.to_string()))?;
+        Ok(document)
+    }
+
     fn engine(&self, durability: Durability) -> Result<EngineConfig, ConfigError> {
         let defaults = EngineConfig::default();
         let memtable_bytes_max = self.units("memtable_bytes", parse_bytes)?;
@@ -149,6 +175,7 @@ impl Fields<'_> {
             flush_interval: self.units("flush_interval", parse_duration)?,
             block_cache_bytes: self.units("block_cache_bytes", parse_bytes)?,
             disk_reserve_bytes: self.units("disk_reserve_bytes", parse_bytes)?,
+            retention: self.retention()?,
             ..defaults
         };
         let name = if memtable_bytes_max == 0 { "memtable_bytes" } else { "wal_bytes" };

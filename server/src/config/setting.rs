@@ -91,6 +91,11 @@ pub const SETTINGS: &[Setting] = &[
         "synced: an answer means the bytes are on disk. buffered: a power cut may lose the last second.",
     ),
     one("late_window_days", Some("30"), "Oldest record that ingest takes, in days; import takes any age."),
+    list(
+        "retention",
+        Some(""),
+        "How long organizations without a retention of their own are kept, as `events.raw_days=90`; else for ever.",
+    ),
     one("future_limit", Some("1h"), "How far in the future a record may lie."),
     list(
         "page_view_event_types",

@@ -1,5 +1,5 @@
 //! What the server records of its own acts: reads and exports of audit records, reads across organizations, changes of
-//! keys.
+//! keys and retention, erasures.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,6 +24,12 @@ pub enum OwnAct {
     KeyCreated,
     /// A key was revoked.
     KeyRevoked,
+    /// How long records are kept was changed.
+    RetentionChanged,
+    /// An organization was erased.
+    OrganizationErased,
+    /// A user of an organization was erased; the record names the receipt, not the user.
+    UserErased,
 }
 
 impl OwnAct {
@@ -35,6 +41,9 @@ impl OwnAct {
             Self::AuditExported => "insights.audit.exported",
             Self::KeyCreated => "insights.key.created",
             Self::KeyRevoked => "insights.key.revoked",
+            Self::RetentionChanged => "insights.retention.changed",
+            Self::OrganizationErased => "insights.organization.erased",
+            Self::UserErased => "insights.user.erased",
         }
     }
 
@@ -46,6 +55,9 @@ impl OwnAct {
             Self::AuditExported => "exported audit records",
             Self::KeyCreated => "created an API key",
             Self::KeyRevoked => "revoked an API key",
+            Self::RetentionChanged => "changed how long records are kept",
+            Self::OrganizationErased => "erased an organization",
+            Self::UserErased => "erased a user",
         }
     }
 }

@@ -17,6 +17,8 @@ pub enum Cell<'a> {
     Null,
     /// Text.
     Text(Cow<'a, str>),
+    /// Yes or no.
+    Flag(bool),
     /// A whole number.
     Number(u64),
     /// A double; what is not finite is written as absent, as JSON has no word for it.
@@ -46,6 +48,7 @@ impl<'a> Cell<'a> {
         match self {
             Self::Null => csv.empty(),
             Self::Text(text) => csv.text(text),
+            Self::Flag(flag) => csv.plain(flag),
             Self::Number(n) => csv.plain(n),
             Self::Double(n) => {
                 if n.is_finite() {
@@ -72,6 +75,7 @@ impl Serialize for Cell<'_> {
         match self {
             Self::Null => serializer.serialize_none(),
             Self::Text(text) => serializer.serialize_str(text),
+            Self::Flag(flag) => serializer.serialize_bool(*flag),
             Self::Number(n) => serializer.serialize_u64(*n),
             Self::Double(n) => serializer.serialize_f64(*n),
             Self::Time(at) => serializer.collect_str(&Rfc3339(*at)),

@@ -109,6 +109,8 @@ pub struct AuditRecord {
     pub trace_id: Option<String>,
     /// The record's leaf in its organization's tree, hexadecimal
     pub leaf_hash: String,
+    /// Whether its personal fields were erased
+    pub erased: bool,
 }
 
 /// One row of a batch that was read back.
@@ -232,6 +234,7 @@ fn audit<'a>(batch: &'a Batch, index: usize, leaf: [u8; 32], derive: DeriveId<'_
         ("request_id", row.text(&stream::REQUEST_ID)),
         ("trace_id", row.text(&stream::TRACE_ID)),
         ("leaf_hash", Cell::Text(hex(&leaf).into())),
+        ("erased", Cell::Flag(row.bytes(&stream::COMMITMENT).is_some())),
     ])
 }
 

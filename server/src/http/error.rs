@@ -392,6 +392,11 @@ impl From<EngineError> for ApiError {
             EngineError::Overloaded { .. } => {
                 Self::new(Code::Overloaded, "too much is waiting to become durable")
             }
+            EngineError::RowsExpired { since } => {
+                let since = Rfc3339((*since).clamp(instant::MIN, instant::MAX));
+                let detail = format!("rows of before {since} are not kept, and rollups do not answer this");
+                Self::new(Code::RowsExpired, detail)
+            }
             EngineError::Closed => Self::not_ready(),
             EngineError::IdempotencyMismatch => {
                 Self::new(Code::IdempotencyMismatch, "the idempotency key was used with another body")

@@ -33,6 +33,8 @@ fn other_routes() -> Router<AppState> {
         .merge(route::audit_records::routes())
         .merge(route::metric_catalogue::routes())
         .merge(route::organizations::routes())
+        .merge(route::retention::routes())
+        .merge(route::erasures::routes())
         .merge(route::keys::routes())
         .merge(route::openapi::routes())
         .merge(route::docs::routes())

@@ -28,6 +28,8 @@ pub mod code {
     pub const TIMESTAMP_IN_FUTURE: &str = "timestamp_in_future";
     /// An instant before the late window.
     pub const TIMESTAMP_TOO_OLD: &str = "timestamp_too_old";
+    /// An instant before what the organization's retention keeps.
+    pub const OLDER_THAN_RETENTION: &str = "older_than_retention";
     /// Contradicts what is stored.
     pub const CONFLICT: &str = "conflict";
     /// A name that only the server uses.

@@ -13,7 +13,9 @@ use insights_engine::time::TimestampUs;
 use super::fault::{Fault, Faults, code};
 use super::record::{Origin, Shared};
 use crate::auth::principal::{Principal, PrincipalKind};
+use crate::domain::instant;
 use crate::http::middleware::context::RequestContext;
+use crate::store::Store;
 
 /// Most faults that an answer tells of one request, beyond the first of each record.
 const FAULTS_MAX: usize = 10_000;
@@ -31,6 +33,8 @@ pub struct Request<'a> {
     pub newest: TimestampUs,
     /// The earliest event time that is taken.
     pub oldest: TimestampUs,
+    /// Where each organization's retention is looked up; without it records of any age are taken.
+    pub store: Option<&'a Store>,
     /// Whether a record that names nobody is the writer's own act, when a person's token wrote it.
     pub own_acts: bool,
 }
@@ -49,6 +53,8 @@ pub struct RecordFault {
 struct Table {
     tenant: TenantId,
     builder: BatchBuilder,
+    /// Since when its records of the stream are kept.
+    kept_since: TimestampUs,
 }
 
 /// Which organization of a request, in the order of their first records.
@@ -197,7 +203,10 @@ impl<'a> Intake<'a> {
         } else {
             let no = TableNo(u32::try_from(self.tables.len()).unwrap_or(u32::MAX));
             let tenant = tenant();
-            self.tables.push(Table { builder: BatchBuilder::new(tenant.clone(), self.stream), tenant });
+            let store = self.request.store;
+            let kept_since = store.map_or(instant::MIN, |store| store.kept_since(&tenant, self.stream));
+            let builder = BatchBuilder::new(tenant.clone(), self.stream);
+            self.tables.push(Table { builder, tenant, kept_since });
             self.by_name.insert(name.to_owned(), no);
             no
         };
@@ -217,8 +226,17 @@ impl<'a> Intake<'a> {
         } else if at < self.request.oldest {
             let detail = "this is before the late window; /api/insights/import/ takes history of any age";
             faults.add("/timestamp", code::TIMESTAMP_TOO_OLD, detail);
+        } else if self.kept_since() > at {
+            let detail = "this is older than what the organization's retention keeps";
+            faults.add("/timestamp", code::OLDER_THAN_RETENTION, detail);
         }
         at
+    }
+
+    /// Since when records of the present record's organization are kept.
+    fn kept_since(&self) -> TimestampUs {
+        let table = self.homes.last().copied().flatten().and_then(|home| self.tables.get(home.0 as usize));
+        table.map_or(instant::MIN, |table| table.kept_since)
     }
 
     /// Opens a row for a record without faults, with the columns that streams share; the caller sets

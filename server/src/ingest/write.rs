@@ -88,6 +88,8 @@ struct Reading {
     records_max: usize,
     namer: Option<Arc<SessionNamer>>,
     kinds: Arc<MetricKinds>,
+    /// Where retention is looked up; none for records of any age.
+    store: Option<Store>,
 }
 
 /// What was read.
@@ -110,7 +112,7 @@ impl Read {
 impl Reading {
     /// The same body, with records of any time.
     fn of_any_time(&self) -> Self {
-        Self { newest: instant::MAX, oldest: instant::MIN, ..self.clone() }
+        Self { newest: instant::MAX, oldest: instant::MIN, store: None, ..self.clone() }
     }
 
     /// What names the request, with what is kept to answer it again.
@@ -125,6 +127,7 @@ impl Reading {
             now: self.now,
             newest: self.newest,
             oldest: self.oldest,
+            store: self.store.as_ref(),
             own_acts: self.own_acts,
         };
         let mut scratch = Scratch::default();
@@ -254,6 +257,7 @@ async fn reading(
         records_max: state.config.limits.batch_records_max,
         namer,
         kinds: Arc::clone(&state.ingest.kinds),
+        store: Some(state.store.clone()),
     })
 }
 

@@ -12,6 +12,7 @@ use split::{Slots, Split, Times};
 
 use super::accumulate::Accumulators;
 use super::aggregate::check;
+use super::expired;
 use super::field::Fields;
 use super::group::{Grouping, NO_GROUP};
 use super::plan::{self, Task};
@@ -30,6 +31,8 @@ pub(crate) struct Rest {
     pub(crate) tasks: Vec<Task>,
     /// The cells that were folded.
     pub(crate) cells_read: u64,
+    /// Since when rows are kept, where some were needed and not kept.
+    pub(crate) expired: Option<TimestampUs>,
 }
 
 /// The definitions of the cells that a snapshot has, when it has some.
@@ -70,6 +73,8 @@ pub(crate) fn fold(
     if !matches.is_empty() {
         accumulators.hash_text();
     }
+    // What no cells are of is asked of rows alone.
+    let expired = if matches.is_empty() { expired::of_rows(snapshot, query) } else { None };
     let mut reader = Reader {
         snapshot,
         query,
@@ -78,7 +83,7 @@ pub(crate) fn fold(
         grouping,
         accumulators,
         placed: Vec::new(),
-        rest: Rest { tasks: Vec::new(), cells_read: 0 },
+        rest: Rest { tasks: Vec::new(), cells_read: 0, expired },
     };
     let numbers = plan::tenants(snapshot, &query.scope);
     for (index, part) in snapshot.parts.iter().enumerate() {
@@ -135,6 +140,8 @@ impl Reader<'_> {
                 for window in windows.iter().filter(|w| w.overlaps(run.min_time, run.max_time)) {
                     let bounds = (run.min_time, run.max_time);
                     for rows in self.run(part, run.tenant, bounds, *window)? {
+                        let expired = expired::of_run(self.snapshot, self.query, run, rows);
+                        self.rest.expired = self.rest.expired.max(expired);
                         let rows = hidden.window(run.tenant, stream, rows);
                         plan::add_run(&mut self.rest.tasks, index, part, stream, rows, run);
                     }
