@@ -94,7 +94,7 @@ pub const SETTINGS: &[Setting] = &[
     list(
         "retention",
         Some(""),
-        "How long organizations without a retention of their own are kept, as `events.raw_days=90`; else for ever.",
+        "Default retention, else for ever; in production perhaps events.raw_days=90, events.rollup_1h_days=400, metrics.raw_days=30, audit.raw_days=1095.",
     ),
     one("future_limit", Some("1h"), "How far in the future a record may lie."),
     list(

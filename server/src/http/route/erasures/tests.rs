@@ -30,6 +30,18 @@ async fn get(app: &TestApp, path: &str, key: &str) -> Value {
     answer.json()
 }
 
+/// The record of an own act; it is written beside the answer, so asking again is waiting for it.
+async fn own_act(app: &TestApp, action: &str) -> Value {
+    loop {
+        let found =
+            get(app, &format!("/api/insights/audit/?action_type={action}&include=insights"), ROOT).await;
+        if let Some(record) = found["results"].get(0) {
+            return record.clone();
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 async fn erase(app: &TestApp, path: &str, key: &str) -> (String, Value) {
     let answer = app.call(Method::DELETE, path, key, &Value::Null).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
@@ -55,7 +67,7 @@ async fn an_erased_user_is_hidden_at_once_and_the_receipt_says_when_it_is_done()
         let erased = &audit["results"][0];
         assert_eq!((&erased["erased"], &erased["user_id"]), (&json!(true), &Value::Null));
         assert_eq!((&erased["user_name"], &erased["action_type"]), (&Value::Null, &json!("file.read")));
-        assert_eq!(erased["seq"], 1);
+        assert_eq!(erased["seq"], before["results"][0]["seq"]);
         assert_eq!(erased["leaf_hash"], before["results"][0]["leaf_hash"], "the log is proven as before");
         assert_eq!(audit["results"][1]["erased"], false);
         let usage = get(&app, &format!("{ORGANIZATION}usage/"), &admin).await;
@@ -71,9 +83,10 @@ async fn an_erased_user_is_hidden_at_once_and_the_receipt_says_when_it_is_done()
     let receipt = get(&app, &address, &admin).await;
     assert_eq!(receipt["status"], "completed");
     assert_eq!(receipt["removed"], json!({"events": 1, "metrics": 1, "audit": 1}));
-    let acts = get(&app, "/api/insights/audit/?action_prefix=insights.user", &admin).await;
-    assert_eq!(acts["results"][0]["content_object"]["id"], receipt["id"]);
-    assert!(!acts.to_string().contains("ann"), "the record of the act does not name the user");
+    let act = own_act(&app, "insights.user.erased").await;
+    assert_eq!(act["content_object"]["id"], receipt["id"]);
+    assert_eq!(act["organization_id"], "acme");
+    assert!(!act.to_string().contains("ann"), "the record of the act does not name the user");
 }
 
 #[tokio::test]
@@ -93,8 +106,7 @@ async fn an_erased_organization_is_gone_with_its_keys_and_one_of_its_name_begins
     app.engine().run_erasures().unwrap();
     let receipt = get(&app, &address, ROOT).await;
     assert_eq!(receipt["removed"]["events"], 2);
-    let acts = get(&app, "/api/insights/audit/?action_prefix=insights.organization.erased", ROOT).await;
-    assert_eq!(acts["results"][0]["organization_id"], "_platform");
+    assert_eq!(own_act(&app, "insights.organization.erased").await["organization_id"], "_platform");
     let key = app.key("acme", &["admin"]).await;
     assert_eq!(get(&app, "/api/insights/events/", &key).await["results"], json!([]));
     let record = json!({"action_type": "file.read"});
