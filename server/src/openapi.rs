@@ -41,7 +41,7 @@ impl Modify for Credentials {
 
 /// The document of every route.
 pub fn document() -> Document {
-    let parts = [
+    let parts = vec![
         route::track::Api::openapi(),
         route::audit::Api::openapi(),
         route::metrics::Api::openapi(),

@@ -48,17 +48,14 @@ pub fn aggregate(snapshot: &Snapshot, query: &Query) -> Result<Answer> {
         run.accumulators.grow_to_one();
     }
     let mut tally = Tally::new(snapshot, query.stream, query.window, query.allow_partial);
-    let (tasks, expired) = match cells::rollups(snapshot).filter(|_| !query.rows_only) {
-        Some(rollups) => {
-            let (grouping, accumulators) = (&mut run.grouping, &mut run.accumulators);
-            let rest = cells::fold(snapshot, query, rollups, grouping, accumulators)?;
-            tally.folded(rest.cells_read);
-            (rest.tasks, rest.expired)
-        }
-        None => {
-            let tasks = plan::plan(snapshot, &query.scope, query.stream, query.window);
-            (tasks, expired::of_rows(snapshot, query))
-        }
+    let (tasks, expired) = if let Some(rollups) = cells::rollups(snapshot).filter(|_| !query.rows_only) {
+        let (grouping, accumulators) = (&mut run.grouping, &mut run.accumulators);
+        let rest = cells::fold(snapshot, query, rollups, grouping, accumulators)?;
+        tally.folded(rest.cells_read);
+        (rest.tasks, rest.expired)
+    } else {
+        let tasks = plan::plan(snapshot, &query.scope, query.stream, query.window);
+        (tasks, expired::of_rows(snapshot, query))
     };
     for (task, token) in tasks.iter().zip(1..) {
         let Some(mut granule) = Granule::new(snapshot, &fields, task, token) else { continue };

@@ -206,7 +206,7 @@ impl<'a> Intake<'a> {
             let store = self.request.store;
             let kept_since = store.map_or(instant::MIN, |store| store.kept_since(&tenant, self.stream));
             let builder = BatchBuilder::new(tenant.clone(), self.stream);
-            self.tables.push(Table { builder, tenant, kept_since });
+            self.tables.push(Table { tenant, builder, kept_since });
             self.by_name.insert(name.to_owned(), no);
             no
         };

@@ -166,7 +166,9 @@ async fn organization(
         value: None,
     }));
     let (erasure, record) = state.store.erase(EraseTarget::Tenant(organization), puts).await?;
-    keys.iter().for_each(|entry| state.auth.keyring().remove(&entry.key.id));
+    for entry in &keys {
+        state.auth.keyring().remove(&entry.key.id);
+    }
     tracing::info!(organization = id, by = &**principal.credential(), "an organization was erased");
     state.own_acts.record(&principal, &context, OwnAct::OrganizationErased, None, &id);
     Ok(Erasure::accepted(erasure, &record))
