@@ -68,6 +68,7 @@ fn parse(c: &mut Criterion) {
         now: NOW,
         newest: NOW,
         oldest: TimestampUs(0),
+        store: None,
         own_acts: true,
     };
     let namer = SessionNamer::new(&[7; 32]);
