@@ -21,12 +21,13 @@ use crate::erasure::pass;
 use crate::error::{Error, Result};
 use crate::flush::Flusher;
 use crate::id::{Lsn, Stream, TenantId, TenantNo};
-use crate::manifest::{CLASS_DEFAULT, FileKind, Manifest};
+use crate::manifest::{FileKind, Manifest};
 use crate::memtable::NewRows;
 use crate::query::{self, Damage, Filter, Hidden, Scope, Snapshot};
 use crate::recover::MissingSegment;
+use crate::retention::class::Classes;
 use crate::retention::clock::TrustedClock;
-use crate::retention::expire;
+use crate::retention::{expire, reclass};
 use crate::rollup::CellRoom;
 use crate::segment::BlockCache;
 use crate::sequencer::Sequencer;
@@ -370,8 +371,9 @@ impl Core {
     pub(crate) fn step_retention(&self) -> Result<bool> {
         let enforce = || {
             let removed = expire::enforce(self, false)?.files.len() as u64;
+            let moved = reclass::run(self)?;
             let erased = if pass::is_due(self) { pass::run(self)?.completed } else { 0 };
-            Ok(removed + erased > 0)
+            Ok(removed + moved + erased > 0)
         };
         let done = enforce();
         let failure = done.as_ref().err().map(|error: &Error| format!("retention or erasure: {error}"));
@@ -463,10 +465,9 @@ impl Core {
         out
     }
 
-    /// The retention class of a tenant's rows of a stream: segments from level 1 on hold rows of one class.
-    #[expect(clippy::unused_self, reason = "a class is the store's to give")]
-    pub(crate) fn class_of(&self, _stream: Stream, _tenant: TenantNo) -> u8 {
-        CLASS_DEFAULT
+    /// The retention classes of now: segments from level 1 on hold rows of one class.
+    pub(crate) fn classes(&self) -> Classes {
+        Classes::new(self.hidden())
     }
 
     /// Why appends are refused, if they are.

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::flush::meta_of;
 use crate::id::{FileId, Lsn, Stream, TenantId, TenantNo};
 use crate::manifest::{FileKind, FileMeta};
+use crate::retention::class::Classes;
 use crate::segment::{SegmentColumn, SegmentEnd, SegmentWriter};
 
 /// Files that are written at the same time: each takes a granule of rows and a row group of blocks.
@@ -23,6 +24,7 @@ pub(super) struct Outputs<'a> {
     pub(super) core: &'a Core,
     pub(super) job: &'a Job,
     pub(super) stream: Stream,
+    pub(super) classes: &'a Classes,
     pub(super) targets: BTreeSet<Target>,
     pub(super) pace: &'a Pace,
     /// Bytes of the passes before, read and written.
@@ -42,11 +44,11 @@ pub(super) type Names = BTreeMap<TenantNo, TenantId>;
 
 impl RowSink for Outputs<'_> {
     fn wants(&self, tenant: TenantNo, day: i32) -> bool {
-        self.targets.contains(&(day, self.core.class_of(self.stream, tenant)))
+        self.targets.contains(&(day, self.classes.of(self.stream, tenant)))
     }
 
     fn rows(&mut self, tenant: TenantNo, day: i32, columns: &[SegmentColumn]) -> Result<()> {
-        let target = (day, self.core.class_of(self.stream, tenant));
+        let target = (day, self.classes.of(self.stream, tenant));
         if !self.open.contains_key(&target) {
             let output = self.create()?;
             self.open.insert(target, output);

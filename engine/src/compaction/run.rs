@@ -16,6 +16,7 @@ use crate::flush::open_segment;
 use crate::id::{FileId, Stream};
 use crate::manifest::{Edit, FileKind, FileMeta};
 use crate::part::Part;
+use crate::retention::class::Classes;
 use crate::segment::{FooterHash, SegmentReader};
 use crate::tables::{LiveSegment, Publication};
 
@@ -76,13 +77,16 @@ fn write(core: &Core, job: &Job, rewrite: &dyn RowRewrite, pace: &Pace) -> Resul
     }
     let mut added = Vec::new();
     let mut bytes = 0;
+    // A document that changes meanwhile counts from the next job on: every row goes to a file of its target.
+    let classes = core.classes();
     for stream in Stream::ALL {
-        let targets: Vec<Target> = targets(core, &readers, stream, rewrite).into_iter().collect();
+        let targets: Vec<Target> = targets(&classes, &readers, stream, rewrite).into_iter().collect();
         for pass in targets.chunks(OPEN_MAX) {
             let mut outputs = Outputs {
                 core,
                 job,
                 stream,
+                classes: &classes,
                 targets: pass.iter().copied().collect(),
                 pace,
                 bytes_before: bytes,
@@ -102,14 +106,14 @@ fn write(core: &Core, job: &Job, rewrite: &dyn RowRewrite, pace: &Pace) -> Resul
 
 /// The files that the rows of a stream go to.
 fn targets(
-    core: &Core,
+    classes: &Classes,
     readers: &[Arc<SegmentReader>],
     stream: Stream,
     rewrite: &dyn RowRewrite,
 ) -> BTreeSet<Target> {
     let runs = readers.iter().flat_map(|reader| reader.runs(stream));
     runs.filter(|run| rewrite.fate(stream, run.tenant) != Fate::Drop)
-        .map(|run| (run.min_time.day(), core.class_of(stream, run.tenant)))
+        .map(|run| (run.min_time.day(), classes.of(stream, run.tenant)))
         .collect()
 }
 

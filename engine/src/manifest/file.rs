@@ -96,8 +96,7 @@ pub struct CellsOf {
     pub definitions: u64,
 }
 
-/// The retention class of rows that are kept for as long as the store's default says, and of all rows of
-/// level 0.
+/// The retention class of rows that are kept for ever, and of all rows of level 0.
 pub const CLASS_DEFAULT: u8 = 0;
 
 /// A live file.

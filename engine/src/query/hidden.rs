@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::catalog::policies::HiddenUser;
 use crate::catalog::retention::kept_since;
-use crate::catalog::{Policies, RetentionDocument};
+use crate::catalog::{Policies, RetentionDocument, StreamRetention};
 use crate::id::{Stream, TenantNo};
 use crate::rollup::Tier;
 use crate::time::{TimeRange, TimestampUs};
@@ -50,8 +50,7 @@ impl Hidden {
 
     /// Since when the cells of a tier are shown of a tenant's stream.
     pub fn cells_kept_since(&self, tenant: TenantNo, stream: Stream, tier: Tier) -> TimestampUs {
-        let document = self.policies.document(tenant).unwrap_or(&self.default);
-        kept_since(document.of(stream).of_tier(tier), self.now)
+        kept_since(self.retention(tenant, stream).of_tier(tier), self.now)
     }
 
     /// Since when the cells of a tier are shown of every tenant: earlier ones are hidden of some.
@@ -65,9 +64,14 @@ impl Hidden {
         kept_since(shortest, self.now).max(kept_since(self.default.of(stream).of_tier(tier), self.now))
     }
 
+    /// How long a tenant's stream is kept.
+    pub fn retention(&self, tenant: TenantNo, stream: Stream) -> &StreamRetention {
+        self.policies.document(tenant).unwrap_or(&self.default).of(stream)
+    }
+
     /// Whether cells of a tenant's stream are kept longer than the rows.
     pub(crate) fn cells_outlive_rows(&self, tenant: TenantNo, stream: Stream) -> bool {
-        let of = self.policies.document(tenant).unwrap_or(&self.default).of(stream);
+        let of = self.retention(tenant, stream);
         let longer = |rows: u32| Tier::ALL.iter().any(|t| of.of_tier(*t).is_none_or(|cells| cells > rows));
         of.raw_days.is_some_and(longer)
     }
