@@ -10,7 +10,10 @@
 //! in both. An object that has lost all its leaves is made again from their paths; one that never had
 //! any is a leaf itself. A document that is no object, or not canonical, is its own residual.
 
-use hashbrown::HashMap;
+use std::hash::BuildHasher;
+use std::ops::Range;
+
+use hashbrown::{DefaultHashBuilder, HashMap};
 
 use crate::codec::{Decoded, Malformed};
 use crate::schema::leaves::{Leaf, put_leaves, walk_leaves};
@@ -74,66 +77,44 @@ pub(super) struct Shredded {
     pub(super) residual: Option<BytesColumn>,
 }
 
-/// A leaf with the number of its path.
-type PathLeaf<'a> = (usize, Leaf<'a>);
-
-/// All leaves of a granule.
-struct Leaves<'a> {
-    paths: Vec<Vec<&'a str>>,
-    /// Of each path the leaves that can be shredded.
-    counts: Vec<usize>,
-    /// Of each row its leaves, in order; `Err` for bytes that are no canonical document.
-    rows: Vec<Result<Vec<PathLeaf<'a>>, &'a [u8]>>,
+/// How often a path occurs.
+#[derive(Default)]
+struct Tally<'a> {
+    /// Leaves that can be shredded.
+    leaves: usize,
+    /// The path, once it occurs often enough to be shredded.
+    keys: Option<Vec<&'a str>>,
 }
 
-impl<'a> Leaves<'a> {
-    fn of(documents: &'a BytesColumn) -> Self {
-        let mut out =
-            Self { paths: Vec::new(), counts: Vec::new(), rows: Vec::with_capacity(documents.len()) };
-        let mut numbers: HashMap<Vec<&'a str>, usize> = HashMap::new();
-        for document in documents.iter() {
-            let mut leaves = Vec::new();
-            let walked = walk_leaves(document.unwrap_or(&[]), |keys, leaf| {
-                let number = numbers.get(keys).copied().unwrap_or_else(|| {
-                    out.paths.push(keys.to_vec());
-                    numbers.insert(keys.to_vec(), out.paths.len() - 1);
-                    out.paths.len() - 1
-                });
-                leaves.push((number, leaf));
-            });
-            out.rows.push(match document {
-                Some(bytes) if walked.is_err() => Err(bytes),
-                Some(_) => Ok(leaves),
-                None => Ok(Vec::new()),
-            });
-        }
-        out.counts = vec![0; out.paths.len()];
-        for (path, leaf) in out.rows.iter().flatten().flatten() {
-            if !matches!(leaf, Leaf::Encoded(_))
-                && let Some(count) = out.counts.get_mut(*path)
-            {
-                *count += 1;
+/// The paths of a granule that are shredded, sorted by keys.
+///
+/// Paths are counted by a hash of their keys: under two million different ones, which 8,192 documents can have,
+/// a granule takes some tens of MiB. Paths of one hash count as one, which costs density and no value.
+fn choose(documents: &BytesColumn) -> Vec<Vec<&str>> {
+    let rows_min = documents.len().div_ceil(ROWS_PER_PRESENT).max(1);
+    let hasher = DefaultHashBuilder::default();
+    let mut tallies: HashMap<u64, Tally<'_>> = HashMap::new();
+    for document in documents.iter().flatten() {
+        // What a damaged document had before its damage counts; it costs no more than a path too many.
+        let _ = walk_leaves(document, |keys, leaf| {
+            if matches!(leaf, Leaf::Encoded(_)) || keys.is_empty() {
+                return;
             }
-        }
-        out
+            let tally = tallies.entry(hasher.hash_one(keys)).or_default();
+            tally.leaves += 1;
+            if tally.leaves >= rows_min && tally.keys.is_none() {
+                tally.keys = Some(keys.to_vec());
+            }
+        });
     }
-
-    /// The paths that are shredded, sorted by keys.
-    fn choose(&self) -> Vec<usize> {
-        let rows_min = self.rows.len().div_ceil(ROWS_PER_PRESENT).max(1);
-        let mut chosen: Vec<(usize, usize, &Vec<&str>)> = (0..)
-            .zip(self.counts.iter().zip(&self.paths))
-            .filter(|(_, (count, keys))| {
-                let bytes: usize = keys.iter().map(|k| k.len()).sum();
-                **count >= rows_min && !keys.is_empty() && bytes <= PATH_BYTES_MAX
-            })
-            .map(|(number, (count, keys))| (number, *count, keys))
-            .collect();
-        chosen.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.2.cmp(b.2)));
-        chosen.truncate(PATHS_MAX);
-        chosen.sort_by(|a, b| a.2.cmp(b.2));
-        chosen.into_iter().map(|(number, ..)| number).collect()
-    }
+    let often = tallies.into_values().filter_map(|tally| Some((tally.leaves, tally.keys?)));
+    let short = |keys: &[&str]| keys.iter().map(|k| k.len()).sum::<usize>() <= PATH_BYTES_MAX;
+    let mut chosen: Vec<(usize, Vec<&str>)> = often.filter(|(_, keys)| short(keys)).collect();
+    chosen.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    chosen.truncate(PATHS_MAX);
+    let mut paths: Vec<Vec<&str>> = chosen.into_iter().map(|(_, keys)| keys).collect();
+    paths.sort();
+    paths
 }
 
 /// A path that is being filled.
@@ -156,8 +137,8 @@ impl OpenPath {
         }
     }
 
-    /// Adds a leaf; false when it has none of the four types.
-    fn set(&mut self, row: usize, leaf: &Leaf<'_>) -> bool {
+    /// Adds a leaf of one of the four types.
+    fn set(&mut self, row: usize, leaf: &Leaf<'_>) {
         match leaf {
             Leaf::Text(text) => {
                 while self.text.len() < row {
@@ -168,9 +149,8 @@ impl OpenPath {
             Leaf::I64(n) => self.i64.set(row, *n),
             Leaf::F64(n) => self.f64.set(row, *n),
             Leaf::Bool(b) => self.bool.set(row, *b),
-            Leaf::Encoded(_) => return false,
+            Leaf::Encoded(_) => {}
         }
-        true
     }
 
     fn finish(mut self, keys: &[&str], rows: usize) -> ShreddedPath {
@@ -191,55 +171,76 @@ impl OpenPath {
     }
 }
 
+/// The leaves of one document that stay in the residual: the keys of all of them in one list.
+#[derive(Default)]
+struct Left<'a> {
+    keys: Vec<&'a str>,
+    leaves: Vec<(Range<usize>, Leaf<'a>)>,
+}
+
+impl<'a> Left<'a> {
+    fn clear(&mut self) {
+        self.keys.clear();
+        self.leaves.clear();
+    }
+
+    fn push(&mut self, keys: &[&'a str], leaf: Leaf<'a>) {
+        let start = self.keys.len();
+        self.keys.extend_from_slice(keys);
+        self.leaves.push((start..self.keys.len(), leaf));
+    }
+
+    fn leaves(&self) -> Vec<(&[&'a str], Leaf<'a>)> {
+        let keys = |range: &Range<usize>| self.keys.get(range.clone()).unwrap_or(&[]);
+        self.leaves.iter().map(|(range, leaf)| (keys(range), *leaf)).collect()
+    }
+}
+
 /// Takes the documents of a granule apart.
 pub(super) fn shred(documents: &BytesColumn) -> Shredded {
-    let leaves = Leaves::of(documents);
-    let chosen = leaves.choose();
+    let chosen = choose(documents);
+    let by_keys: HashMap<&[&str], usize> =
+        chosen.iter().enumerate().map(|(slot, keys)| (keys.as_slice(), slot)).collect();
     let mut open: Vec<OpenPath> = chosen.iter().map(|_| OpenPath::new()).collect();
-    // Of each path of the granule its place among the chosen ones.
-    let mut slots: Vec<Option<usize>> = vec![None; leaves.paths.len()];
-    let mut by_keys: HashMap<&[&str], usize> = HashMap::new();
-    for (slot, &number) in chosen.iter().enumerate() {
-        if let (Some(place), Some(keys)) = (slots.get_mut(number), leaves.paths.get(number)) {
-            *place = Some(slot);
-            by_keys.insert(keys, slot);
-        }
-    }
     let mut residual = BytesColumn::new();
-    let mut left: Vec<(&[&str], Leaf<'_>)> = Vec::new();
+    let (mut taken, mut left) = (Vec::new(), Left::default());
     let mut buffer = Vec::new();
-    for (row, document) in leaves.rows.iter().enumerate() {
+    for (row, document) in documents.iter().enumerate() {
+        taken.clear();
         left.clear();
-        let Ok(document) = document.as_ref().map_err(|bytes| residual.push(Some(bytes))) else {
-            for path in &mut open {
-                path.in_residual = true;
-            }
+        let Some(bytes) = document else {
+            residual.push(None);
             continue;
         };
-        for (number, leaf) in document {
-            let slot = slots.get(*number).copied().flatten().and_then(|slot| open.get_mut(slot));
-            if slot.is_some_and(|path| path.set(row, leaf)) {
-                continue;
+        let walked = walk_leaves(bytes, |keys, leaf| match by_keys.get(keys) {
+            Some(slot) if !matches!(leaf, Leaf::Encoded(_)) => taken.push((*slot, leaf)),
+            _ => left.push(keys, leaf),
+        });
+        if walked.is_err() {
+            open.iter_mut().for_each(|path| path.in_residual = true);
+            residual.push(Some(bytes));
+            continue;
+        }
+        for (slot, leaf) in &taken {
+            if let Some(path) = open.get_mut(*slot) {
+                path.set(row, leaf);
             }
-            let keys = leaves.paths.get(*number).map_or(&[][..], Vec::as_slice);
+        }
+        let leaves = left.leaves();
+        for (keys, _) in &leaves {
             for prefix in (1..=keys.len()).filter_map(|len| keys.get(..len)) {
                 if let Some(path) = by_keys.get(prefix).and_then(|slot| open.get_mut(*slot)) {
                     path.in_residual = true;
                 }
             }
-            left.push((keys, *leaf));
         }
         buffer.clear();
-        let whole = !left.is_empty() && put_leaves(&left, &mut buffer).is_ok();
+        let whole = !leaves.is_empty() && put_leaves(&leaves, &mut buffer).is_ok();
         residual.push(whole.then_some(buffer.as_slice()));
     }
-    let paths = chosen
-        .iter()
-        .zip(open)
-        .map(|(number, path)| {
-            path.finish(leaves.paths.get(*number).map_or(&[], Vec::as_slice), documents.len())
-        })
-        .collect();
+    let finished = chosen.iter().zip(open).map(|(keys, path)| path.finish(keys, documents.len()));
+    // All leaves of a path may lie in documents that are damaged.
+    let paths = finished.filter(ShreddedPath::has_values).collect();
     let has_residual = residual.present().count_ones() > 0;
     Shredded { paths, residual: has_residual.then_some(residual) }
 }
@@ -280,6 +281,10 @@ impl Shredded {
 }
 
 impl ShreddedPath {
+    fn has_values(&self) -> bool {
+        self.text.is_some() || self.i64.is_some() || self.f64.is_some() || self.bool.is_some()
+    }
+
     /// Adds the leaves of a row; `cursor` counts the present values before it, of each sparse type.
     fn take_leaves<'a>(
         &'a self,
@@ -336,13 +341,16 @@ mod tests {
         shredded
     }
 
+    fn text(text: &str) -> Value {
+        Value::Str(text.to_owned())
+    }
+
     fn object(members: &[(&str, Value)]) -> Value {
         Value::Object(members.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect())
     }
 
     #[test]
     fn a_path_of_several_types_is_split_by_type() {
-        let text = |s: &str| Value::Str(s.to_owned());
         let shredded = check(&[
             Some(object(&[("a", Value::I64(1))])),
             Some(object(&[("a", text("x"))])),
@@ -395,6 +403,55 @@ mod tests {
         let shredded = check(&documents);
         assert_eq!(shredded.paths.len(), PATHS_MAX);
         assert!(shredded.residual.is_some());
+    }
+
+    #[test]
+    fn a_hundred_thousand_keys_leave_the_frequent_ones_shredded() {
+        let documents: Vec<_> = (0..1000_i64)
+            .map(|row| {
+                let mut members: Vec<_> =
+                    (0..100).map(|k| (format!("k{:06}", row * 100 + k), Value::I64(k))).collect();
+                members.push(("page".to_owned(), text(&format!("/{}", row % 7))));
+                Some(Value::Object(members))
+            })
+            .collect();
+        let shredded = check(&documents);
+        assert_eq!(shredded.paths.iter().map(|p| p.keys.join(".")).collect::<Vec<_>>(), ["page"]);
+        assert!(!shredded.paths[0].in_residual, "the other keys do not lie at the path");
+    }
+
+    #[test]
+    fn the_deepest_objects_come_back() {
+        let deep = |depth: usize, leaf: i64| {
+            (0..depth).fold(Value::I64(leaf), |inner, level| object(&[(&format!("level-{level}"), inner)]))
+        };
+        let depth = crate::schema::document::DOCUMENT_DEPTH_MAX;
+        let documents: Vec<_> = (0..200).map(|row| Some(deep(depth - row % 3, 7))).collect();
+        let shredded = check(&documents);
+        assert_eq!(shredded.paths.len(), 3);
+        let long = |row: i64| object(&[(&"k".repeat(PATH_BYTES_MAX + 1), Value::I64(row))]);
+        assert_eq!(check(&(0..200).map(|row| Some(long(row))).collect::<Vec<_>>()).paths, []);
+    }
+
+    #[test]
+    fn a_path_of_another_type_in_every_row_comes_back() {
+        let documents: Vec<_> = (0..600_i64)
+            .map(|row| {
+                let value = match row % 7 {
+                    0 => Value::I64(row),
+                    1 => Value::F64(0.5),
+                    2 => text("two"),
+                    3 => Value::Bool(row % 2 == 1),
+                    4 => Value::Null,
+                    5 => Value::Array(vec![Value::I64(row)]),
+                    _ => object(&[("below", Value::I64(row))]),
+                };
+                Some(object(&[("a", value)]))
+            })
+            .collect();
+        let shredded = check(&documents);
+        assert_eq!(shredded.paths.len(), 2);
+        assert!(shredded.paths[0].in_residual, "nulls and lists lie at the path");
     }
 
     #[test]

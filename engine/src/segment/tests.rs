@@ -183,7 +183,12 @@ fn check_equal(reader: &SegmentReader, input: &SegmentInput) -> Result<()> {
         for (def, column) in Schema::of(rows.stream).columns.iter().zip(&rows.columns) {
             let mut read = Vec::new();
             for granule in granules(reader, rows.stream) {
-                read.extend(cells(&*reader.column(rows.stream, def.id, granule)?));
+                let vector = reader.column(rows.stream, def.id, granule)?;
+                if let ColumnVector::Dict { values, .. } = &*vector {
+                    let distinct: std::collections::HashSet<_> = values.iter().collect();
+                    assert_eq!(distinct.len(), values.len(), "{} has a value twice", def.name);
+                }
+                read.extend(cells(&vector));
             }
             assert_eq!(read, input_cells(column), "{}", def.name);
             if def.ty == ColumnType::Document {

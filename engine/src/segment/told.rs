@@ -259,20 +259,47 @@ pub(super) fn pick(column: &BytesColumn, rows: &[usize]) -> BytesColumn {
     out
 }
 
-/// Text of groups and of exceptions as codes into one list of values.
+/// Text of groups and of exceptions as codes into one list of values, each of them once.
 pub(super) fn spread_text(
     groups: &Groups,
     told: (&[u32], &BytesColumn),
     exceptions: &[usize],
     others: (&[u32], &BytesColumn),
 ) -> Decoded<(Vec<u32>, BytesColumn)> {
-    let base = u32::try_from(told.1.len()).map_err(|_| Malformed("more values than rows"))?;
-    let shifted: Vec<u32> =
-        others.0.iter().map(|c| if *c == NULL_CODE { NULL_CODE } else { c.saturating_add(base) }).collect();
-    let codes = spread(groups, told.0, exceptions, &shifted)?;
-    let mut values = told.1.clone();
-    for value in others.1.iter() {
-        values.push(value);
-    }
+    let mut values = BytesColumn::new();
+    let mut seen: HashMap<&[u8], u32> = HashMap::new();
+    let [told, others] = [told, others].map(|(codes, from)| {
+        let mut number = |value: Option<_>| match value {
+            None => NULL_CODE,
+            Some(value) => *seen.entry(value).or_insert_with(|| {
+                values.push(Some(value));
+                // A granule has fewer values than codes.
+                u32::try_from(values.len() - 1).unwrap_or(NULL_CODE)
+            }),
+        };
+        let numbers: Vec<u32> = from.iter().map(&mut number).collect();
+        let renumber = |code: &u32| numbers.get(*code as usize).copied().unwrap_or(NULL_CODE);
+        codes.iter().map(renumber).collect::<Vec<u32>>()
+    });
+    let codes = spread(groups, &told, exceptions, &others)?;
     Ok((codes, values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn told_text_has_each_value_once() {
+        let column = |values: &[&str]| {
+            let mut out = BytesColumn::new();
+            values.iter().for_each(|v| out.push(Some(v.as_bytes())));
+            out
+        };
+        let groups = Groups { column: ColumnId(1), of_rows: vec![0, 1, 2, 0, 1], count: 3 };
+        let (told, others) = (column(&["a", "b", "a"]), column(&["b", "c"]));
+        let (codes, values) = spread_text(&groups, (&[0, 1, 2], &told), &[3, 4], (&[0, 1], &others)).unwrap();
+        assert_eq!(values, column(&["a", "b", "c"]));
+        assert_eq!(codes, [0, 1, 0, 1, 2]);
+    }
 }
