@@ -52,16 +52,17 @@ fn fill(engine: &Engine) {
         for some in events.chunks(10_000) {
             let mut batch = BatchBuilder::new(tenant(name), Stream::Events);
             for (at, person, visit, pick) in some {
+                let pick = usize::try_from(*pick).expect("under eight");
                 batch.i64(&TIME, *at);
                 let person_name = format!("person-{person:08}");
                 let column = if *person % 3 == 0 { &ANONYMOUS_ID } else { &USER_ID };
                 batch.str(column, Some(&person_name));
                 if name == "named" {
-                    batch.str(&SESSION_ID, Some(&format!("{:032x}", u128::from(*visit as u64) << 64 | 7)));
+                    batch.str(&SESSION_ID, Some(&format!("{:032x}", u128::from(visit.cast_unsigned()) << 64 | 7)));
                 }
-                batch.str(&EVENT_TYPE, Some(["page_view", "click", "save", "open"][*pick as usize % 4]));
-                if *pick < 2 {
-                    batch.bytes(&EVENT_DATA, Some(data[*pick as usize].as_bytes()));
+                batch.str(&EVENT_TYPE, ["page_view", "click", "save", "open"].iter().cycle().nth(pick).copied());
+                if let Some(data) = data.get(pick) {
+                    batch.bytes(&EVENT_DATA, Some(data.as_bytes()));
                 }
                 batch.finish_row();
             }

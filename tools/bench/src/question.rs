@@ -83,18 +83,18 @@ impl Question {
     pub(crate) fn request(self, subject: &Subject, n: u32) -> Result<Option<Request>, BenchError> {
         let end = self.end(subject, n);
         let request = match self {
-            Self::Analytics => post("analytics/", report(subject, end, json!({}))),
+            Self::Analytics => post("analytics/", &report(subject, end, json!({}))),
             Self::Activity => {
                 let more = json!({"metrics": ["user_activity"], "breakdown": "event_type"});
-                post("analytics/", report(subject, end, more))
+                post("analytics/", &report(subject, end, more))
             }
             Self::AnalyticsAll => {
                 let mut body = report(subject, end, json!({"metrics": ["user_activity", "app_metrics"]}));
                 body.as_object_mut().and_then(|body| body.remove("organization_id"));
-                post("analytics/", body)
+                post("analytics/", &body)
             }
-            Self::Performance => post("performance/", report(subject, end, json!({"app_id": subject.app}))),
-            Self::MetricsHour => post("metrics/query/", live(subject, end)),
+            Self::Performance => post("performance/", &report(subject, end, json!({"app_id": subject.app}))),
+            Self::MetricsHour => post("metrics/query/", &live(subject, end)),
             Self::AuditPage => Request::get(&audit_page(subject)),
             Self::AuditNextPage => match &subject.cursor {
                 Some(cursor) => Request::get(&format!("{}&cursor={cursor}", audit_page(subject))),
@@ -138,7 +138,7 @@ pub(crate) fn list(subject: &Subject, route: &str, parameters: &[(&str, &str)]) 
     format!("/api/insights/{route}?{}", query.finish())
 }
 
-fn post(route: &str, body: Value) -> Result<Request, BenchError> {
+fn post(route: &str, body: &Value) -> Result<Request, BenchError> {
     Request::post(&format!("/api/insights/{route}"), body.to_string())
 }
 

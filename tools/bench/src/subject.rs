@@ -28,27 +28,28 @@ pub(crate) async fn find(client: &mut Client, about: &About) -> Result<Subject, 
     let newest =
         json(client, &Request::get(&list(&subject, "events/", &[("limit", "1"), ("end", &end_text)]))?)
             .await?;
-    let event = &newest["results"][0];
-    if event.is_null() {
+    let Some(event) = newest.pointer("/results/0") else {
         return Err(BenchError::NothingToAsk(format!(
             "there is no event before {end}: name an --organization that has some, or fill the server with \
              `insights-bench ingest`, or serve `insights-server demo`"
         )));
-    }
-    subject.organization = subject.organization.or_else(|| text(&event["organization_id"]));
-    subject.page = text(&event["event_data"]["page"]).unwrap_or_default();
-    subject.browser = text(&event["event_data"]["browser"]).unwrap_or_default();
+    };
+    subject.organization = subject.organization.or_else(|| text(event.get("organization_id")));
+    subject.page = text(event.pointer("/event_data/page")).unwrap_or_default();
+    subject.browser = text(event.pointer("/event_data/browser")).unwrap_or_default();
     subject.app = match &about.app {
         Some(app) => app.clone(),
-        None => busiest_app(client, &subject).await?.or_else(|| text(&event["app_id"])).unwrap_or_default(),
+        None => {
+            busiest_app(client, &subject).await?.or_else(|| text(event.get("app_id"))).unwrap_or_default()
+        }
     };
     let asked = about.asked();
     let of_audit = [Question::AuditPage, Question::AuditNextPage, Question::AuditSearch];
     if asked.iter().any(|question| of_audit.contains(question)) {
         let page = json(client, &Request::get(&audit_page(&subject))?).await?;
-        subject.cursor = text(&page["next_cursor"]);
+        subject.cursor = text(page.get("next_cursor"));
         subject.user =
-            about.user.clone().or_else(|| text(&page["results"][0]["user_id"])).unwrap_or_default();
+            about.user.clone().or_else(|| text(page.pointer("/results/0/user_id"))).unwrap_or_default();
     }
     Ok(subject)
 }
@@ -80,16 +81,19 @@ async fn busiest_app(client: &mut Client, subject: &Subject) -> Result<Option<St
         "name": "response.time", "start": start.to_string(), "end": subject.end.to_string(), "group_by": "month",
         "aggregates": ["count"], "by": ["app_id"],
     });
-    if let Some(organization) = &subject.organization {
-        body["organization_id"] = organization.clone().into();
+    if let (Some(organization), Some(body)) = (&subject.organization, body.as_object_mut()) {
+        body.insert("organization_id".to_owned(), organization.clone().into());
     }
     let answer = json(client, &Request::post("/api/insights/metrics/query/", body.to_string())?).await?;
     let count = |series: &Value| -> u64 {
-        let points = series["points"].as_array();
-        points.map_or(0, |points| points.iter().filter_map(|point| point["count"].as_u64()).sum())
+        let points = series.get("points").and_then(Value::as_array);
+        points.map_or(0, |points| points.iter().filter_map(|point| point.get("count")?.as_u64()).sum())
     };
-    let series = answer["series"].as_array().map(Vec::as_slice).unwrap_or_default();
-    Ok(series.iter().max_by_key(|series| count(series)).and_then(|series| text(&series["labels"]["app_id"])))
+    let series = answer.get("series").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    Ok(series
+        .iter()
+        .max_by_key(|series| count(series))
+        .and_then(|series| text(series.pointer("/labels/app_id"))))
 }
 
 async fn json(client: &mut Client, request: &Request) -> Result<Value, BenchError> {
@@ -97,6 +101,6 @@ async fn json(client: &mut Client, request: &Request) -> Result<Value, BenchErro
     serde_json::from_slice(&answer).map_err(|error| BenchError::refused(200, error.to_string()))
 }
 
-fn text(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_owned)
+fn text(value: Option<&Value>) -> Option<String> {
+    value?.as_str().map(str::to_owned)
 }
