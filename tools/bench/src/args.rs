@@ -255,6 +255,10 @@ pub(crate) struct Soak {
     /// Organizations, named soak-0, soak-1, ...
     #[arg(long, default_value = "50", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) organizations: u32,
+    /// Users of each organization. Identities take memory for as long as the server knows them: all of them should
+    /// have been seen before the second quarter of the run, or getting to know them counts as growth
+    #[arg(long, default_value = "200", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) users: u32,
     /// Percent of the records that are up to three days late
     #[arg(long, default_value = "3", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) late: u8,

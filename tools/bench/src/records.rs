@@ -3,8 +3,9 @@
 use crate::args::Stream;
 use crate::random::Random;
 
-/// Users, apps, hosts and pages that records are about.
+/// Users of an organization, when nothing is said.
 const USERS: u64 = 5_000;
+/// Apps, hosts and pages that records are about.
 const APPS: u64 = 40;
 const HOSTS: u64 = 20;
 const PAGES: u64 = 200;
@@ -104,6 +105,8 @@ pub(crate) enum What {
 pub(crate) struct Spread {
     /// Organizations, the first ones with more records than the last.
     pub(crate) organizations: u64,
+    /// Users of each of them.
+    pub(crate) users: u64,
     /// Percent of the records that are late.
     pub(crate) late_percent: u64,
     /// How late at most, milliseconds.
@@ -112,7 +115,7 @@ pub(crate) struct Spread {
 
 impl Spread {
     /// One organization, nothing late.
-    pub(crate) const ONE: Self = Self { organizations: 1, late_percent: 0, late_ms: 0 };
+    pub(crate) const ONE: Self = Self { organizations: 1, users: USERS, late_percent: 0, late_ms: 0 };
 }
 
 /// Makes records of one stream.
@@ -135,7 +138,7 @@ impl Records {
         let late = random.below(100) < self.spread.late_percent;
         let age = random.below(if late { self.spread.late_ms } else { AGE_MS });
         let organization = random.skewed(self.spread.organizations);
-        let (user, app) = (random.below(USERS), random.below(APPS));
+        let (user, app) = (random.below(self.spread.users), random.below(APPS));
         let at_ms = now_ms.saturating_sub_unsigned(age);
         Record { organization, at_ms, app, user, what: what(self.stream, random, user) }
     }
@@ -175,7 +178,7 @@ mod tests {
 
     #[test]
     fn records_are_the_same_for_a_seed_and_spread_as_told() {
-        let spread = Spread { organizations: 9, late_percent: 50, late_ms: 86_400_000 };
+        let spread = Spread { organizations: 9, users: 100, late_percent: 50, late_ms: 86_400_000 };
         let draw = |seed| {
             let mut records = Records::new(Stream::Events, spread, seed);
             (0..500).map(|_| records.draw(1_700_000_000_000)).collect::<Vec<_>>()

@@ -136,6 +136,7 @@ fn load_of(args: &Soak, stream: Stream, percent: u64) -> Load {
         organizations: (0..args.organizations).map(|n| format!("soak-{n}")).collect(),
         spread: Spread {
             organizations: args.organizations.into(),
+            users: args.users.into(),
             late_percent: args.late.into(),
             late_ms: LATE_MS,
         },
