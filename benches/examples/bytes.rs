@@ -1,10 +1,9 @@
 //! What rows take in the final segments of their days, by column: `bytes DIR` reads the NDJSON files of the
-//! peer harness's data and prints bytes a row.
+//! peer harness's data and prints bytes a row; `bytes DIR fast` as a flush writes them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::sync::Arc;
 
 use insights_engine::codec::Density;
 use insights_engine::disk::{Disk, SimDisk};
@@ -20,14 +19,16 @@ const BATCH: usize = 1_000;
 type Row = HashMap<&'static str, Json>;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let dir = std::env::args().nth(1).ok_or("bytes DIR")?;
+    let dir = std::env::args().nth(1).ok_or("bytes DIR [fast]")?;
+    let density =
+        if std::env::args().nth(2).as_deref() == Some("fast") { Density::Fast } else { Density::Dense };
     for stream in [Stream::Metrics, Stream::Events, Stream::Audit] {
         let name = match stream {
             Stream::Metrics => "metrics",
             Stream::Events => "events",
             Stream::Audit => "audit",
         };
-        measure(stream, &Path::new(&dir).join(format!("{name}.ndjson")))?;
+        measure(stream, density, &Path::new(&dir).join(format!("{name}.ndjson")))?;
     }
     Ok(())
 }
@@ -57,7 +58,7 @@ impl Codes {
     }
 }
 
-fn measure(stream: Stream, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+fn measure(stream: Stream, density: Density, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let mut names: HashMap<String, &'static str> = HashMap::new();
     let mut tenants: HashMap<String, u32> = HashMap::new();
     let mut seqs: HashMap<u32, u64> = HashMap::new();
@@ -134,7 +135,7 @@ fn measure(stream: Stream, path: &Path) -> Result<(), Box<dyn std::error::Error>
     let mut read = std::time::Duration::ZERO;
     for (file, (_, tenants)) in (1..).zip(by_day) {
         let path = format!("s/{file}");
-        let mut writer = SegmentWriter::create(&disk, Path::new(&path), FileId(file), Density::Dense)?;
+        let mut writer = SegmentWriter::create(&disk, Path::new(&path), FileId(file), density)?;
         writer.begin(stream)?;
         for (tenant, mut rows) in tenants {
             rows.sort_by(|a, b| a.0.cmp(&b.0));

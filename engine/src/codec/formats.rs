@@ -94,9 +94,17 @@ pub(super) fn put_ipv4(column: &BytesColumn, density: Density, out: &mut Vec<u8>
 /// Reads `count` IPv4 addresses as text.
 pub(super) fn take_ipv4(cursor: &mut Cursor<'_>, count: usize) -> Decoded<BytesColumn> {
     let mut out = BytesColumn::with_capacity(count, count * 12);
+    let mut text = Vec::new();
     for address in take_numbers(cursor, count)? {
         let address = u32::try_from(address).map_err(|_| Malformed("an address above 32 bits"))?;
-        out.push(Some(std::net::Ipv4Addr::from(address).to_string().as_bytes()));
+        text.clear();
+        for (place, part) in address.to_be_bytes().into_iter().enumerate() {
+            if place > 0 {
+                text.push(b'.');
+            }
+            put_decimal(u64::from(part), &mut text);
+        }
+        out.push(Some(&text));
     }
     Ok(out)
 }
@@ -113,8 +121,11 @@ pub(super) fn put_decimals(column: &BytesColumn, density: Density, out: &mut Vec
 /// Reads `count` whole numbers as text.
 pub(super) fn take_decimals(cursor: &mut Cursor<'_>, count: usize) -> Decoded<BytesColumn> {
     let mut out = BytesColumn::with_capacity(count, count * 8);
+    let mut text = Vec::new();
     for number in take_numbers(cursor, count)? {
-        out.push(Some(number.to_string().as_bytes()));
+        text.clear();
+        put_decimal(number, &mut text);
+        out.push(Some(&text));
     }
     Ok(out)
 }
@@ -123,6 +134,22 @@ fn parse_ipv4(text: &[u8]) -> Option<u64> {
     let address: std::net::Ipv4Addr = std::str::from_utf8(text).ok()?.parse().ok()?;
     // The standard library takes no leading zeroes, so the text is the one that comes back.
     Some(u64::from(u32::from(address)))
+}
+
+/// Adds a number in its shortest decimal form.
+#[expect(clippy::cast_possible_truncation, reason = "a digit")]
+pub(super) fn put_decimal(mut number: u64, out: &mut Vec<u8>) {
+    let start = out.len();
+    loop {
+        out.push(b'0' + (number % 10) as u8);
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    if let Some(digits) = out.get_mut(start..) {
+        digits.reverse();
+    }
 }
 
 /// A number in its shortest decimal form.

@@ -18,7 +18,7 @@ use hashbrown::HashMap;
 use super::blocks::{put_numbers, take_numbers};
 use super::cursor::{Cursor, Decoded, Malformed};
 use super::density::Density;
-use super::formats::parse_decimal;
+use super::formats::{parse_decimal, put_decimal};
 use super::section::{SECTION_BYTES_MAX, put_section_at};
 use super::varint::put_varint;
 use crate::schema::BytesColumn;
@@ -127,7 +127,7 @@ pub(super) fn take_templates(cursor: &mut Cursor<'_>, count: usize) -> Decoded<B
             match (*byte, slots.len()) {
                 (SLOT, 1..) => {
                     let number = slots.next().and_then(Iterator::next).unwrap_or(0);
-                    value.extend_from_slice(number.to_string().as_bytes());
+                    put_decimal(number, &mut value);
                 }
                 (byte, _) => value.push(byte),
             }
