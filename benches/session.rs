@@ -58,9 +58,15 @@ fn fill(engine: &Engine) {
                 let column = if *person % 3 == 0 { &ANONYMOUS_ID } else { &USER_ID };
                 batch.str(column, Some(&person_name));
                 if name == "named" {
-                    batch.str(&SESSION_ID, Some(&format!("{:032x}", u128::from(visit.cast_unsigned()) << 64 | 7)));
+                    batch.str(
+                        &SESSION_ID,
+                        Some(&format!("{:032x}", u128::from(visit.cast_unsigned()) << 64 | 7)),
+                    );
                 }
-                batch.str(&EVENT_TYPE, ["page_view", "click", "save", "open"].iter().cycle().nth(pick).copied());
+                batch.str(
+                    &EVENT_TYPE,
+                    ["page_view", "click", "save", "open"].iter().cycle().nth(pick).copied(),
+                );
                 if let Some(data) = data.get(pick) {
                     batch.bytes(&EVENT_DATA, Some(data.as_bytes()));
                 }

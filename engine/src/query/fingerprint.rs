@@ -1,4 +1,5 @@
-//! A number for filters, equal for equal ones: by it cells know what they were made with. It is on disk.
+//! Fields and filters as bytes and numbers, equal for equal ones: by them cells know what they were made with,
+//! so they stay as they are.
 
 use super::request::{Field, Filter, Literal, Op};
 use crate::codec::put_varint;
@@ -14,7 +15,8 @@ pub(crate) fn fingerprint(filters: &[&Filter]) -> u64 {
     u64::try_from(hash & u128::from(u64::MAX)).unwrap_or(0)
 }
 
-fn put_filter(filter: &Filter, out: &mut Vec<u8>) {
+/// Writes a filter: equal ones give equal bytes.
+pub(crate) fn put_filter(filter: &Filter, out: &mut Vec<u8>) {
     match filter {
         Filter::And(list) | Filter::Or(list) => {
             out.push(u8::from(matches!(filter, Filter::Or(_))));
@@ -35,7 +37,8 @@ fn put_filter(filter: &Filter, out: &mut Vec<u8>) {
     }
 }
 
-fn put_field(field: &Field, out: &mut Vec<u8>) {
+/// Writes a field: equal ones give equal bytes.
+pub(crate) fn put_field(field: &Field, out: &mut Vec<u8>) {
     match field {
         Field::Column(id) => {
             out.push(0);

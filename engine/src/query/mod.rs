@@ -14,7 +14,7 @@ mod erased;
 mod expired;
 mod field;
 mod filter;
-mod fingerprint;
+pub(crate) mod fingerprint;
 mod granule;
 mod group;
 mod hidden;

@@ -8,7 +8,8 @@ use super::tier::Tier;
 use crate::codec::put_varint;
 use crate::error::{Error, Result};
 use crate::id::Stream;
-use crate::query::{Aggregate, Field, Filter, Literal, Op, Query, tiers_of};
+use crate::query::fingerprint::{put_field, put_filter};
+use crate::query::{Aggregate, Field, Filter, Query, tiers_of};
 use crate::schema::{ColumnType, Schema};
 
 /// Most definitions of an engine.
@@ -217,102 +218,6 @@ fn put_list<T>(list: &[T], out: &mut Vec<u8>, put: impl Fn(&T, &mut Vec<u8>)) {
     }
 }
 
-fn put_text(text: &str, out: &mut Vec<u8>) {
-    put_varint(text.len() as u64, out);
-    out.extend_from_slice(text.as_bytes());
-}
-
-fn put_field(field: &Field, out: &mut Vec<u8>) {
-    match field {
-        Field::Column(id) => {
-            out.push(0);
-            out.extend_from_slice(&id.0.to_le_bytes());
-        }
-        Field::Path(id, path) => {
-            out.push(1);
-            out.extend_from_slice(&id.0.to_le_bytes());
-            put_list(path, out, |key, out| put_text(key, out));
-        }
-        Field::Tenant => out.push(2),
-        Field::FirstOf(fields) => {
-            out.push(3);
-            put_list(fields, out, put_field);
-        }
-    }
-}
-
-fn put_literal(literal: &Literal, out: &mut Vec<u8>) {
-    match literal {
-        Literal::Bool(b) => out.extend_from_slice(&[0, u8::from(*b)]),
-        Literal::I64(n) => {
-            out.push(1);
-            out.extend_from_slice(&n.to_le_bytes());
-        }
-        Literal::U64(n) => {
-            out.push(2);
-            out.extend_from_slice(&n.to_le_bytes());
-        }
-        Literal::F64(n) => {
-            out.push(3);
-            out.extend_from_slice(&n.to_bits().to_le_bytes());
-        }
-        Literal::Str(text) => {
-            out.push(4);
-            put_text(text, out);
-        }
-    }
-}
-
-fn put_op(op: &Op, out: &mut Vec<u8>) {
-    let mut one = |tag: u8, literal: &Literal| {
-        out.push(tag);
-        put_literal(literal, out);
-    };
-    match op {
-        Op::Is(literal) => one(0, literal),
-        Op::IsNot(literal) => one(1, literal),
-        Op::Gt(literal) => one(2, literal),
-        Op::Gte(literal) => one(3, literal),
-        Op::Lt(literal) => one(4, literal),
-        Op::Lte(literal) => one(5, literal),
-        Op::Contains(text) => {
-            out.push(6);
-            put_text(text, out);
-        }
-        Op::StartsWith(text) => {
-            out.push(7);
-            put_text(text, out);
-        }
-        Op::In(literals) => {
-            out.push(8);
-            put_list(literals, out, put_literal);
-        }
-        Op::Exists => out.push(9),
-    }
-}
-
-fn put_filter(filter: &Filter, out: &mut Vec<u8>) {
-    match filter {
-        Filter::And(list) => {
-            out.push(0);
-            put_list(list, out, put_filter);
-        }
-        Filter::Or(list) => {
-            out.push(1);
-            put_list(list, out, put_filter);
-        }
-        Filter::Not(inner) => {
-            out.push(2);
-            put_filter(inner, out);
-        }
-        Filter::Compare(field, op) => {
-            out.push(3);
-            put_field(field, out);
-            put_op(op, out);
-        }
-    }
-}
-
 fn put_aggregate(aggregate: &Aggregate, out: &mut Vec<u8>) {
     let mut of = |tag: u8, field: &Field| {
         out.push(tag);
@@ -339,6 +244,7 @@ fn put_aggregate(aggregate: &Aggregate, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::{Literal, Op};
     use crate::schema::stream::{APP_ID, EVENT_DATA, EVENT_TYPE, USER_ID, VALUE};
 
     fn definition(id: u8) -> RollupDefinition {
@@ -356,6 +262,42 @@ mod tests {
             ],
             priority: 0,
         }
+    }
+
+    /// Cells on disk are used only while their definition has the hash that they were made with.
+    #[test]
+    fn the_hash_of_a_definition_stays() {
+        let value = || Field::Column(VALUE.id);
+        let path = Field::Path(EVENT_DATA.id, vec!["page".to_owned()]);
+        let is = |op: Op| Filter::Compare(Field::FirstOf(vec![path.clone(), Field::Tenant]), op);
+        let text = || Literal::Str("a".to_owned());
+        let ops = [
+            Op::Is(Literal::Bool(true)),
+            Op::IsNot(Literal::I64(-1)),
+            Op::Gt(Literal::U64(u64::MAX)),
+            Op::Gte(Literal::F64(0.5)),
+            Op::Lt(text()),
+            Op::Lte(text()),
+            Op::Contains("b".to_owned()),
+            Op::StartsWith("c".to_owned()),
+            Op::In(vec![text(), Literal::Bool(false)]),
+            Op::Exists,
+        ];
+        let every_op = Filter::Or(ops.map(is).to_vec());
+        let aggregates = vec![
+            Aggregate::Count,
+            Aggregate::Sum(value()),
+            Aggregate::Avg(value()),
+            Aggregate::Min(value()),
+            Aggregate::Max(value()),
+            Aggregate::Last(value()),
+            Aggregate::Quantile(value(), 0.5),
+            Aggregate::Distinct(value()),
+            Aggregate::CountIf(Box::new(Filter::Not(Box::new(Filter::all())))),
+        ];
+        let tiers = vec![TierAggregates { tier: Tier::Day, aggregates }];
+        let definition = RollupDefinition { filter: every_op, tiers, ..definition(1) };
+        assert_eq!(definition.hash(), 16_897_892_235_076_074_577);
     }
 
     #[test]
