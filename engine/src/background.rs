@@ -33,6 +33,9 @@ const RETENTION_TICK: Duration = Duration::from_secs(1);
 /// How often what has expired is removed.
 const RETENTION_INTERVAL: Duration = Duration::from_hours(1);
 
+/// How long after the start retention is looked at first.
+const RETENTION_FIRST: Duration = Duration::from_mins(5);
+
 /// Starts the threads of the log, the flush, the merges and retention. They end after [`Core::begin_close`].
 ///
 /// # Errors
@@ -127,7 +130,8 @@ fn wait_for_retry(core: &Core) {
 
 /// Removes what has expired once an hour, and carries out erasures that have waited for most of a day.
 fn drive_retention(core: &Core) {
-    let mut next = core.clock.monotonic() + RETENTION_INTERVAL;
+    // A process that lives for less than an hour has its turn too.
+    let mut next = core.clock.monotonic() + RETENTION_FIRST;
     while !core.is_closing() {
         core.wait_for_retention(RETENTION_TICK);
         if core.is_closing() || core.clock.monotonic() < next {

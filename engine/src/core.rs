@@ -17,7 +17,6 @@ use crate::dedup::{IdIndex, IdempotencyIndex};
 use crate::disk::Disk;
 use crate::engine::{Stats, Usage};
 use crate::entropy::Entropy;
-use crate::erasure::pass;
 use crate::error::{Error, Result};
 use crate::flush::Flusher;
 use crate::id::{Lsn, Stream, TenantId, TenantNo};
@@ -27,7 +26,6 @@ use crate::query::{self, Damage, Filter, Hidden, Scope, Snapshot};
 use crate::recover::MissingSegment;
 use crate::retention::class::Classes;
 use crate::retention::clock::TrustedClock;
-use crate::retention::{expire, reclass};
 use crate::rollup::CellRoom;
 use crate::segment::BlockCache;
 use crate::sequencer::Sequencer;
@@ -220,13 +218,19 @@ const DAMAGE_MAX: usize = 1_000;
 impl Applier {
     /// Hands frames on to these.
     pub(crate) fn new(
-        tables: Arc<Tables>,
-        catalog: Arc<Catalog>,
-        clock: Arc<dyn Clock>,
-        counters: Arc<Counters>,
+        tables: &Arc<Tables>,
+        catalog: &Arc<Catalog>,
+        clock: &Arc<dyn Clock>,
+        counters: &Arc<Counters>,
         durability: Durability,
     ) -> Self {
-        Self { tables, catalog, clock, counters, durable: durability == Durability::Synced }
+        Self {
+            tables: Arc::clone(tables),
+            catalog: Arc::clone(catalog),
+            clock: Arc::clone(clock),
+            counters: Arc::clone(counters),
+            durable: durability == Durability::Synced,
+        }
     }
 }
 
@@ -362,31 +366,15 @@ impl Core {
             || self.log.live_bytes() >= self.config.wal_bytes_max
     }
 
-    /// Removes what has expired, and carries erasures out that have waited for most of a day; true when
-    /// there was something.
+    /// Flushes until every frame up to `lsn`, which can be read, is in segments; frames that come meanwhile
+    /// may wait.
     ///
     /// # Errors
     ///
-    /// Those of [`crate::Engine::enforce_retention`] and [`crate::Engine::run_erasures`].
-    pub(crate) fn step_retention(&self) -> Result<bool> {
-        let enforce = || {
-            let removed = expire::enforce(self, false)?.files.len() as u64;
-            let moved = reclass::run(self)?;
-            let erased = if pass::is_due(self) { pass::run(self)?.completed } else { 0 };
-            Ok(removed + moved + erased > 0)
-        };
-        let done = enforce();
-        let failure = done.as_ref().err().map(|error: &Error| format!("retention or erasure: {error}"));
-        *self.retention_failure.lock() = failure;
-        done
-    }
-
-    /// Sleeps until the engine closes or `timeout` has passed.
-    pub(crate) fn wait_for_retention(&self, timeout: Duration) {
-        let mut guard = self.retention_wanted.0.lock();
-        if !self.is_closing() {
-            self.retention_wanted.1.wait_for(&mut guard, timeout);
-        }
+    /// As [`Self::step_flush`].
+    pub(crate) fn flush_upto(&self, lsn: Lsn) -> Result<()> {
+        while self.manifest.version().flushed_lsn() < lsn && self.step_flush()? {}
+        Ok(())
     }
 
     /// Stops appends and wakes the threads so that they end.
@@ -478,7 +466,9 @@ impl Core {
     /// Since when ids and requests are remembered, with an hour to spare.
     pub(crate) fn remembered_since(&self) -> TimestampUs {
         let window = i64::try_from(self.config.deduplication_window.as_micros()).unwrap_or(i64::MAX);
-        TimestampUs(self.clock.now().0.saturating_sub(window).saturating_sub(3_600_000_000))
+        // A clock that jumps ahead forgets no request.
+        let now = self.trusted_clock.now(self.clock.as_ref());
+        TimestampUs(now.0.saturating_sub(window).saturating_sub(3_600_000_000))
     }
 
     /// What a question reads: the segments, and the memtable chunks of its scope.

@@ -520,8 +520,7 @@ impl Engine {
     ///
     /// [`Error::Io`] and [`Error::Poisoned`].
     pub fn flush(&self) -> Result<()> {
-        while self.step_flush()? {}
-        Ok(())
+        self.core.flush_upto(self.core.tables.lsn_max())
     }
 
     /// Makes a copy of the store as of now, below `checkpoints/` of the data directory: a data directory of

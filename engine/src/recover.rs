@@ -42,7 +42,6 @@ pub(crate) const WAL_DIR: &str = "wal";
 ///
 /// What the manifest and the catalog say when they cannot be read. Damage to the WAL, a segment, the
 /// dictionary, ids or named requests is no error here: it is named by [`crate::engine::Health`].
-#[expect(clippy::too_many_lines, reason = "one step a room, and the list of what they become")]
 pub(crate) fn open(
     config: Config,
     disk: Arc<dyn Disk>,
@@ -53,6 +52,7 @@ pub(crate) fn open(
     let manifest = Arc::new(Manifest::open_or_create(Arc::clone(&disk))?);
     let version = manifest.version();
     let catalog = Arc::new(Catalog::open(Arc::clone(&disk), &version)?);
+    let trusted_clock = TrustedClock::new(clock.as_ref(), &catalog);
     let entropy = Entropy::from_seed(seed);
     let ids = Arc::new(IdIndex::open(Arc::clone(&disk), &version)?);
     let requests = Arc::new(IdempotencyIndex::open(Arc::clone(&disk), &version)?);
@@ -83,18 +83,13 @@ pub(crate) fn open(
     }
     // Numbers of frames that are lost are not given again either.
     sequencer.replayed_frame(replayed.last_lsn);
-    let torn_bytes = replayed.torn_tail_bytes;
     let writer = WalWriter::open(Arc::clone(&disk), wal_dir, &wal_options(&config, &entropy), &mut replayed)?;
     // Opening the writer has set the bad bytes aside and noted where.
     let damage: Vec<WalDamage> = std::mem::take(&mut replayed.damage);
-
     let set_aside = ids.findings().len() + requests.findings().len() + dictionary.findings().len();
-    let counters = counters(damage.len() + missing.len() + set_aside, torn_bytes);
-    let (to_tables, to_catalog) = (Arc::clone(&tables), Arc::clone(&catalog));
-    let applier =
-        Applier::new(to_tables, to_catalog, Arc::clone(&clock), Arc::clone(&counters), config.durability);
+    let counters = counters(damage.len() + missing.len() + set_aside, replayed.torn_tail_bytes);
+    let applier = Applier::new(&tables, &catalog, &clock, &counters, config.durability);
     let log = Log::new(writer, applier, log_options(&config), Arc::clone(&clock));
-    let trusted_clock = TrustedClock::new(clock.as_ref(), &catalog);
     let core = Core {
         trusted_clock,
         erasing: Mutex::new(()),

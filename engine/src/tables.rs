@@ -243,6 +243,11 @@ impl Tables {
         segments.iter().flat_map(|segment| &segment.cells).flat_map(|file| file.findings()).collect()
     }
 
+    /// The newest frame whose rows can be read.
+    pub(crate) fn lsn_max(&self) -> Lsn {
+        self.inner.read().active.lsn_max()
+    }
+
     /// The dictionary of the present version.
     pub(crate) fn codes(&self) -> Arc<dyn Codes> {
         Arc::clone(&self.inner.read().codes)

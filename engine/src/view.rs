@@ -1,6 +1,8 @@
 //! One moment of the store for several questions, so that their answers agree while rows come in.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::core::Core;
 use crate::error::Result;
@@ -20,13 +22,13 @@ use crate::time::TimeRange;
 pub struct View {
     core: Arc<Core>,
     stop: Stop,
-    /// By stream: the scope that the snapshot was taken for, and the snapshot.
-    moments: [OnceLock<(Scope, Snapshot)>; Stream::ALL.len()],
+    /// By stream: the scopes that were asked about, a few, and the snapshot of each.
+    moments: [Mutex<Vec<(Scope, Snapshot)>>; Stream::ALL.len()],
 }
 
 impl View {
     pub(crate) fn new(core: Arc<Core>, stop: Stop) -> Self {
-        Self { core, stop, moments: [const { OnceLock::new() }; Stream::ALL.len()] }
+        Self { core, stop, moments: [const { Mutex::new(Vec::new()) }; Stream::ALL.len()] }
     }
 
     /// Answers a question for numbers.
@@ -138,15 +140,17 @@ impl View {
         Ok(answer)
     }
 
-    /// The snapshot of a stream. A question with another scope than the first one gets its own: a
-    /// snapshot has the memtable chunks of its scope alone.
+    /// The snapshot of a stream for a scope, the same at every call: it has the memtable chunks of its scope
+    /// alone, so each scope has its own.
     fn snapshot(&self, scope: &Scope, stream: Stream) -> Snapshot {
         let read = || Snapshot { stop: self.stop.clone(), ..self.core.snapshot(scope, stream) };
-        let take = || (scope.clone(), read());
-        let moment = self.moments.get(usize::from(stream.tag())).map(|slot| slot.get_or_init(take));
-        match moment {
-            Some((first, snapshot)) if first == scope => snapshot.clone(),
-            _ => read(),
+        let Some(moments) = self.moments.get(usize::from(stream.tag())) else { return read() };
+        let mut moments = moments.lock();
+        if let Some((_, snapshot)) = moments.iter().find(|(known, _)| known == scope) {
+            return snapshot.clone();
         }
+        let snapshot = read();
+        moments.push((scope.clone(), snapshot.clone()));
+        snapshot
     }
 }

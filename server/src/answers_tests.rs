@@ -119,3 +119,16 @@ fn sessions_depend_on_all_that_was_read_for_them() {
     store.append("acme", 0);
     assert_eq!(store.sessions(1), (1, false));
 }
+
+#[test]
+fn a_moment_stands_still_for_every_scope_that_was_asked_about() {
+    let store = Store::new();
+    store.append("acme", 0);
+    let view = store.engine.view();
+    let window = TimeRange { start: TimestampUs(0), end: TimestampUs(DAY_US) };
+    let scopes = [Scope::One(TenantId::new("acme").unwrap()), Scope::All];
+    let versions = || scopes.each_ref().map(|scope| view.version(scope, Stream::Events, window).unwrap());
+    let before = versions();
+    store.append("acme", 0);
+    assert_eq!(versions(), before);
+}

@@ -7,7 +7,7 @@ use super::section::SECTION_BYTES_MAX;
 use super::varint::put_varint;
 
 /// Writes what `encode` writes, behind a varint of its bytes.
-pub(super) fn put_block(encode: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
+pub(crate) fn put_block(encode: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
     let mut block = Vec::new();
     encode(&mut block);
     put_varint(block.len() as u64, out);
@@ -15,7 +15,7 @@ pub(super) fn put_block(encode: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
 }
 
 /// Reads what [`put_block`] wrote.
-pub(super) fn take_block<'a>(cursor: &mut Cursor<'a>) -> Decoded<&'a [u8]> {
+pub(crate) fn take_block<'a>(cursor: &mut Cursor<'a>) -> Decoded<&'a [u8]> {
     let len = cursor.len(SECTION_BYTES_MAX)?;
     cursor.take(len)
 }

@@ -98,7 +98,7 @@ pub(super) fn take_ipv4(cursor: &mut Cursor<'_>, count: usize) -> Decoded<BytesC
     for address in take_numbers(cursor, count)? {
         let address = u32::try_from(address).map_err(|_| Malformed("an address above 32 bits"))?;
         text.clear();
-        for (place, part) in address.to_be_bytes().into_iter().enumerate() {
+        for (place, part) in std::net::Ipv4Addr::from(address).octets().into_iter().enumerate() {
             if place > 0 {
                 text.push(b'.');
             }
@@ -137,7 +137,6 @@ fn parse_ipv4(text: &[u8]) -> Option<u64> {
 }
 
 /// Adds a number in its shortest decimal form.
-#[expect(clippy::cast_possible_truncation, reason = "a digit")]
 pub(super) fn put_decimal(mut number: u64, out: &mut Vec<u8>) {
     let start = out.len();
     loop {

@@ -268,9 +268,14 @@ pub fn decode_ints(bytes: &[u8], rows: usize) -> Decoded<Vec<u64>> {
     if tag & COMPRESSED == 0 {
         return decode_body(tag, cursor.rest(), rows);
     }
+    // Only what is written compressed is read so: others nest, and could nest without end.
+    let inner = tag & !COMPRESSED;
+    if !matches!(inner, RUN_LENGTH | FRAME | DELTA) {
+        return Err(Malformed("an encoding of numbers that is never compressed"));
+    }
     let body = cursor.section()?;
     cursor.end()?;
-    decode_body(tag & !COMPRESSED, &body, rows)
+    decode_body(inner, &body, rows)
 }
 
 fn decode_body(tag: u8, body: &[u8], rows: usize) -> Decoded<Vec<u64>> {

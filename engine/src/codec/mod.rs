@@ -33,5 +33,6 @@ pub use section::SECTION_BYTES_MAX;
 pub use strings::{Strings, decode_strings, encode_strings, encode_strings_at};
 pub use varint::put_varint;
 
+pub(crate) use blocks::{put_block, take_block};
 pub(crate) use cursor::Cursor;
 pub(crate) use section::put_section;

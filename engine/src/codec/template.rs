@@ -29,6 +29,9 @@ const SLOT: u8 = 0;
 /// There is a template for at least so many values, or it does not pay.
 const VALUES_PER_TEMPLATE: usize = 16;
 
+/// Most numbers of all texts of a column.
+const NUMBERS_MAX: usize = SECTION_BYTES_MAX / 16;
+
 /// A template: how many values it has, and the numbers of each of its slots.
 #[derive(Default)]
 struct Template {
@@ -43,6 +46,7 @@ pub(super) fn put_templates(column: &BytesColumn, density: Density, out: &mut Ve
     let mut templates: HashMap<Vec<u8>, Template> = HashMap::new();
     let mut which = Vec::with_capacity(present);
     let (mut text, mut numbers) = (Vec::new(), Vec::new());
+    let mut written = 0_usize;
     for value in column.iter().flatten() {
         if !cut(value, &mut text, &mut numbers) {
             return false;
@@ -53,7 +57,8 @@ pub(super) fn put_templates(column: &BytesColumn, density: Density, out: &mut Ve
             .or_insert_with(|| Template { number: next, slots: vec![Vec::new(); numbers.len()] });
         which.push(template.number as u64);
         template.slots.iter_mut().zip(&numbers).for_each(|(slot, n)| slot.push(*n));
-        if templates.len() > templates_max {
+        written += numbers.len();
+        if templates.len() > templates_max || written > NUMBERS_MAX {
             return false;
         }
     }
@@ -103,12 +108,18 @@ pub(super) fn take_templates(cursor: &mut Cursor<'_>, count: usize) -> Decoded<B
     }
     let mut rest: &[u8] = &texts;
     let mut parts = Vec::with_capacity(templates);
+    // A slot takes few bytes when its numbers are all the same: what it is decoded to has a limit too.
+    let mut numbers = 0_usize;
     for (len, uses) in lens.iter().zip(uses) {
         let len = usize::try_from(*len).unwrap_or(usize::MAX);
         let (text, tail) = rest.split_at_checked(len).ok_or(Malformed("templates shorter than they say"))?;
         rest = tail;
         let mut slots = Vec::new();
         for _ in text.iter().filter(|b| **b == SLOT) {
+            numbers = numbers.saturating_add(uses.max(1));
+            if numbers > NUMBERS_MAX {
+                return Err(Malformed("more numbers than a column may have"));
+            }
             slots.push(take_numbers(cursor, uses)?.into_iter());
         }
         parts.push((text, slots));

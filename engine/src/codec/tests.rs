@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::blocks::put_numbers;
 use super::*;
 use crate::schema::{BytesColumn, NULL_CODE};
 
@@ -76,6 +77,43 @@ fn text_that_stays_is_written_as_what_it_was_written_out_from() {
     let sessions = text(&|i| format!("{:08x}-1111-4222-8333-{:012x}", hash(i / 9) >> 32, hash(i / 9) >> 16));
     assert_eq!(check_dense(&sessions), "recent");
     assert_eq!(check_dense(&text(&|i| format!("page {}", hash(i) >> 60))), "first seen");
+}
+
+#[test]
+fn numbers_inside_of_numbers_do_not_nest_without_end() {
+    // Repeats whose first list is a compressed section of repeats, and so on: a stack would not hold them.
+    let mut bytes = vec![0, 1];
+    for _ in 0..20_000 {
+        let mut body = vec![1];
+        put_varint(bytes.len() as u64, &mut body);
+        body.extend_from_slice(&bytes);
+        let mut outer = vec![0x85];
+        put_varint(body.len() as u64, &mut outer);
+        put_varint(body.len() as u64, &mut outer);
+        outer.extend_from_slice(&body);
+        bytes = outer;
+        if bytes.len() > 100_000 {
+            break;
+        }
+    }
+    assert!(decode_ints(&bytes, 8192).is_err());
+    assert!(decode_ints(&[5, 1, 2, 5, 1], 1).is_err());
+}
+
+#[test]
+fn a_template_of_endless_numbers_is_refused_before_they_are_made() {
+    // One template of a million slots, each a constant of 8,192 rows: three bytes become 64 KiB.
+    let (rows, slots) = (8192, 1_000_000);
+    let mut bytes = vec![6];
+    put_numbers(&vec![1; rows], Density::Dense, &mut bytes);
+    put_varint(1, &mut bytes);
+    put_numbers(&[slots as u64], Density::Dense, &mut bytes);
+    section::put_section_at(&vec![0; slots], Density::Dense, &mut bytes);
+    put_numbers(&vec![0; rows], Density::Dense, &mut bytes);
+    for _ in 0..slots {
+        bytes.extend_from_slice(&[2, 0, 7]);
+    }
+    assert!(decode_strings(&bytes, rows).is_err());
 }
 
 /// Runs of one length that repeat each other but for some rows.

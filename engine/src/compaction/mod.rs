@@ -1,7 +1,7 @@
 //! Merges segments of one day and class; the rows stay the same.
 //!
-//! [`plan`] says what to merge and is pure, [`merge`] makes one sorted sequence of rows, [`outputs`] writes
-//! them a file for each UTC day and class, [`run`] commits; [`compactor`] does one job after the other.
+//! `plan` says what to merge and is pure, `merge` makes one sorted sequence of rows, `outputs` writes
+//! them a file for each UTC day and class, `run` commits; `compactor` does one job after the other.
 
 pub(crate) mod compactor;
 mod input;

@@ -79,7 +79,8 @@ pub(crate) fn run(core: &Core) -> Result<ErasurePass> {
         return Err(Error::corrupt("segment", &missing.path, 0, "what it holds cannot be erased"));
     }
     // From here on no frame up to a bound is in memory alone.
-    while core.step_flush()? {}
+    let bound = carried.iter().map(|c| c.record.bound).max().unwrap_or_default();
+    core.flush_upto(bound)?;
     let found = carried.iter().map(|c| count(core, &c.record)).collect::<Result<Vec<_>>>()?;
     let ids = ids_of(core, &carried)?;
     core.flusher.lock().erase_names(core, &Names { carried: &carried, ids, dictionary: None })?;
@@ -88,14 +89,33 @@ pub(crate) fn run(core: &Core) -> Result<ErasurePass> {
     let report = core.compactor.rewrite_all(core, &rows, &Pace::free(), &mut |version| {
         first_with_rows(core, version, &carried, &mut clean)
     })?;
-    let identities = identities(core, &carried)?;
-    let names = Names { carried: &carried, ids: HashSet::new(), dictionary: Some(identities) };
-    core.flusher.lock().erase_names(core, &names)?;
+    erase_identities(core, &carried)?;
     let work = ErasureOutcome { files: report.jobs, bytes: report.bytes_read, ..ErasureOutcome::default() };
     let completed = receipts(core, &carried, &found, work)?;
     wipe(core)?;
     debug_assert!(rows.changed() <= found.iter().flatten().sum::<u64>());
     Ok(ErasurePass { completed, segments: report.jobs, bytes: report.bytes_read })
+}
+
+/// How often rows are looked through again because a flush has added some meanwhile; then flushes wait.
+const LOOKS_MAX: usize = 3;
+
+/// Takes identities that no row has any more out of the dictionary. A user who is back may be in rows that a
+/// flush has just written, with the same code: what was looked through must be all that there is.
+fn erase_identities(core: &Core, carried: &[Carried]) -> Result<()> {
+    let live = || core.tables.segments().iter().map(|segment| segment.meta.id).collect::<BTreeSet<_>>();
+    for _ in 0..LOOKS_MAX {
+        let before = live();
+        let gone = identities(core, carried)?;
+        let mut flusher = core.flusher.lock();
+        if live() == before {
+            let names = Names { carried, ids: HashSet::new(), dictionary: Some(gone) };
+            return flusher.erase_names(core, &names);
+        }
+    }
+    let mut flusher = core.flusher.lock();
+    let names = Names { carried, ids: HashSet::new(), dictionary: Some(identities(core, carried)?) };
+    flusher.erase_names(core, &names)
 }
 
 /// Names that go from the files of ids, named requests and the dictionary.
@@ -385,7 +405,7 @@ fn wipe(core: &Core) -> Result<()> {
     core.catalog.write_anew();
     // There is a frame that is not flushed: the one that set the mark, or a mark that is set again.
     core.append_own(Prepared::own(vec![mark(true)])?)?;
-    while core.step_flush()? {}
+    core.flush_upto(core.tables.lsn_max())?;
     core.log.spares().wipe()?;
     core.append_own(Prepared::own(vec![mark(false)])?)?;
     Ok(())

@@ -20,7 +20,10 @@ impl Core {
     pub(crate) fn erase(&self, target: EraseTarget, with: Append) -> Result<(ErasureId, Appended)> {
         let _one_at_a_time = self.erasing.lock();
         let policies = self.catalog.policies();
-        let earlier = policies.pending().iter().find(|(_, record)| record.is_pending_for(&target));
+        // A tenant of this name that was erased before is another one: its erasure goes on by itself.
+        let number = self.catalog.number_of(target.tenant());
+        let same = |record: &ErasureRecord| Some(record.tenant) == number && record.is_pending_for(&target);
+        let earlier = policies.pending().iter().find(|(_, record)| same(record));
         let earlier = earlier.map(|(id, record)| (*id, ErasureRecord::clone(record)));
         let id = if let Some((id, _)) = &earlier {
             *id

@@ -91,6 +91,24 @@ fn check_tenant_gone(store: &Store) {
 }
 
 #[test]
+fn erasing_a_later_tenant_of_the_same_name_keeps_the_erasure_of_the_first() {
+    let store = filled(true);
+    let erase = || store.engine.erase(EraseTarget::Tenant(tenant("acme")), Append::default()).unwrap().0;
+    let first = erase();
+    store.append(batch("acme", Stream::Audit, &[(T, "cid")]));
+    let second = erase();
+    assert_ne!(first, second);
+    let store = store.reopened();
+    assert_eq!(store.count(Scope::All, Stream::Audit), store.count(one("beta"), Stream::Audit));
+    assert_eq!(store.engine.run_erasures().unwrap().completed, 2);
+    let store = store.reopened();
+    for id in [first, second] {
+        assert!(store.engine.erasure(id).unwrap().outcome.is_some());
+    }
+    assert_eq!(store.count(Scope::All, Stream::Audit), store.count(one("beta"), Stream::Audit));
+}
+
+#[test]
 fn a_later_tenant_of_the_same_name_is_another_one() {
     for flushed in [false, true] {
         let store = filled(flushed);

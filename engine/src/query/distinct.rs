@@ -2,10 +2,11 @@
 
 use hashbrown::HashMap;
 
+use super::distinct_ids::DistinctIds;
 use super::field::Source;
 use super::granule::Granule;
 use super::id_set::IdSet;
-use super::ids::{self, DistinctIds, Space};
+use super::ids::{self, Space};
 use super::mask::Rows;
 use super::row_groups::RowGroups;
 use crate::error::Result;

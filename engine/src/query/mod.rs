@@ -10,6 +10,7 @@ mod aggregate;
 mod cells;
 mod compare;
 mod distinct;
+mod distinct_ids;
 mod erased;
 mod expired;
 mod field;

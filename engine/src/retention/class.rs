@@ -36,6 +36,11 @@ impl Classes {
     pub(crate) fn of(&self, stream: Stream, tenant: TenantNo) -> u8 {
         class_of(self.0.retention(tenant, stream))
     }
+
+    /// Whether the tenant is erased, so that its rows are hidden wherever they stand.
+    pub(crate) fn is_retired(&self, tenant: TenantNo) -> bool {
+        self.0.is_retired(tenant)
+    }
 }
 
 #[cfg(test)]

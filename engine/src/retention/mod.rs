@@ -4,6 +4,7 @@ pub(crate) mod class;
 pub(crate) mod clock;
 pub(crate) mod expire;
 pub(crate) mod reclass;
+mod step;
 
 pub use class::{CLASSES, class_of};
 pub use expire::{ExpiredFile, RetentionReport};

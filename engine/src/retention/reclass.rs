@@ -6,15 +6,18 @@ use super::class::Classes;
 use crate::compaction::pace::Pace;
 use crate::compaction::rewrite::KeepAll;
 use crate::core::Core;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::Stream;
-use crate::part::Part;
+use crate::part::{Part, Run};
 use crate::tables::LiveSegment;
 
 /// Whether a segment of one day has rows of another class than its own.
 fn is_mixed(segment: &LiveSegment, classes: &Classes) -> bool {
-    let elsewhere =
-        |of: Stream| segment.runs(of).iter().any(|run| classes.of(of, run.tenant) != segment.meta.class);
+    // Rows of erased tenants are left to the pass that takes them away.
+    let is_elsewhere = |of: Stream, run: &Run| {
+        !classes.is_retired(run.tenant) && classes.of(of, run.tenant) != segment.meta.class
+    };
+    let elsewhere = |of: Stream| segment.runs(of).iter().any(|run| is_elsewhere(of, run));
     segment.meta.day.is_some() && Stream::ALL.into_iter().any(elsewhere)
 }
 
@@ -29,7 +32,13 @@ pub(crate) fn run(core: &Core) -> Result<u64> {
         let classes = core.classes();
         let segments = core.tables.segments();
         let mut live = segments.iter().filter(|segment| version.get(segment.meta.id).is_some());
-        Ok(live.find(|segment| is_mixed(segment, &classes)).map(|segment| Arc::clone(&segment.meta)))
+        let Some(mixed) = live.find(|segment| is_mixed(segment, &classes)) else { return Ok(None) };
+        // The reserve is for what is erased: a change of class waits for space.
+        let (free, reserve) = (core.disk.free_bytes()?, core.config.disk_reserve_bytes);
+        if free < mixed.meta.bytes.saturating_add(reserve) {
+            return Err(Error::DiskFull { free, reserve });
+        }
+        Ok(Some(Arc::clone(&mixed.meta)))
     })?;
     Ok(report.jobs)
 }

@@ -1,8 +1,8 @@
 //! Files of cells: all cells of one segment's stream and day at one tier.
 //!
-//! A cell file is a sorted file ([`crate::sorted_file`]): an entry for each tenant and definition says
-//! where its blob is ([`super::cells_format`]); the entry's value is the blob's offset, its extra the
-//! length, its tag the definition's number, its key empty. The number [`ALL_TENANTS`] stands for the
+//! A cell file is a sorted file (`sorted_file`): an entry for each tenant and definition says
+//! where its blob is (`cells_format`); the entry's value is the blob's offset, its extra the
+//! length, its tag the definition's number, its key empty. The number `ALL_TENANTS` stands for the
 //! cells of every tenant of the segment together.
 //!
 //! # Layout of the owner's bytes (version 0)

@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::columns::SegmentColumn;
-use super::told::{self, Groups, PARTS, PLAIN, TOLD, Tell, put_block, take_block};
+use super::told::{self, Groups, PARTS, PLAIN, TOLD, Tell};
 use super::zone_map;
 use crate::codec::{
     Cursor, Decoded, Density, Malformed, Strings, decode_codes, decode_floats, decode_ints, decode_strings,
     encode_codes_at, encode_floats_at, encode_ints_at, encode_ints_in_runs, encode_strings_at, from_ordered,
-    to_ordered,
+    put_block, take_block, to_ordered,
 };
 use crate::id::Stream;
 use crate::part::ZoneMap;

@@ -93,7 +93,7 @@ impl SegmentColumn {
     ///
     /// # Errors
     ///
-    /// As [`Self::extend`].
+    /// When the column is of another type.
     pub fn extend_vector(&mut self, vector: &ColumnVector, rows: Range<usize>) -> Result<()> {
         match (self, vector) {
             (Self::I64(to), ColumnVector::I64(from, _)) => extend(to, from, rows),

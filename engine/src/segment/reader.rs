@@ -1,5 +1,6 @@
 //! Reads a segment: an immutable [`Part`] whose every byte is verified before it is believed.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -303,8 +304,7 @@ impl SegmentReader {
             return Ok(ColumnVector::Bytes(Arc::new(documents)));
         }
         let block = self.block(&at.id(BlockKind::Column, 0), place)?;
-        column_chunk::decode(at.def.ty, block.payload(), at.rows, &Teller { reader: self, at })
-            .map_err(|m| self.corrupt("block", place.offset, m))
+        self.told(at, place.offset, |tell| column_chunk::decode(at.def.ty, block.payload(), at.rows, tell))
     }
 
     /// All columns of a granule in the schema's order, past the cache: for a merge, which reads each once.
@@ -382,8 +382,19 @@ impl SegmentReader {
         let (first, blocks) = self.sub_blocks(at, paths, number)?;
         let (keys, in_residual) =
             paths.entries.get(number).map_or((&[][..], false), |e| (&e.keys, e.in_residual));
-        path_column::decode(keys, in_residual, payloads(&blocks), at.rows, &Teller { reader: self, at })
-            .map_err(|m| self.corrupt("block", first, m))
+        self.told(at, first, |tell| path_column::decode(keys, in_residual, payloads(&blocks), at.rows, tell))
+    }
+
+    /// Decodes what other columns may tell; an error of theirs is the answer, not damage of this one.
+    fn told<T>(
+        &self,
+        at: &ChunkRef<'_>,
+        offset: u64,
+        decode: impl FnOnce(&dyn Tell) -> Decoded<T>,
+    ) -> Result<T> {
+        let teller = Teller { reader: self, at, failed: RefCell::new(None) };
+        let decoded = decode(&teller);
+        decoded.map_err(|m| teller.failed.into_inner().unwrap_or_else(|| self.corrupt("block", offset, m)))
     }
 
     /// The leaves of a shredded path, past the cache.
@@ -391,8 +402,7 @@ impl SegmentReader {
         let in_residual = paths.entries.get(number).filter(|e| e.in_residual);
         let Some(entry) = in_residual else {
             let (first, blocks) = self.sub_blocks(at, paths, number)?;
-            return path_column::vector_of_one(payloads(&blocks), at.rows, &Teller { reader: self, at })
-                .map_err(|m| self.corrupt("block", first, m));
+            return self.told(at, first, |tell| path_column::vector_of_one(payloads(&blocks), at.rows, tell));
         };
         let path = self.read_path(at, paths, number)?;
         let offset = entry.places.iter().flatten().next().map_or(0, |p| p.offset);
@@ -413,14 +423,18 @@ impl SegmentReader {
 struct Teller<'a> {
     reader: &'a SegmentReader,
     at: &'a ChunkRef<'a>,
+    /// Why such a column could not be read: the answer then, with its own place.
+    failed: RefCell<Option<Error>>,
 }
 
 impl Tell for Teller<'_> {
     fn column(&self, column: ColumnId) -> Decoded<Arc<ColumnVector>> {
         let granule = self.at.granule as usize;
         let vector = Part::column(self.reader, self.at.stream, column, granule);
-        // The place is that of the column that is told: the other one names its own when it is asked for.
-        vector.map_err(|_| Malformed("the column that tells this one cannot be read"))
+        vector.map_err(|error| {
+            self.failed.replace(Some(error));
+            Malformed("the column that tells this one cannot be read")
+        })
     }
 
     fn tellers(&self) -> &'static [ColumnId] {

@@ -217,7 +217,9 @@ pub(super) fn shred(documents: &BytesColumn) -> Shredded {
             _ => left.push(keys, leaf),
         });
         if walked.is_err() {
-            open.iter_mut().for_each(|path| path.in_residual = true);
+            for path in &mut open {
+                path.in_residual = true;
+            }
             residual.push(Some(bytes));
             continue;
         }

@@ -20,7 +20,8 @@ use hashbrown::HashMap;
 
 use super::columns::SegmentColumn;
 use crate::codec::{
-    self, Cursor, Decoded, Density, Malformed, Values, decode_ints, encode_ints_at, put_varint,
+    self, Cursor, Decoded, Density, Malformed, Values, decode_ints, encode_ints_at, put_block, put_varint,
+    take_block,
 };
 use crate::id::Stream;
 use crate::schema::stream::{ACTION_TYPE, NAME, OBJECT_ID, SESSION_ID, USER_ID};
@@ -175,20 +176,6 @@ pub(super) fn put_rows(rows: &[usize], out: &mut Vec<u8>) {
     put_block(|block| encode_ints_at(&gaps, Density::Dense, block), out);
 }
 
-/// Writes what `encode` writes, behind a varint of its bytes.
-pub(super) fn put_block(encode: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
-    let mut block = Vec::new();
-    encode(&mut block);
-    put_varint(block.len() as u64, out);
-    out.extend_from_slice(&block);
-}
-
-/// Reads what [`put_block`] wrote.
-pub(super) fn take_block<'a>(cursor: &mut Cursor<'a>) -> Decoded<&'a [u8]> {
-    let len = cursor.len(cursor.rest().len())?;
-    cursor.take(len)
-}
-
 /// Reads rows below `rows` that ascend.
 pub(super) fn take_rows(cursor: &mut Cursor<'_>, rows: usize) -> Decoded<Vec<usize>> {
     let count = cursor.len(rows)?;
@@ -293,7 +280,9 @@ mod tests {
     fn told_text_has_each_value_once() {
         let column = |values: &[&str]| {
             let mut out = BytesColumn::new();
-            values.iter().for_each(|v| out.push(Some(v.as_bytes())));
+            for v in values {
+                out.push(Some(v.as_bytes()));
+            }
             out
         };
         let groups = Groups { column: ColumnId(1), of_rows: vec![0, 1, 2, 0, 1], count: 3 };

@@ -1,5 +1,7 @@
 //! Erasure of an organization or a user, and the receipts.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
@@ -165,10 +167,16 @@ async fn organization(
         key,
         value: None,
     }));
-    let (erasure, record) = state.store.erase(EraseTarget::Tenant(organization), puts).await?;
-    for entry in &keys {
-        state.auth.keyring().remove(&entry.key.id);
-    }
+    // On a task of its own: a client that leaves must not leave its keys behind.
+    let (store, auth) = (state.store.clone(), Arc::clone(&state.auth));
+    let erase = async move {
+        let erased = store.erase(EraseTarget::Tenant(organization.clone()), puts).await?;
+        for entry in auth.keyring().list(Some(&organization)) {
+            auth.keyring().remove(&entry.key.id);
+        }
+        Ok::<_, ApiError>(erased)
+    };
+    let (erasure, record) = tokio::spawn(erase).await.map_err(|_| ApiError::internal())??;
     tracing::info!(organization = id, by = &**principal.credential(), "an organization was erased");
     state.own_acts.record(&principal, &context, OwnAct::OrganizationErased, None, &id);
     Ok(Erasure::accepted(erasure, &record))

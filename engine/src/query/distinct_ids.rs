@@ -1,0 +1,113 @@
+//! Distinct values as small numbers: identities by their codes, text without codes by its hash.
+
+use hashbrown::HashMap;
+
+use super::ids::{Ids, KeyIds, NumberKey, Tables, next_id};
+use super::snapshot::Snapshot;
+use crate::error::Result;
+use crate::id::TenantNo;
+use crate::schema::IdentityKind;
+use crate::session::key::{KeyKind, session_key};
+
+/// Ids of distinct values: an identity's code, for one that has none yet the codes after the last one;
+/// everything else by value.
+#[derive(Debug, Default)]
+pub(crate) struct DistinctIds {
+    pub(super) plain: KeyIds,
+    provisional: HashMap<(TenantNo, IdentityKind), Provisional>,
+    provisional_bytes: usize,
+    tables: Tables,
+    /// Text that has no codes goes by its hash, as in cells.
+    hashes: Option<Hashes>,
+}
+
+/// Ids of text by its hash.
+#[derive(Debug, Default)]
+struct Hashes {
+    ids: HashMap<u128, u32>,
+    /// By id.
+    list: Vec<u128>,
+}
+
+/// Codes of identities that only memory holds, good for one question.
+#[derive(Debug, Default)]
+struct Provisional {
+    first: u32,
+    codes: HashMap<Box<[u8]>, u32>,
+}
+
+impl DistinctIds {
+    /// Ids by the hash of text that has no codes, so that text of rows and of cells is told apart alike.
+    pub(crate) fn of_hashes() -> Self {
+        Self { hashes: Some(Hashes::default()), ..Self::default() }
+    }
+
+    /// The id of a hash of text.
+    pub(crate) fn of_hash(&mut self, hash: u128) -> u32 {
+        let hashes = self.hashes.get_or_insert_default();
+        let next = next_id(hashes.list.len());
+        *hashes.ids.entry(hash).or_insert_with(|| {
+            hashes.list.push(hash);
+            next
+        })
+    }
+
+    /// The hash of an id that [`Self::of_hash`] gave.
+    pub(crate) fn hash_of(&self, id: u32) -> Option<u128> {
+        self.hashes.as_ref()?.list.get(id as usize).copied()
+    }
+
+    /// Bytes of memory this takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let hashes = self.hashes.as_ref().map_or(0, |h| h.list.len() * 48);
+        self.plain.memory_bytes() + self.provisional_bytes + self.tables.memory_bytes() + hashes
+    }
+}
+
+impl Ids for DistinctIds {
+    const CODES_ARE_IDS: bool = true;
+
+    fn of_code(&mut self, _: &Snapshot, _: TenantNo, _: IdentityKind, code: u32) -> Result<u32> {
+        Ok(code)
+    }
+
+    fn of_text(
+        &mut self,
+        snapshot: &Snapshot,
+        tenant: TenantNo,
+        kind: Option<IdentityKind>,
+        text: &[u8],
+    ) -> Result<u32> {
+        let Some(kind) = kind else {
+            if self.hashes.is_some() {
+                return Ok(self.of_hash(session_key(KeyKind::Session, text)));
+            }
+            return self.plain.of_text(snapshot, tenant, None, text);
+        };
+        if let Some(code) = snapshot.codes.code_of(tenant, kind, text)? {
+            return Ok(code);
+        }
+        let space = match self.provisional.entry((tenant, kind)) {
+            hashbrown::hash_map::Entry::Occupied(known) => known.into_mut(),
+            hashbrown::hash_map::Entry::Vacant(slot) => {
+                let first = snapshot.codes.count(tenant, kind)?;
+                slot.insert(Provisional { first, codes: HashMap::new() })
+            }
+        };
+        if let Some(code) = space.codes.get(text) {
+            return Ok(*code);
+        }
+        let code = next_id(space.first as usize + space.codes.len());
+        space.codes.insert(text.into(), code);
+        self.provisional_bytes += text.len() + 32;
+        Ok(code)
+    }
+
+    fn of_number(&mut self, number: NumberKey) -> Result<u32> {
+        self.plain.of_number(number)
+    }
+
+    fn tables(&mut self) -> &mut Tables {
+        &mut self.tables
+    }
+}
