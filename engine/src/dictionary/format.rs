@@ -1,36 +1,57 @@
-//! What a dictionary file adds to a sorted file: where the codes of each run lead.
+//! What a dictionary file is: a sorted file of identities, each once, and of codes that lead to them.
 //!
 //! # Layout
 //!
-//! A sorted file (`crate::sorted_file`) of magic `INSDICT\0`. An entry's tag is the kind of the identity,
-//! its key the identity, its value the code, its extra the last day (since 1970) that the identity was
-//! known to be used when the entry was written.
+//! A sorted file (`crate::sorted_file`) of magic `INSDICT\0`, in two parts.
 //!
-//! The owner's part of the index, in varints: how many runs; for each run: tenant, tag byte, lowest
-//! code, span (highest - lowest + 1), entries, and the places (offset, length) of its rank blobs,
-//! as many as `rank_blobs` says.
+//! The identities: tenant 0, tag 0, key the identity, value and extra 0. An identity that several
+//! tenants or kinds name is there once; its rank among them stands for it in the second part.
 //!
-//! A rank blob has [`RANKS_PER_BLOB`] little-endian u32, the last one of a run fewer: for each code from
-//! the lowest on the rank of its identity, or `u32::MAX` when the file does not have it. A run whose
-//! entries are in one block has none: there the codes are looked through.
+//! The codes: tenant, tag the kind's tag + 1, key the identity's rank as a big-endian u32, value the code,
+//! extra the last day (since 1970) that the identity was known to be used when the entry was written.
+//!
+//! The owner's part of the index, in varints: how many runs; for each run: tenant, tag byte of the kind,
+//! lowest code, span (highest - lowest + 1), entries; and when there are more entries than
+//! [`PAGE_ENTRIES`], for each page: its first code, its place (offset, length).
+//!
+//! A page has [`PAGE_ENTRIES`] codes of a run, ascending, the last page the rest: a block
+//! (`crate::codec`) of the codes and one of the identities' ranks. A run without pages is short enough
+//! that its entries are read and turned around instead.
 //!
 //! # Invariants
 //!
-//! * A code belongs to one identity for ever; an identity is in one live file.
+//! * A code belongs to one identity for ever; a code and its identity are in one live file.
 
 use std::collections::BTreeMap;
 
-use crate::codec::{Cursor, Decoded, Malformed, put_varint};
+use crate::codec::{Cursor, Decoded, Malformed, decode_ints, encode_ints, put_block, put_varint, take_block};
 use crate::file_header::FileType;
 use crate::id::TenantNo;
-use crate::sorted_file::{BlockPlace, KEY_BYTES_MAX, varint_u32};
+use crate::sorted_file::{BlockPlace, KEY_BYTES_MAX, MemoryBytes, varint_u32};
 
 /// The newest format of a dictionary file that is read, and the one that is written.
 pub const DICTIONARY_VERSION: u32 = 0;
 /// Most bytes of an identity; the door refuses longer ones, or a flush could never write them.
 pub const IDENTITY_BYTES_MAX: usize = KEY_BYTES_MAX;
-/// Codes that one rank blob covers.
-pub const RANKS_PER_BLOB: u32 = 16_384;
+/// Codes of one page.
+pub const PAGE_ENTRIES: usize = 16_384;
+/// Where identities are among the tags of a sorted file.
+pub(super) const IDENTITIES: (TenantNo, u8) = (TenantNo(0), 0);
+
+/// The tag of the codes of a kind; see the layout.
+pub(super) fn codes_tag(kind_tag: u8) -> u8 {
+    kind_tag.wrapping_add(1)
+}
+
+/// The tag of the kind whose codes have this tag; `None` for that of identities.
+pub(crate) fn kind_tag(codes_tag: u8) -> Option<u8> {
+    codes_tag.checked_sub(1)
+}
+
+/// The rank of an identity out of the key of one of its codes.
+pub(crate) fn rank_of_key(key: &[u8]) -> Option<u32> {
+    key.try_into().ok().map(u32::from_be_bytes)
+}
 
 pub(crate) const TYPE: FileType =
     FileType { magic: *b"INSDICT\0", version: DICTIONARY_VERSION, what: "dictionary" };
@@ -44,8 +65,17 @@ pub(super) struct RunInfo {
     pub(super) span: u32,
     /// How many identities.
     pub(super) entries: u32,
-    /// Where the ranks by code are; empty for a run within one block.
-    pub(super) ranks: Box<[BlockPlace]>,
+    /// The pages of codes; none for a run of at most [`PAGE_ENTRIES`].
+    pub(super) pages: Box<[PageInfo]>,
+}
+
+/// A page of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PageInfo {
+    /// Its first code.
+    pub(super) first_code: u32,
+    /// Where it is.
+    pub(super) place: BlockPlace,
 }
 
 impl RunInfo {
@@ -58,9 +88,72 @@ impl RunInfo {
 /// Runs by tenant and tag of the kind.
 pub(super) type Runs = BTreeMap<(TenantNo, u8), RunInfo>;
 
-/// How many rank blobs a run of this span has when it has any.
-pub(super) fn rank_blobs(span: u32) -> usize {
-    span.div_ceil(RANKS_PER_BLOB) as usize
+/// How many pages a run of so many entries has.
+fn page_count(entries: u32) -> usize {
+    let entries = entries as usize;
+    if entries <= PAGE_ENTRIES { 0 } else { entries.div_ceil(PAGE_ENTRIES) }
+}
+
+/// Codes of a run, ascending, and the ranks of their identities.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Page {
+    codes: Vec<u32>,
+    ranks: Vec<u32>,
+}
+
+impl Page {
+    /// A page of pairs of code and rank, in any order.
+    pub(super) fn new(mut pairs: Vec<(u32, u32)>) -> Self {
+        pairs.sort_unstable();
+        let (codes, ranks) = pairs.into_iter().unzip();
+        Self { codes, ranks }
+    }
+
+    /// The rank of the identity of a code, if it is here.
+    pub(super) fn rank_of(&self, code: u32) -> Option<u32> {
+        let at = self.codes.binary_search(&code).ok()?;
+        self.ranks.get(at).copied()
+    }
+
+    /// The lowest code.
+    pub(super) fn first_code(&self) -> u32 {
+        self.codes.first().copied().unwrap_or(0)
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.codes.len() * 3);
+        for column in [&self.codes, &self.ranks] {
+            let numbers: Vec<u64> = column.iter().map(|n| u64::from(*n)).collect();
+            put_block(|block| encode_ints(&numbers, block), &mut out);
+        }
+        out
+    }
+
+    /// A page of so many codes.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] when the bytes are not one.
+    pub(super) fn decode(bytes: &[u8], len: usize) -> Decoded<Self> {
+        let mut reader = Cursor::new(bytes);
+        let mut column = || -> Decoded<Vec<u32>> {
+            let numbers = decode_ints(take_block(&mut reader)?, len)?;
+            let narrow = numbers.into_iter().map(u32::try_from).collect::<Result<_, _>>();
+            narrow.map_err(|_| Malformed("a code or rank that is too large"))
+        };
+        let page = Self { codes: column()?, ranks: column()? };
+        reader.end()?;
+        if !page.codes.is_sorted_by(|a, b| a < b) {
+            return Err(Malformed("codes of a page out of order"));
+        }
+        Ok(page)
+    }
+}
+
+impl MemoryBytes for Page {
+    fn memory_bytes(&self) -> usize {
+        (self.codes.len() + self.ranks.len()) * 4
+    }
 }
 
 pub(super) fn encode_runs(runs: &Runs) -> Vec<u8> {
@@ -72,9 +165,9 @@ pub(super) fn encode_runs(runs: &Runs) -> Vec<u8> {
         put_varint(u64::from(run.first_code), &mut out);
         put_varint(u64::from(run.span), &mut out);
         put_varint(u64::from(run.entries), &mut out);
-        out.push(u8::from(!run.ranks.is_empty()));
-        for place in &run.ranks {
-            place.encode(&mut out);
+        for page in &run.pages {
+            put_varint(u64::from(page.first_code), &mut out);
+            page.place.encode(&mut out);
         }
     }
     out
@@ -92,13 +185,18 @@ pub(super) fn decode_runs(bytes: &[u8]) -> Decoded<Runs> {
         let key = (TenantNo(varint_u32(&mut reader)?), reader.u8()?);
         let (first_code, span) = (varint_u32(&mut reader)?, varint_u32(&mut reader)?);
         let entries = varint_u32(&mut reader)?;
-        let blobs = if reader.u8()? == 0 { 0 } else { rank_blobs(span) };
-        if entries == 0 || entries > span || first_code.checked_add(span).is_none() || blobs > bytes.len() {
+        let pages = page_count(entries);
+        if entries == 0 || entries > span || first_code.checked_add(span).is_none() || pages > bytes.len() {
             return Err(Malformed("a run of a dictionary that cannot be"));
         }
-        let ranks =
-            (0..blobs).map(|_| BlockPlace::decode(&mut reader)).collect::<Decoded<Box<[BlockPlace]>>>()?;
-        if runs.insert(key, RunInfo { first_code, span, entries, ranks }).is_some() {
+        let page = |_| {
+            Ok(PageInfo { first_code: varint_u32(&mut reader)?, place: BlockPlace::decode(&mut reader)? })
+        };
+        let pages = (0..pages).map(page).collect::<Decoded<Box<[PageInfo]>>>()?;
+        if !pages.is_sorted_by(|a, b| a.first_code < b.first_code) {
+            return Err(Malformed("pages of a dictionary out of order"));
+        }
+        if runs.insert(key, RunInfo { first_code, span, entries, pages }).is_some() {
             return Err(Malformed("a run of a dictionary that is there twice"));
         }
     }

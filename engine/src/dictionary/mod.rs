@@ -1,8 +1,11 @@
 //! The tenant dictionary: one code for each identity of a tenant, durable.
 
+mod file_writer;
 pub mod format;
 pub mod plan;
+mod rewrite;
 pub mod set;
+pub(crate) mod weigh;
 pub mod writer;
 
 pub use format::IDENTITY_BYTES_MAX;

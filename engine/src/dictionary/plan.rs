@@ -7,22 +7,28 @@ use std::ops::Range;
 pub const DICTIONARY_FILES_MAX: usize = 8;
 /// A file is merged with the newer ones when it is at most this many times as large as they are together.
 const GROWTH: u64 = 2;
+/// Most bytes of files that are merged into one, which bounds the memory of a merge: about 20 million
+/// identities of 13 bytes, with 4 bytes of memory each.
+pub const MERGED_BYTES_MAX: u64 = 256 << 20;
 
 /// The files to merge into one, out of the bytes of all, the oldest first; `None` when there are few.
 ///
 /// Takes from the newest on as long as the next one is not much larger than what is taken already, so
 /// an entry is written again only when its file has grown threefold: a logarithmic number of times.
 pub fn plan(bytes: &[u64]) -> Option<Range<usize>> {
-    if bytes.len() <= DICTIONARY_FILES_MAX {
+    // The ones that have grown up are not merged again, and not counted.
+    let settled = bytes.iter().take_while(|b| **b > MERGED_BYTES_MAX / 2).count();
+    if bytes.len() - settled <= DICTIONARY_FILES_MAX {
         return None;
     }
     let mut start = bytes.len().checked_sub(2)?;
     let mut sum: u64 = bytes.get(start..)?.iter().sum();
     while let Some(next) = start.checked_sub(1).and_then(|n| bytes.get(n)) {
-        if *next > sum.saturating_mul(GROWTH) {
+        let merged = sum.saturating_add(*next);
+        if *next > sum.saturating_mul(GROWTH) || merged > MERGED_BYTES_MAX {
             break;
         }
-        sum = sum.saturating_add(*next);
+        sum = merged;
         start -= 1;
     }
     Some(start..bytes.len())
@@ -38,6 +44,16 @@ mod tests {
         assert_eq!(plan(&[10; 9]), Some(0..9));
         assert_eq!(plan(&[1000, 10, 10, 10, 10, 10, 10, 10, 10]), Some(1..9));
         assert_eq!(plan(&[6561, 2187, 729, 243, 81, 27, 9, 3, 1]), Some(7..9));
+    }
+
+    #[test]
+    fn files_that_have_grown_up_are_left_and_not_counted() {
+        const LARGE: u64 = MERGED_BYTES_MAX / 2 + 1;
+        assert_eq!(plan(&[LARGE; 20]), None);
+        let mut bytes = vec![LARGE; 20];
+        bytes.extend([10; 9]);
+        assert_eq!(plan(&bytes), Some(20..29));
+        assert_eq!(plan(&[MERGED_BYTES_MAX / 4; 9]), Some(5..9));
     }
 
     #[test]

@@ -13,21 +13,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use super::format::{RANKS_PER_BLOB, Runs, TYPE, decode_runs};
+use super::file_writer::FileWriter;
+use super::format::{
+    IDENTITIES, PAGE_ENTRIES, Page, PageInfo, RunInfo, Runs, TYPE, codes_tag, decode_runs, rank_of_key,
+};
 use super::plan::plan;
-use super::writer::DictionaryWriter;
+use super::rewrite;
 use crate::codes::Codes;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::id::{FileId, TenantNo};
 use crate::manifest::{FileChange, FileKind, FileMeta, Version};
 use crate::schema::IdentityKind;
-use crate::sorted_file::{BlockCache, BlockPlace, MemoryBytes, Merge, SortedBlock, SortedReader};
+use crate::sorted_file::{BlockCache, SortedBlock, SortedReader};
 
 /// Bytes of decoded dictionary blocks that are kept.
 pub const DICTIONARY_CACHE_BYTES: u64 = 32 << 20;
-/// Bytes of ranks by code that are kept: for 2 million codes.
-pub const RANK_CACHE_BYTES: u64 = 8 << 20;
+/// Bytes of pages of codes that are kept: for a million codes.
+pub const PAGE_CACHE_BYTES: u64 = 8 << 20;
 
 /// The dictionary at one version of the manifest. Cheap to clone; immutable, so a query keeps the one it
 /// started with.
@@ -72,17 +75,7 @@ struct Shared {
     findings: Mutex<BTreeSet<String>>,
     disk: Arc<dyn Disk>,
     cache: BlockCache<SortedBlock>,
-    ranks: BlockCache<Ranks>,
-}
-
-/// A rank blob: for each of its codes the rank of the identity, or `u32::MAX`.
-#[derive(Debug)]
-struct Ranks(Box<[u32]>);
-
-impl MemoryBytes for Ranks {
-    fn memory_bytes(&self) -> usize {
-        self.0.len() * 4
-    }
+    pages: BlockCache<Page>,
 }
 
 #[derive(Debug)]
@@ -102,8 +95,8 @@ impl DictionarySet {
     /// [`crate::Error::NewerFormat`].
     pub fn open(disk: Arc<dyn Disk>, version: &Version) -> Result<Self> {
         let cache = BlockCache::new(DICTIONARY_CACHE_BYTES);
-        let ranks = BlockCache::new(RANK_CACHE_BYTES);
-        let shared = Arc::new(Shared { findings: Mutex::default(), disk, cache, ranks });
+        let pages = BlockCache::new(PAGE_CACHE_BYTES);
+        let shared = Arc::new(Shared { findings: Mutex::default(), disk, cache, pages });
         Self { files: Vec::new(), aside: Vec::new(), shared }.open_files(version, &|_| true)
     }
 
@@ -218,37 +211,25 @@ impl DictionarySet {
         self.check_complete()?;
         let mut change = FileChange::default();
         for file in &self.files {
-            let mut merge = Merge::new(std::iter::once(&file.reader))?;
-            let mut has = false;
-            while let (false, Some((at, entry))) = (has, merge.peek()) {
-                has = is_erased(entry.tenant, entry.tag, entry.key);
-                merge.advance(at)?;
-            }
-            if !has {
+            let identity_at = |rank| file.at_rank(&self.shared, rank);
+            let Some(kept) = rewrite::kept(&file.reader, identity_at, is_erased)? else {
                 continue;
+            };
+            if kept.has_codes() {
+                let mut writer = FileWriter::create(&*self.shared.disk, id())?;
+                rewrite::write_kept(&file.reader, &kept, &mut writer)?;
+                change.add.extend(writer.finish(&*self.shared.disk)?);
             }
-            let mut writer = DictionaryWriter::new(Arc::clone(&self.shared.disk), id());
-            let mut merge = Merge::new(std::iter::once(&file.reader))?;
-            while let Some((at, entry)) = merge.peek() {
-                if !is_erased(entry.tenant, entry.tag, entry.key) {
-                    writer.push(entry)?;
-                }
-                merge.advance(at)?;
-            }
-            change.add.extend(writer.finish()?);
             change.remove.push(file.reader.id());
         }
         Ok(change)
     }
 
     fn merge_into(&self, id: FileId, chosen: &[Arc<File>]) -> Result<Option<FileMeta>> {
-        let mut writer = DictionaryWriter::new(Arc::clone(&self.shared.disk), id);
-        let mut merge = Merge::new(chosen.iter().map(|f| &f.reader))?;
-        while let Some((file, entry)) = merge.peek() {
-            writer.push(entry)?;
-            merge.advance(file)?;
-        }
-        writer.finish()
+        let mut writer = FileWriter::create(&*self.shared.disk, id)?;
+        let readers: Vec<&SortedReader> = chosen.iter().map(|f| &f.reader).collect();
+        rewrite::merge(&readers, &mut writer)?;
+        writer.finish(&*self.shared.disk)
     }
 
     fn replaced(
@@ -274,15 +255,29 @@ impl DictionarySet {
         self.files.len()
     }
 
-    /// How many identities there are, of all tenants.
+    /// How many codes there are, of all tenants and kinds.
     pub fn entries(&self) -> u64 {
-        self.files.iter().map(|f| f.reader.entries()).sum()
+        self.files.iter().flat_map(|f| f.runs.values()).map(|run| u64::from(run.entries)).sum()
     }
 }
 
 impl File {
     fn path(&self) -> PathBuf {
         FileKind::Dictionary.path(self.reader.id())
+    }
+
+    /// The code of an identity, if this file has one for it.
+    fn code(&self, shared: &Shared, tenant: TenantNo, tag: u8, identity: &[u8]) -> Result<Option<u32>> {
+        if !self.runs.contains_key(&(tenant, tag)) {
+            return Ok(None);
+        }
+        let (of, identities) = IDENTITIES;
+        let Some(rank) = self.reader.rank_of(&shared.cache, of, identities, identity)? else {
+            return Ok(None);
+        };
+        let found = self.reader.get(&shared.cache, tenant, codes_tag(tag), &rank.to_be_bytes())?;
+        let code = found.map(|(code, _)| u32::try_from(code)).transpose();
+        code.map_err(|_| self.reader.corrupt(0, "a code that is too large"))
     }
 
     /// The identity of a code of one of this file's runs.
@@ -293,75 +288,61 @@ impl File {
         if code < run.first_code || code >= run.end_code() {
             return Ok(None);
         }
-        let place = code - run.first_code;
-        if run.ranks.is_empty() {
-            return self.in_small_run(shared, tenant, tag, code);
-        }
-        let blob = run.ranks.get((place / RANKS_PER_BLOB) as usize);
-        let blob = *blob.ok_or_else(|| self.reader.corrupt(0, "a run without its ranks"))?;
-        let ranks = self.ranks(shared, blob)?;
-        match ranks.0.get((place % RANKS_PER_BLOB) as usize) {
-            None => Err(self.reader.corrupt(blob.offset, "too few ranks")),
-            Some(&u32::MAX) => Ok(None),
-            Some(&rank) => self.at_rank(shared, tenant, tag, code, rank),
-        }
+        let page = if run.pages.is_empty() {
+            // No place of a block has the highest bit, so this is a name of its own in the cache.
+            let name = 1 << 63 | u64::from(tenant.0) << 8 | u64::from(tag);
+            shared.pages.get(self.reader.id(), name, || self.turn_around(shared, tenant, tag, run))?
+        } else {
+            let number = run.pages.partition_point(|p| p.first_code <= code).saturating_sub(1);
+            let Some(info) = run.pages.get(number) else {
+                return Ok(None);
+            };
+            shared.pages.get(self.reader.id(), info.place.offset, || self.read_page(run, number, info))?
+        };
+        page.rank_of(code).map(|rank| self.at_rank(shared, rank)).transpose()
     }
 
-    fn ranks(&self, shared: &Shared, place: BlockPlace) -> Result<Arc<Ranks>> {
-        shared.ranks.get(self.reader.id(), place.offset, || {
-            let bytes = self.reader.read_blob(place)?;
-            let (words, _) = bytes.as_chunks::<4>();
-            Ok(Ranks(words.iter().map(|w| u32::from_le_bytes(*w)).collect()))
-        })
+    fn read_page(&self, run: &RunInfo, number: usize, info: &PageInfo) -> Result<Page> {
+        let bytes = self.reader.read_blob(info.place)?;
+        let len = (run.entries as usize).saturating_sub(number * PAGE_ENTRIES).min(PAGE_ENTRIES);
+        Page::decode(&bytes, len).map_err(|e| self.reader.corrupt(info.place.offset, e.0))
     }
 
-    fn at_rank(
-        &self,
-        shared: &Shared,
-        tenant: TenantNo,
-        tag: u8,
-        code: u32,
-        rank: u32,
-    ) -> Result<Option<Arc<[u8]>>> {
+    /// The page of a run that has none in the file: at most [`PAGE_ENTRIES`] entries.
+    fn turn_around(&self, shared: &Shared, tenant: TenantNo, tag: u8, run: &RunInfo) -> Result<Page> {
+        let damage = || self.reader.corrupt(0, "a run that is not as long as the index says");
+        let (tag, len) = (codes_tag(tag), run.entries as usize);
+        let mut pairs = Vec::with_capacity(len.min(PAGE_ENTRIES));
+        while pairs.len() < len {
+            let next = u32::try_from(pairs.len()).map_err(|_| damage())?;
+            let block = self.reader.block_of_rank(&shared.cache, tenant, tag, next)?.ok_or_else(damage)?;
+            let group = block.group(tenant, tag).filter(|g| g.first_rank == next).ok_or_else(damage)?;
+            for index in group.start..group.end {
+                let entry = block.entry(group, index).ok_or_else(damage)?;
+                let code = u32::try_from(entry.value).map_err(|_| damage())?;
+                pairs.push((code, rank_of_key(entry.key).ok_or_else(damage)?));
+            }
+        }
+        if pairs.len() == len { Ok(Page::new(pairs)) } else { Err(damage()) }
+    }
+
+    /// The identity of a rank.
+    fn at_rank(&self, shared: &Shared, rank: u32) -> Result<Arc<[u8]>> {
+        let (tenant, tag) = IDENTITIES;
         let block = self.reader.block_of_rank(&shared.cache, tenant, tag, rank)?;
         let found = block.as_ref().and_then(|block| {
             let group = block.group(tenant, tag)?;
             let index = group.start + rank.checked_sub(group.first_rank)? as usize;
             let entry = if index < group.end { block.entry(group, index) } else { None };
-            entry.filter(|e| e.value == u64::from(code)).map(|e| Arc::from(e.key))
+            entry.map(|e| Arc::from(e.key))
         });
-        match found {
-            Some(identity) => Ok(Some(identity)),
-            None => Err(self.reader.corrupt(0, format!("code {code} is not where its rank says"))),
-        }
-    }
-
-    fn in_small_run(
-        &self,
-        shared: &Shared,
-        tenant: TenantNo,
-        tag: u8,
-        code: u32,
-    ) -> Result<Option<Arc<[u8]>>> {
-        let block = self.reader.block_of_rank(&shared.cache, tenant, tag, 0)?;
-        Ok(block.and_then(|block| {
-            let group = block.group(tenant, tag)?;
-            let place = block.values_of(group).iter().position(|v| *v == u64::from(code))?;
-            block.entry(group, group.start + place).map(|e| Arc::from(e.key))
-        }))
+        found.ok_or_else(|| self.reader.corrupt(0, format!("no identity has the rank {rank}")))
     }
 }
 
 impl Codes for DictionarySet {
     fn code_of(&self, tenant: TenantNo, kind: IdentityKind, identity: &[u8]) -> Result<Option<u32>> {
-        self.first(|file| {
-            if !file.runs.contains_key(&(tenant, kind.tag())) {
-                return Ok(None);
-            }
-            let found = file.reader.get(&self.shared.cache, tenant, kind.tag(), identity)?;
-            let code = found.map(|(code, _)| u32::try_from(code)).transpose();
-            code.map_err(|_| file.reader.corrupt(0, "a code that is too large"))
-        })
+        self.first(|file| file.code(&self.shared, tenant, kind.tag(), identity))
     }
 
     fn identity_of(&self, tenant: TenantNo, kind: IdentityKind, code: u32) -> Result<Option<Arc<[u8]>>> {

@@ -97,7 +97,7 @@ fn codes_stay_through_flushes_merges_and_starts() {
     let (manifest, mut set) = open(&disk).unwrap();
     let mut model = Model::new();
     for seed in 0..30 {
-        // Large enough that a merged run has many blocks and ranks by code.
+        // Large enough that a merged run has many blocks and pages of codes.
         let (given, next) = flush(&disk, &manifest, &set, &load(seed, 1500)).unwrap();
         learn(&mut model, given);
         set = next;
@@ -223,7 +223,106 @@ fn the_bytes_of_a_dictionary_are_the_ones_of_before() {
     crate::golden::check("dictionary.dict", &disk.content(meta.path()).unwrap());
 }
 
+#[test]
+fn a_run_of_many_pages_is_found_both_ways() {
+    let disk = SimDisk::new();
+    let (manifest, mut set) = open(&disk).unwrap();
+    let mut model = Model::new();
+    // More than two pages, in two flushes and then merged with small ones.
+    let many = |from: u32, to: u32| {
+        let users = (from..to).map(|n| format!("user-{}", n.wrapping_mul(2_654_435_761)).into_bytes());
+        Load::from([((TenantNo(3), IdentityKind::User), users.collect())])
+    };
+    let mut loads = vec![many(0, 20_000), many(20_000, 38_000)];
+    loads.extend((0..9).map(|n| load(n, 4)));
+    for load in &loads {
+        let (given, next) = flush(&disk, &manifest, &set, load).unwrap();
+        learn(&mut model, given);
+        set = next;
+    }
+    assert!(set.files() < loads.len());
+    check(&set, &model);
+}
+
+#[test]
+fn an_identity_that_many_name_is_kept_once() {
+    let bytes_for = |tenants: u32| {
+        let disk = SimDisk::new();
+        let (manifest, set) = open(&disk).unwrap();
+        let names: BTreeSet<Vec<u8>> =
+            (0..400_u32).map(|n| format!("{:x}", n.wrapping_mul(2_654_435_761)).into_bytes()).collect();
+        let spaces = (1..=tenants).flat_map(|t| IdentityKind::ALL.map(|kind| (TenantNo(t), kind)));
+        let load: Load = spaces.map(|space| (space, names.clone())).collect();
+        let (model, set) = flush(&disk, &manifest, &set, &load).unwrap();
+        check(&set, &model);
+        manifest.version().files_of(FileKind::Dictionary).map(|f| f.bytes).sum::<u64>()
+    };
+    let (one, ten) = (bytes_for(1), bytes_for(10));
+    // 18,000 codes more, not 400 identities more for each of 45 spaces.
+    assert!(ten - one < 18_000, "{one} {ten}");
+}
+
+#[test]
+fn what_is_erased_leaves_the_file_and_what_others_name_stays() {
+    let disk = SimDisk::new();
+    let (manifest, set) = open(&disk).unwrap();
+    let space = |tenant| (TenantNo(tenant), IdentityKind::User);
+    let all: BTreeSet<Vec<u8>> = (0..3000).map(|n| format!("user-{n:05}").into_bytes()).collect();
+    let some: BTreeSet<Vec<u8>> = (0..10).map(|n| format!("user-{n:05}").into_bytes()).collect();
+    let load = Load::from([(space(1), all), (space(2), some)]);
+    let (mut model, set) = flush(&disk, &manifest, &set, &load).unwrap();
+    let is_erased = |tenant: TenantNo, tag: u8, key: &[u8]| {
+        tenant == TenantNo(1)
+            && tag == IdentityKind::User.tag()
+            && (key == b"user-00004" || key == b"user-02000")
+    };
+    let change = set.without(&is_erased, || manifest.allocate()).unwrap();
+    assert_eq!((change.add.len(), change.remove.len()), (1, 1));
+    let mut edit = Edit::default();
+    edit.absorb(change);
+    let set = set.at(&manifest.commit(edit).unwrap()).unwrap();
+    let codes = model.get_mut(&space(1)).unwrap();
+    for gone in [&b"user-00004"[..], b"user-02000"] {
+        let code = codes.remove(gone).unwrap();
+        assert_eq!(set.code_of(TenantNo(1), IdentityKind::User, gone).unwrap(), None);
+        assert_eq!(set.identity_of(TenantNo(1), IdentityKind::User, code).unwrap(), None);
+    }
+    for ((tenant, kind), codes) in &model {
+        for (identity, code) in codes {
+            assert_eq!(set.code_of(*tenant, *kind, identity).unwrap(), Some(*code));
+            assert_eq!(set.identity_of(*tenant, *kind, *code).unwrap().as_deref(), Some(&identity[..]));
+        }
+    }
+    // Nothing more to erase: no file is written. When everything goes, the file goes.
+    assert_eq!(set.without(&is_erased, || manifest.allocate()).unwrap(), Default::default());
+    let change = set.without(&|_, _, _| true, || manifest.allocate()).unwrap();
+    assert_eq!((change.add.len(), change.remove.len()), (0, 1));
+}
+
+/// A page of any codes, each once.
+fn any_page() -> impl Strategy<Value = Vec<(u32, u32)>> {
+    proptest::collection::btree_map(any::<u32>(), any::<u32>(), 1..60).prop_map(|m| m.into_iter().collect())
+}
+
 proptest! {
+    #[test]
+    fn any_page_comes_back(pairs in any_page()) {
+        let page = format::Page::new(pairs.clone());
+        let back = format::Page::decode(&page.encode(), pairs.len()).unwrap();
+        for (code, rank) in &pairs {
+            prop_assert_eq!(back.rank_of(*code), Some(*rank));
+        }
+        prop_assert_eq!(back, page);
+    }
+
+    #[test]
+    fn mutated_pages_never_panic(pairs in any_page(), at: prop::sample::Index, byte: u8) {
+        let mut bytes = format::Page::new(pairs.clone()).encode();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        drop(format::Page::decode(&bytes, pairs.len()));
+    }
+
     #[test]
     fn random_runs_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
         drop(format::decode_runs(&bytes));

@@ -1,41 +1,42 @@
-//! Writes a dictionary file, and gives codes to new identities.
+//! Gives codes to new identities, and keeps them until their file is written.
 
 use std::sync::Arc;
 
-use super::format::{RANKS_PER_BLOB, RunInfo, Runs, TYPE, encode_runs};
+use super::file_writer::FileWriter;
 use super::set::DictionarySet;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::id::{FileId, TenantNo};
-use crate::manifest::{FileKind, FileMeta};
+use crate::manifest::FileMeta;
 use crate::schema::{IdentityKind, NULL_CODE};
-use crate::sorted_file::{BlockPlace, Entry, SortedWriter};
 
-/// A dictionary file that is being written. It is made when the first new identity comes.
+/// The new identities of a flush, which has them in memory anyway; their file is written at the end,
+/// because an identity is in it once, whoever names it.
 #[derive(Debug)]
 pub struct DictionaryWriter {
     disk: Arc<dyn Disk>,
     id: FileId,
-    file: Option<SortedWriter>,
-    runs: Runs,
-    open: Option<OpenRun>,
+    new: Vec<New>,
+    text: Vec<u8>,
+    last: Option<(TenantNo, u8)>,
 }
 
-/// The (tenant, kind) whose entries come in.
+/// An identity that had no code.
 #[derive(Debug)]
-struct OpenRun {
+struct New {
     tenant: TenantNo,
     tag: u8,
-    /// The code of each rank.
-    codes: Vec<u32>,
-    /// How many blocks were finished before the first entry.
-    blocks_before: u64,
+    code: u32,
+    day: i32,
+    /// Where it starts and ends in the text.
+    start: usize,
+    end: usize,
 }
 
 impl DictionaryWriter {
     /// Will write the file of number `id`, if there is anything to write.
     pub fn new(disk: Arc<dyn Disk>, id: FileId) -> Self {
-        Self { disk, id, file: None, runs: Runs::new(), open: None }
+        Self { disk, id, new: Vec::new(), text: Vec::new(), last: None }
     }
 
     /// The code of each identity of a tenant: the one it has, or the next free one.
@@ -56,6 +57,12 @@ impl DictionaryWriter {
         days: &[i32],
     ) -> Result<Vec<u32>> {
         use crate::codes::Codes;
+        if self.last.replace((tenant, kind.tag())) >= Some((tenant, kind.tag())) {
+            return Err(Error::invalid("identities of a dictionary out of order"));
+        }
+        if !identities.is_sorted_by(|a, b| a < b) {
+            return Err(Error::invalid("identities of a dictionary out of order"));
+        }
         let mut next = None;
         let mut codes = Vec::with_capacity(identities.len());
         for (index, identity) in identities.iter().enumerate() {
@@ -70,87 +77,40 @@ impl DictionaryWriter {
             if code == NULL_CODE {
                 return Err(Error::invalid(format!("tenant {tenant} has no more codes")));
             }
-            let extra = i64::from(days.get(index).copied().unwrap_or(0));
-            self.push(Entry { tenant, tag: kind.tag(), key: identity, value: u64::from(code), extra })?;
+            let day = days.get(index).copied().unwrap_or(0);
+            let start = self.text.len();
+            self.text.extend_from_slice(identity);
+            let end = self.text.len();
+            self.new.push(New { tenant, tag: kind.tag(), code, day, start, end });
             codes.push(code);
             next = Some(code + 1);
         }
         Ok(codes)
     }
 
-    /// Adds an entry; they ascend by (tenant, kind, identity).
-    pub(super) fn push(&mut self, entry: Entry<'_>) -> Result<()> {
-        let code = u32::try_from(entry.value).map_err(|_| Error::invalid("a code that is too large"))?;
-        let same = self.open.as_ref().is_some_and(|o| (o.tenant, o.tag) == (entry.tenant, entry.tag));
-        if !same {
-            self.end_run()?;
-        }
-        let file = match &mut self.file {
-            Some(file) => file,
-            None => self.file.insert(SortedWriter::create(
-                &*self.disk,
-                FileKind::Dictionary,
-                self.id,
-                TYPE,
-                None,
-            )?),
-        };
-        let open = self.open.get_or_insert_with(|| OpenRun {
-            tenant: entry.tenant,
-            tag: entry.tag,
-            codes: Vec::new(),
-            blocks_before: file.blocks(),
-        });
-        file.push(entry)?;
-        open.codes.push(code);
-        Ok(())
-    }
-
-    fn end_run(&mut self) -> Result<()> {
-        let (Some(open), Some(file)) = (self.open.take(), &mut self.file) else {
-            return Ok(());
-        };
-        let first_code = open.codes.iter().copied().min().unwrap_or(0);
-        let span = open.codes.iter().copied().max().unwrap_or(0) - first_code + 1;
-        let ranks = if file.blocks() > open.blocks_before {
-            write_ranks(file, &open.codes, first_code, span)?
-        } else {
-            Box::default()
-        };
-        let entries =
-            u32::try_from(open.codes.len()).map_err(|_| Error::invalid("a run that is too long"))?;
-        self.runs.insert((open.tenant, open.tag), RunInfo { first_code, span, entries, ranks });
-        Ok(())
-    }
-
-    /// Ends and syncs the file, and describes it for the manifest; `None` when no identity was new.
+    /// Writes and syncs the file, and describes it for the manifest; `None` when no identity was new.
     ///
     /// # Errors
     ///
     /// [`Error::Io`].
-    pub fn finish(mut self) -> Result<Option<FileMeta>> {
-        self.end_run()?;
-        let Some(file) = self.file.take() else {
+    pub fn finish(self) -> Result<Option<FileMeta>> {
+        if self.new.is_empty() {
             return Ok(None);
-        };
-        file.finish(&*self.disk, &encode_runs(&self.runs)).map(Some)
-    }
-}
-
-/// Writes the rank of each code.
-fn write_ranks(
-    file: &mut SortedWriter,
-    codes: &[u32],
-    first_code: u32,
-    span: u32,
-) -> Result<Box<[BlockPlace]>> {
-    let mut ranks = vec![u32::MAX; span as usize];
-    for (rank, code) in codes.iter().enumerate() {
-        let rank = u32::try_from(rank).map_err(|_| Error::invalid("a run that is too long"))?;
-        if let Some(slot) = ranks.get_mut((code - first_code) as usize) {
-            *slot = rank;
         }
+        let key = |new: &New| self.text.get(new.start..new.end).unwrap_or(&[]);
+        let mut by_key: Vec<(usize, &New)> = self.new.iter().enumerate().collect();
+        by_key.sort_unstable_by_key(|(_, new)| key(new));
+        let mut file = FileWriter::create(&*self.disk, self.id)?;
+        let mut ranks = vec![0; self.new.len()];
+        for (at, new) in by_key {
+            let rank = file.push_identity(key(new))?;
+            if let Some(slot) = ranks.get_mut(at) {
+                *slot = rank;
+            }
+        }
+        for (new, rank) in self.new.iter().zip(ranks) {
+            file.push_code(new.tenant, new.tag, rank, new.code, i64::from(new.day))?;
+        }
+        file.finish(&*self.disk)
     }
-    let blob = |chunk: &[u32]| chunk.iter().flat_map(|rank| rank.to_le_bytes()).collect::<Vec<u8>>();
-    ranks.chunks(RANKS_PER_BLOB as usize).map(|chunk| file.push_blob(&blob(chunk))).collect()
 }

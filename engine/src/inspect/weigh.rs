@@ -7,7 +7,7 @@ use super::Inspection;
 use crate::append::CatalogKind;
 use crate::codes::Tenants;
 use crate::dedup::ids;
-use crate::dictionary::format as dictionary;
+use crate::dictionary::weigh::bytes_by_kind;
 use crate::error::Result;
 use crate::file_header::FileType;
 use crate::id::{Stream, TenantId, TenantNo};
@@ -154,7 +154,12 @@ impl Inspection {
 
     /// Shares the bytes of each kind of identity among the streams by their rows that name one.
     fn share_dictionaries(&self, streams: &mut [StreamWeight]) -> Result<()> {
-        let by_tag = self.bytes_by_tag(FileKind::Dictionary, dictionary::TYPE)?;
+        let mut by_tag: BTreeMap<u8, u64> = BTreeMap::new();
+        for meta in self.version.files_of(FileKind::Dictionary) {
+            for (tag, bytes) in bytes_by_kind(&*self.disk, meta)? {
+                *by_tag.entry(tag).or_default() += bytes;
+            }
+        }
         for kind in IdentityKind::ALL {
             let bytes = by_tag.get(&kind.tag()).copied().unwrap_or(0);
             let named: Vec<u64> = streams.iter().map(|s| s.values_of(kind)).collect();

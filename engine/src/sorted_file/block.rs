@@ -111,6 +111,11 @@ impl SortedBlock {
 
     /// The entry of a key, if it is here.
     pub(crate) fn get(&self, tenant: TenantNo, tag: u8, key: &[u8]) -> Option<Entry<'_>> {
+        self.find(tenant, tag, key).map(|(_, entry)| entry)
+    }
+
+    /// The rank of a key, if it is here, and its entry.
+    pub(crate) fn find(&self, tenant: TenantNo, tag: u8, key: &[u8]) -> Option<(u32, Entry<'_>)> {
         let group = self.group(tenant, tag)?;
         let (mut low, mut high) = (group.start, group.end);
         while low < high {
@@ -118,12 +123,8 @@ impl SortedBlock {
             if self.key(middle) < key { low = middle + 1 } else { high = middle }
         }
         let entry = if low < group.end { self.entry(group, low) } else { None };
-        entry.filter(|e| e.key == key)
-    }
-
-    /// The values of a group, in the order of keys.
-    pub(crate) fn values_of(&self, group: &Group) -> &[u64] {
-        self.values.get(group.start..group.end).unwrap_or(&[])
+        let rank = group.first_rank.checked_add(u32::try_from(low - group.start).ok()?)?;
+        entry.filter(|e| e.key == key).map(|e| (rank, e))
     }
 
     /// Adds the entry of rank `rank`, which comes after all that are here.

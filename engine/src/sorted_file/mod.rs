@@ -11,7 +11,7 @@ pub(crate) use block::{Entry, KEY_BYTES_MAX, SortedBlock, varint_u32};
 pub(crate) use cache::{BlockCache, MemoryBytes};
 pub(crate) use filter::key_hash;
 pub(crate) use merge::Merge;
-pub(crate) use reader::{BlockPlace, SortedReader, share};
+pub(crate) use reader::{BlockPlace, Cursor, SortedReader, share};
 pub(crate) use writer::SortedWriter;
 
 #[cfg(test)]

@@ -192,12 +192,32 @@ impl SortedReader {
         tag: u8,
         key: &[u8],
     ) -> Result<Option<(u64, i64)>> {
+        let block = self.block_of_key(cache, tenant, tag, key)?;
+        Ok(block.and_then(|block| block.get(tenant, tag, key).map(|e| (e.value, e.extra))))
+    }
+
+    /// The rank of a key among those of its tenant and tag, if it is here.
+    pub(crate) fn rank_of(
+        &self,
+        cache: &BlockCache<SortedBlock>,
+        tenant: TenantNo,
+        tag: u8,
+        key: &[u8],
+    ) -> Result<Option<u32>> {
+        let block = self.block_of_key(cache, tenant, tag, key)?;
+        Ok(block.and_then(|block| block.find(tenant, tag, key).map(|(rank, _)| rank)))
+    }
+
+    /// The block that has a key, if any has.
+    fn block_of_key(
+        &self,
+        cache: &BlockCache<SortedBlock>,
+        tenant: TenantNo,
+        tag: u8,
+        key: &[u8],
+    ) -> Result<Option<Arc<SortedBlock>>> {
         let after = self.index.partition_point(|b| b.order() <= (tenant, tag, key));
-        let Some(number) = after.checked_sub(1) else {
-            return Ok(None);
-        };
-        let block = self.block_at(cache, number)?;
-        Ok(block.get(tenant, tag, key).map(|e| (e.value, e.extra)))
+        after.checked_sub(1).map(|number| self.block_at(cache, number)).transpose()
     }
 
     /// The block that has the entry of a rank of a (tenant, tag) of which this file has that many entries.

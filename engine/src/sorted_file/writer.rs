@@ -162,11 +162,6 @@ impl SortedWriter {
         self.put_framed(BlockTag::Blob, bytes)
     }
 
-    /// How many blocks of entries are finished.
-    pub(crate) fn blocks(&self) -> u64 {
-        self.blocks
-    }
-
     /// Ends the file, syncs it and its name, and describes it for the manifest. `owner` goes into the index.
     pub(crate) fn finish(mut self, disk: &dyn Disk, owner: &[u8]) -> Result<FileMeta> {
         self.end_block()?;
