@@ -1,6 +1,8 @@
 //! Writes a dictionary file: first the identities, then the codes that lead to them.
 
-use super::format::{IDENTITIES, PAGE_ENTRIES, Page, PageInfo, RunInfo, Runs, TYPE, codes_tag, encode_runs};
+use super::format::{
+    IDENTITIES, PAGE_ENTRIES, Page, PageInfo, RunInfo, Runs, TYPE, codes_tag, encode_runs, key_of_rank,
+};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::id::{FileId, TenantNo};
@@ -64,7 +66,7 @@ impl FileWriter {
         if self.open.as_ref().is_none_or(|o| (o.tenant, o.tag) != (tenant, tag)) {
             self.end_run()?;
         }
-        let key = rank.to_be_bytes();
+        let key = key_of_rank(rank);
         let entry = Entry { tenant, tag: codes_tag(tag), key: &key, value: u64::from(code), extra: day };
         self.file.push(entry)?;
         let open = self.open.get_or_insert_with(|| OpenRun { tenant, tag, pairs: Vec::new() });

@@ -48,6 +48,12 @@ pub(crate) fn kind_tag(codes_tag: u8) -> Option<u8> {
     codes_tag.checked_sub(1)
 }
 
+/// The key of the codes of an identity: its rank.
+#[expect(clippy::big_endian_bytes, reason = "so that keys are in the order of ranks")]
+pub(super) fn key_of_rank(rank: u32) -> [u8; 4] {
+    rank.to_be_bytes()
+}
+
 /// The rank of an identity out of the key of one of its codes.
 pub(crate) fn rank_of_key(key: &[u8]) -> Option<u32> {
     key.try_into().ok().map(u32::from_be_bytes)

@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 
 use super::file_writer::FileWriter;
 use super::format::{
-    IDENTITIES, PAGE_ENTRIES, Page, PageInfo, RunInfo, Runs, TYPE, codes_tag, decode_runs, rank_of_key,
+    IDENTITIES, PAGE_ENTRIES, Page, PageInfo, RunInfo, Runs, TYPE, codes_tag, decode_runs, key_of_rank,
+    rank_of_key,
 };
 use super::plan::plan;
 use super::rewrite;
@@ -275,7 +276,7 @@ impl File {
         let Some(rank) = self.reader.rank_of(&shared.cache, of, identities, identity)? else {
             return Ok(None);
         };
-        let found = self.reader.get(&shared.cache, tenant, codes_tag(tag), &rank.to_be_bytes())?;
+        let found = self.reader.get(&shared.cache, tenant, codes_tag(tag), &key_of_rank(rank))?;
         let code = found.map(|(code, _)| u32::try_from(code)).transpose();
         code.map_err(|_| self.reader.corrupt(0, "a code that is too large"))
     }

@@ -11,7 +11,7 @@ use crate::disk::Disk;
 use crate::disk::sim::{CrashPolicy, SimDisk};
 use crate::error::Error;
 use crate::id::TenantNo;
-use crate::manifest::{Edit, FileKind, Manifest};
+use crate::manifest::{Edit, FileChange, FileKind, Manifest};
 use crate::schema::IdentityKind;
 
 type Space = (TenantNo, IdentityKind);
@@ -193,7 +193,7 @@ fn every_changed_byte_is_an_error_or_the_same_answer() {
 fn a_damaged_block_is_left_out_of_merges_and_the_others_go_on() {
     let disk = SimDisk::new();
     let (manifest, set) = open(&disk).unwrap();
-    let (known, _) = flush(&disk, &manifest, &set, &load(0, 1500)).unwrap();
+    let (known, _) = flush(&disk, &manifest, &set, &load(0, 5000)).unwrap();
     let meta = manifest.version().files_of(FileKind::Dictionary).next().cloned().unwrap();
     let damaged = disk.kill();
     assert!(damaged.corrupt(meta.path(), 100, 0x08));
@@ -294,7 +294,7 @@ fn what_is_erased_leaves_the_file_and_what_others_name_stays() {
         }
     }
     // Nothing more to erase: no file is written. When everything goes, the file goes.
-    assert_eq!(set.without(&is_erased, || manifest.allocate()).unwrap(), Default::default());
+    assert_eq!(set.without(&is_erased, || manifest.allocate()).unwrap(), FileChange::default());
     let change = set.without(&|_, _, _| true, || manifest.allocate()).unwrap();
     assert_eq!((change.add.len(), change.remove.len()), (0, 1));
 }

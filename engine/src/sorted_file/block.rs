@@ -1,15 +1,13 @@
 //! One block of sorted entries: bytes <-> entries.
 //!
-//! # Layout (before compression)
+//! # Layout
 //!
-//! | part     | content                                                                              |
-//! |----------|--------------------------------------------------------------------------------------|
-//! | groups   | varint of how many; each: varint tenant, tag byte, varint first rank, varint entries |
-//! | prefixes | for each entry: varint of bytes shared with the key before it in its group           |
-//! | suffixes | for each entry: varint of further bytes                                              |
-//! | values   | for each entry: zigzag of the difference to the value before, from 0, wrapping       |
-//! | extras   | for each entry: zigzag of the difference to the extra before, from 0, wrapping       |
-//! | text     | the further bytes of all keys                                                        |
+//! | part   | content                                                                                  |
+//! |--------|------------------------------------------------------------------------------------------|
+//! | groups | section: varint of how many; each: varint tenant, tag byte, varint first rank, varint entries |
+//! | values | for each entry its value, a block of numbers (`crate::codec`)                            |
+//! | extras | for each entry its extra, in the order of signed numbers, a block of numbers             |
+//! | keys   | see [`super::keys`]                                                                      |
 //!
 //! # Invariants
 //!
@@ -17,13 +15,15 @@
 //! * A rank is the place of an entry among all entries of its (tenant, tag) in the file, from 0.
 
 use super::cache::MemoryBytes;
-use crate::codec::{Cursor, Decoded, Malformed, put_varint};
+use super::keys::{self, TEXT_BYTES_MAX};
+use crate::codec::{
+    Cursor, Decoded, Density, Malformed, decode_ints, encode_ints_at, from_ordered, put_block, put_section,
+    put_varint, take_block, to_ordered,
+};
 use crate::id::TenantNo;
 
 /// Most bytes of a key.
 pub(crate) const KEY_BYTES_MAX: usize = 512 << 10;
-/// Most bytes of all keys of a block; a writer ends a block long before.
-const TEXT_BYTES_MAX: usize = 1 << 20;
 const _: () = assert!(KEY_BYTES_MAX * 2 <= TEXT_BYTES_MAX);
 /// Most entries of a block.
 pub(super) const BLOCK_ENTRIES_MAX: usize = 4096;
@@ -148,40 +148,21 @@ impl SortedBlock {
 
     /// The bytes of the block.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.text.len() + self.len() * 6);
-        put_varint(self.groups.len() as u64, &mut out);
+        let mut groups = Vec::with_capacity(self.groups.len() * 8 + 2);
+        put_varint(self.groups.len() as u64, &mut groups);
         for group in &self.groups {
-            put_varint(u64::from(group.tenant.0), &mut out);
-            out.push(group.tag);
-            put_varint(u64::from(group.first_rank), &mut out);
-            put_varint((group.end - group.start) as u64, &mut out);
+            put_varint(u64::from(group.tenant.0), &mut groups);
+            groups.push(group.tag);
+            put_varint(u64::from(group.first_rank), &mut groups);
+            put_varint((group.end - group.start) as u64, &mut groups);
         }
-        let mut suffixes = Vec::with_capacity(self.len() * 2);
-        let mut text = Vec::with_capacity(self.text.len());
-        for group in &self.groups {
-            let mut before: &[u8] = &[];
-            for index in group.start..group.end {
-                let key = self.key(index);
-                let shared = before.iter().zip(key).take_while(|(a, b)| a == b).count();
-                let further = key.get(shared..).unwrap_or(&[]);
-                put_varint(shared as u64, &mut out);
-                put_varint(further.len() as u64, &mut suffixes);
-                text.extend_from_slice(further);
-                before = key;
-            }
-        }
-        out.append(&mut suffixes);
-        let mut before = 0;
-        for value in &self.values {
-            put_zigzag(value.wrapping_sub(before).cast_signed(), &mut out);
-            before = *value;
-        }
-        let mut before = 0;
-        for extra in &self.extras {
-            put_zigzag(extra.wrapping_sub(before), &mut out);
-            before = *extra;
-        }
-        out.append(&mut text);
+        let mut out = Vec::with_capacity(self.text.len() / 2 + self.len() * 4);
+        put_section(&groups, &mut out);
+        put_block(|block| encode_ints_at(&self.values, Density::Dense, block), &mut out);
+        let extras: Vec<u64> = self.extras.iter().map(|extra| to_ordered(*extra)).collect();
+        put_block(|block| encode_ints_at(&extras, Density::Dense, block), &mut out);
+        let keys: Vec<&[u8]> = (0..self.len()).map(|index| self.key(index)).collect();
+        keys::encode(&self.groups, &keys, &mut out);
         out
     }
 
@@ -192,50 +173,20 @@ impl SortedBlock {
     /// [`Malformed`] when the bytes are not a block, or its entries are out of order.
     pub(super) fn decode(bytes: &[u8]) -> Decoded<Self> {
         let mut reader = Cursor::new(bytes);
-        let groups = decode_groups(&mut reader)?;
+        let section = reader.section()?;
+        let mut head = Cursor::new(&section);
+        let groups = decode_groups(&mut head)?;
+        head.end()?;
         let len = groups.last().map_or(0, |g| g.end);
-        let mut lens = |max| (0..len).map(|_| reader.len(max)).collect::<Decoded<Vec<usize>>>();
-        let shared = lens(KEY_BYTES_MAX)?;
-        let further = lens(KEY_BYTES_MAX)?;
-        let mut value = 0u64;
-        let values = (0..len).map(|_| {
-            value = value.wrapping_add(zigzag(&mut reader)?.cast_unsigned());
-            Ok(value)
-        });
-        let values = values.collect::<Decoded<Vec<u64>>>()?;
-        let mut extra = 0i64;
-        let extras = (0..len).map(|_| {
-            extra = extra.wrapping_add(zigzag(&mut reader)?);
-            Ok(extra)
-        });
-        let extras = extras.collect::<Decoded<Vec<i64>>>()?;
-        let mut block = Self { groups, values, extras, ..Self::default() };
-        block.decode_keys(&mut reader, &shared, &further)?;
-        if reader.rest().is_empty() { Ok(block) } else { Err(Malformed("a block with bytes after its end")) }
-    }
-
-    fn decode_keys(&mut self, reader: &mut Cursor<'_>, shared: &[usize], further: &[usize]) -> Decoded<()> {
-        let lens: Vec<(usize, usize)> = shared.iter().copied().zip(further.iter().copied()).collect();
-        for group in &self.groups {
-            let mut before = 0..0;
-            for (index, (shared, further)) in lens.iter().enumerate().take(group.end).skip(group.start) {
-                let first = index == group.start;
-                let start = self.text.len();
-                let fits = *shared <= before.len() && start + shared + further <= TEXT_BYTES_MAX;
-                if !fits {
-                    return Err(Malformed("a key longer than its block allows"));
-                }
-                self.text.extend_from_within(before.start..before.start + shared);
-                self.text.extend_from_slice(reader.take(*further)?);
-                let key = start..self.text.len();
-                if !first && self.text.get(before) >= self.text.get(key.clone()) {
-                    return Err(Malformed("keys of a block out of order"));
-                }
-                self.ends.push(key.end);
-                before = key;
-            }
+        let values = decode_ints(take_block(&mut reader)?, len)?;
+        let extras = decode_ints(take_block(&mut reader)?, len)?;
+        let extras = extras.into_iter().map(from_ordered).collect();
+        let (text, ends) = keys::decode(&mut reader, &groups)?;
+        if reader.rest().is_empty() {
+            Ok(Self { groups, text, ends, values, extras })
+        } else {
+            Err(Malformed("a block with bytes after its end"))
         }
-        Ok(())
     }
 }
 
@@ -243,16 +194,6 @@ impl MemoryBytes for SortedBlock {
     fn memory_bytes(&self) -> usize {
         self.text.len() + self.ends.len() * 24 + self.groups.len() * size_of::<Group>()
     }
-}
-
-/// Writes a signed number; small ones of either sign are short.
-fn put_zigzag(n: i64, out: &mut Vec<u8>) {
-    put_varint((n.wrapping_shl(1) ^ (n >> 63)).cast_unsigned(), out);
-}
-
-fn zigzag(reader: &mut Cursor<'_>) -> Decoded<i64> {
-    let n = reader.varint()?;
-    Ok((n >> 1).cast_signed() ^ -(n & 1).cast_signed())
 }
 
 /// A varint of at most 32 bits.

@@ -3,7 +3,10 @@
 mod block;
 mod cache;
 mod filter;
+mod form;
+mod keys;
 mod merge;
+mod packed;
 mod reader;
 mod writer;
 

@@ -185,9 +185,16 @@ fn the_bytes_of_a_file_are_the_ones_of_before() {
 }
 
 fn any_model() -> impl Strategy<Value = Model> {
-    let key = (0u32..4, 0u8..3, proptest::collection::vec(0u8..3, 0..6));
+    let text = prop_oneof![
+        proptest::collection::vec(0u8..3, 0..6),
+        "[0-9a-f]{3}".prop_map(String::into_bytes),
+        "[0-9]{2}".prop_map(String::into_bytes),
+        "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}".prop_map(String::into_bytes),
+        "[a-g-]{1,40}".prop_map(String::into_bytes),
+    ];
+    let key = (0u32..4, 0u8..3, text);
     let key = key.prop_map(|(tenant, tag, key)| (TenantNo(tenant), tag, key));
-    proptest::collection::btree_map(key, any::<(u64, i64)>(), 0..60)
+    proptest::collection::btree_map(key, any::<(u64, i64)>(), 0..120)
 }
 
 fn block(model: &Model) -> SortedBlock {

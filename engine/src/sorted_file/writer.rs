@@ -52,7 +52,7 @@ use crate::manifest::{FileKind, FileMeta};
 /// Bytes of the footer.
 pub(super) const FOOTER_BYTES: u64 = 48;
 /// Bytes of keys that end a block.
-const BLOCK_TEXT_BYTES: usize = 8 << 10;
+const BLOCK_TEXT_BYTES: usize = 16 << 10;
 /// Bytes that are gathered before they are written.
 const WRITE_BYTES: usize = 1 << 20;
 
