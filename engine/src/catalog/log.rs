@@ -2,7 +2,8 @@
 //!
 //! # Layout
 //!
-//! A `crate::frame_log` of magic `INSCATA\0`; each frame holds one [`Group`] as a `record`.
+//! A `crate::frame_log` of magic `INSCATA\0`; each frame holds one [`Group`]: a `record`
+//! in a `crate::codec` section, so compressed when that pays (subjects are mostly UUIDs as text).
 //!
 //! # Invariants
 //!
@@ -13,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::state::put_bytes;
 use crate::append::CatalogPut;
-use crate::error::Result;
+use crate::codec::{Cursor, Malformed, put_section};
+use crate::error::{Error, Result};
 use crate::file_header::FileType;
 use crate::frame_log::FrameLog;
 use crate::id::Lsn;
@@ -35,13 +37,30 @@ pub struct Group {
     pub puts: Vec<CatalogPut>,
 }
 
-/// Writes records in frames of bounded size; `applied` counts once the last one is durable.
+/// The group in a frame, and its bytes before compression.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] when the bytes are not one.
+pub(super) fn decode_group(payload: &[u8]) -> Result<(Group, u64)> {
+    let invalid = |e: Malformed| Error::invalid(e.0);
+    // Before memory is taken for it; a section may be longer than a record.
+    Cursor::new(payload).len(record::RECORD_BYTES_MAX).map_err(invalid)?;
+    let mut reader = Cursor::new(payload);
+    let raw = reader.section().map_err(invalid)?;
+    reader.end().map_err(invalid)?;
+    Ok((record::decode(&raw)?, raw.len() as u64))
+}
+
+/// Writes records in frames of bounded size; `applied` counts once the last one is durable. Tells their
+/// bytes before compression.
 pub(super) fn append(
     log: &mut FrameLog,
     before: Lsn,
     applied: Lsn,
     mut puts: impl Iterator<Item = CatalogPut>,
-) -> Result<()> {
+) -> Result<u64> {
+    let mut raw_bytes = 0;
     loop {
         let mut group = Group { applied: before, puts: Vec::new() };
         let mut bytes = 0;
@@ -57,9 +76,13 @@ pub(super) fn append(
         if last {
             group.applied = applied;
         }
-        log.append(&record::encode(&group)?)?;
+        let raw = record::encode(&group)?;
+        raw_bytes += raw.len() as u64;
+        let mut payload = Vec::with_capacity(raw.len() / 2);
+        put_section(&raw, &mut payload);
+        log.append(&payload)?;
         if last {
-            return Ok(());
+            return Ok(raw_bytes);
         }
     }
 }

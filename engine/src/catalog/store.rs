@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::log::{Group, LOG, append};
+use super::log::{LOG, append, decode_group};
 use super::policies::Policies;
 use super::state::{State, check_put};
 use super::tenant::TenantRecord;
@@ -21,10 +21,9 @@ use crate::error::{Error, Result};
 use crate::frame_log::FrameLog;
 use crate::id::{FileId, Lsn, TenantId, TenantNo};
 use crate::manifest::{FileChange, FileKind, FileMeta, Version};
-use crate::record;
 use crate::time::TimestampUs;
 
-/// Bytes of a log that are always let grow before it is written anew.
+/// Bytes of records, before compression, that a log is always let grow to before it is written anew.
 pub const CATALOG_LOG_BYTES_MIN: u64 = 1 << 20;
 
 /// Small durable records by kind and key. Shared; reads do not wait for writes to the disk.
@@ -43,6 +42,8 @@ struct LiveLog {
     log: FrameLog,
     /// The WAL frame up to which the log is complete.
     applied: Lsn,
+    /// Bytes of the records in it before compression.
+    raw_bytes: u64,
 }
 
 impl Catalog {
@@ -54,13 +55,15 @@ impl Catalog {
     pub fn open(disk: Arc<dyn Disk>, version: &Version) -> Result<Self> {
         let mut state = State::default();
         let mut log = None;
+        let mut raw_bytes = 0;
         if let Some(file) = version.files_of(FileKind::Catalog).last() {
             let path = file.path();
             if !disk.exists(&path)? {
                 return Err(Error::corrupt("catalog", path, 0, "a file that the manifest names is missing"));
             }
             let (opened, _) = FrameLog::open(&*disk, &path, file.id, LOG, file.bytes, &mut |_, payload| {
-                let group: Group = record::decode(payload)?;
+                let (group, bytes) = decode_group(payload)?;
+                raw_bytes += bytes;
                 for put in group.puts {
                     check_put(&put)?;
                     state.put(put, false)?;
@@ -68,7 +71,7 @@ impl Catalog {
                 state.advance(group.applied);
                 Ok(())
             })?;
-            log = Some(LiveLog { log: opened, applied: state.applied() });
+            log = Some(LiveLog { log: opened, applied: state.applied(), raw_bytes });
         }
         Ok(Self { disk, state: RwLock::new(state), log: Mutex::new(log), is_stale: AtomicBool::new(false) })
     }
@@ -156,10 +159,11 @@ impl Catalog {
     ) -> Result<FileChange> {
         let mut log = self.log.lock();
         let live_bytes = self.state.read().live_bytes();
-        let is_garbage =
-            |log: &FrameLog| log.bytes() > CATALOG_LOG_BYTES_MIN.max(live_bytes * 2) && !log.is_poisoned();
+        let is_garbage = |open: &LiveLog| {
+            open.raw_bytes > CATALOG_LOG_BYTES_MIN.max(live_bytes * 2) && !open.log.is_poisoned()
+        };
         let current = match log.as_mut() {
-            Some(open) if !is_garbage(&open.log) && !self.is_stale.load(Ordering::SeqCst) => {
+            Some(open) if !is_garbage(open) && !self.is_stale.load(Ordering::SeqCst) => {
                 self.write_pending(open, upto)?;
                 open
             }
@@ -189,7 +193,7 @@ impl Catalog {
             let puts: Vec<CatalogPut> = keys.iter().map(|(kind, key)| state.as_put(*kind, key)).collect();
             (keys, puts, state.applied())
         };
-        append(&mut live.log, live.applied, applied, puts.into_iter())
+        live.raw_bytes += append(&mut live.log, live.applied, applied, puts.into_iter())
             .inspect_err(|_| self.state.write().restore_pending(keys))?;
         live.applied = applied;
         Ok(())
@@ -205,9 +209,9 @@ impl Catalog {
         };
         let written =
             FrameLog::create(&*self.disk, &FileKind::Catalog.path(id), id, LOG).and_then(|mut log| {
-                append(&mut log, Lsn(0), applied, puts.into_iter())?;
+                let raw_bytes = append(&mut log, Lsn(0), applied, puts.into_iter())?;
                 self.disk.sync_dir(Path::new(FileKind::Catalog.dir()))?;
-                Ok(LiveLog { log, applied })
+                Ok(LiveLog { log, applied, raw_bytes })
             });
         written.inspect_err(|_| self.state.write().restore_pending(pending))
     }

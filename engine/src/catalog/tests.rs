@@ -262,6 +262,7 @@ proptest! {
     #[test]
     fn random_groups_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         drop(crate::record::decode::<super::log::Group>(&bytes));
+        drop(super::log::decode_group(&bytes));
         drop(TenantRecord::decode(&bytes));
     }
 }

@@ -18,8 +18,8 @@ use crate::schema::{ColumnType, IdentityKind, Schema};
 use crate::segment::SegmentReader;
 use crate::sorted_file::{SortedReader, share};
 
-/// Bytes that a catalog record takes in its log besides key and value, about.
-const CATALOG_RECORD_BYTES: u64 = 6;
+/// Bytes that a catalog record takes in its log besides key and value.
+const CATALOG_RECORD_BYTES: u64 = 21;
 
 /// What a store holds and how many bytes it takes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -201,12 +201,18 @@ impl Inspection {
         }
     }
 
-    /// What the catalog keeps so that records can be proven: all of it counts for audit records.
+    /// What the catalog keeps so that records can be proven: all of it counts for audit records,
+    /// by its share of the log.
     fn share_proofs(&self, streams: &mut [StreamWeight]) {
         let kinds = [CatalogKind::AuditRoot, CatalogKind::Sequence, CatalogKind::SubjectKey];
-        let records = kinds.into_iter().flat_map(|kind| self.catalog.scan(kind, b""));
-        let bytes =
-            records.map(|(key, value)| (key.len() + value.len()) as u64 + CATALOG_RECORD_BYTES).sum::<u64>();
+        let bytes_of = |kind| -> u64 {
+            let records = self.catalog.scan(kind, b"").into_iter();
+            records.map(|(key, value)| (key.len() + value.len()) as u64 + CATALOG_RECORD_BYTES).sum()
+        };
+        let own: u64 = kinds.into_iter().map(bytes_of).sum();
+        let all: u64 = CatalogKind::ALL.into_iter().map(bytes_of).sum();
+        let log: u64 = self.version.files_of(FileKind::Catalog).map(|file| file.bytes).sum();
+        let bytes = share(log, own, all);
         for stream in streams.iter_mut().filter(|s| s.stream == Stream::Audit) {
             stream.proof_bytes = bytes;
         }
