@@ -399,6 +399,12 @@ impl Engine {
         Some(ErasureRecord { outcome, ..record })
     }
 
+    /// What the threads share, for tests of the rooms behind the door.
+    #[cfg(test)]
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
     /// Removes what has expired, and carries erasures out that have waited for most of a day; true when
     /// there was something. What a thread of the engine does every hour.
     ///

@@ -1,5 +1,6 @@
 //! Opens a store: manifest, catalog, dictionary, segments, ids, then the WAL on top, in bounded memory.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,7 +25,7 @@ use crate::manifest::{FileKind, FileMeta, Manifest, StreamMeta, Version};
 use crate::memtable::{Leaf, NewRows};
 use crate::query::Damage;
 use crate::retention::clock::TrustedClock;
-use crate::rollup::CellRoom;
+use crate::rollup::{CellRoom, Remains};
 use crate::schema::{Batch, Column, stream};
 use crate::segment::BlockCache;
 use crate::sequencer::sequence::LOST_LEAF;
@@ -63,7 +64,9 @@ pub(crate) fn open(
     let cache = BlockCache::new(config.block_cache_bytes);
     let cells = CellRoom::new(&config)?;
     let (segments, missing) = open_segments(disk.as_ref(), &version, &cache, &cells)?;
-    let tables = Arc::new(Tables::new(segments, Arc::new(dictionary.clone()), version.flushed_lsn()));
+    let remains = open_remains(disk.as_ref(), &version, &cells)?;
+    let codes = Arc::new(dictionary.clone());
+    let tables = Arc::new(Tables::new(segments, remains, codes, version.flushed_lsn()));
 
     let wal_dir = Path::new(WAL_DIR);
     let mut replay = Replay {
@@ -192,6 +195,25 @@ fn open_segments(
         }
     }
     Ok((segments, missing))
+}
+
+/// Opens the cells that have outlived their segments; those that cannot be read are named and left out.
+fn open_remains(disk: &dyn Disk, version: &Version, cells: &CellRoom) -> Result<Vec<Arc<Remains>>> {
+    let mut by_segment: BTreeMap<FileId, Vec<&Arc<FileMeta>>> = BTreeMap::new();
+    for meta in version.files_of(FileKind::Cells) {
+        if let Some(of) = meta.of.filter(|of| version.get(of.segment).is_none()) {
+            by_segment.entry(of.segment).or_default().push(meta);
+        }
+    }
+    let mut remains = Vec::new();
+    for metas in by_segment.into_values() {
+        let files = cells.open(disk, metas.into_iter())?;
+        match Remains::new(files) {
+            Ok(some) => remains.extend(some.map(Arc::new)),
+            Err(error) => cells.note(error.to_string()),
+        }
+    }
+    Ok(remains)
 }
 
 fn damage_of(stream: &StreamMeta) -> Damage {

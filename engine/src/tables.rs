@@ -12,7 +12,7 @@ use crate::manifest::FileMeta;
 use crate::memtable::{Memtable, NewRows};
 use crate::part::{Part, Run, ZoneMap};
 use crate::query::{Hidden, PartId, Snapshot, Stop};
-use crate::rollup::{ALL_TENANTS, CellFile, Tier};
+use crate::rollup::{CellFile, Remains, Tier, blob_of};
 use crate::schema::{ColumnId, ColumnVector};
 use crate::segment::SegmentReader;
 use crate::time::TimestampUs;
@@ -92,16 +92,8 @@ impl Part for LiveSegment {
     }
 
     fn cell_blob(&self, tier: Tier, tenant: Option<TenantNo>, definition: u8) -> Result<Option<Arc<[u8]>>> {
-        let Some(file) = self.cells.iter().find(|file| file.tier() == tier) else { return Ok(None) };
-        if let Some(tenant) = tenant {
-            return file.blob(tenant, definition);
-        }
-        let all = file.blob(ALL_TENANTS, definition)?;
-        // The cells of all tenants of a segment of one are that one's.
-        match self.reader.runs(file.stream()) {
-            [run] if all.is_none() => file.blob(run.tenant, definition),
-            _ => Ok(all),
-        }
+        let Some(file) = self.cells.first() else { return Ok(None) };
+        blob_of(&self.cells, self.reader.runs(file.stream()), (tier, tenant), definition)
     }
 }
 
@@ -112,6 +104,8 @@ pub(crate) struct Publication {
     pub removed: Vec<FileId>,
     /// Segments that are live from now on.
     pub added: Vec<Arc<LiveSegment>>,
+    /// What is left of segments among `removed`; what was left of them before is replaced.
+    pub remains: Vec<Arc<Remains>>,
     /// The dictionary of the new version, when it is another one.
     pub codes: Option<Arc<dyn Codes>>,
     /// Whether the added segments hold the rows of the frozen memtable.
@@ -131,6 +125,8 @@ struct Inner {
     active: Memtable,
     frozen: Option<Arc<Memtable>>,
     segments: Vec<Arc<LiveSegment>>,
+    /// Cells of segments that are no more.
+    remains: Vec<Arc<Remains>>,
     codes: Arc<dyn Codes>,
 }
 
@@ -144,9 +140,14 @@ pub(crate) struct Kept {
 }
 
 impl Tables {
-    /// Segments and nothing in memory; frames up to `flushed` are in them.
-    pub(crate) fn new(segments: Vec<Arc<LiveSegment>>, codes: Arc<dyn Codes>, flushed: Lsn) -> Self {
-        let inner = Inner { active: Memtable::new(flushed), frozen: None, segments, codes };
+    /// Segments, what is left of others, and nothing in memory; frames up to `flushed` are in them.
+    pub(crate) fn new(
+        segments: Vec<Arc<LiveSegment>>,
+        remains: Vec<Arc<Remains>>,
+        codes: Arc<dyn Codes>,
+        flushed: Lsn,
+    ) -> Self {
+        let inner = Inner { active: Memtable::new(flushed), frozen: None, segments, remains, codes };
         Self { inner: RwLock::new(inner), relieved: (Mutex::new(()), Condvar::new()) }
     }
 
@@ -178,7 +179,7 @@ impl Tables {
 
     /// Lets readers see a new version: whoever asks sees all of it or nothing.
     pub(crate) fn publish(&self, publication: Publication) {
-        let Publication { removed, added, codes, flushed } = publication;
+        let Publication { removed, added, remains, codes, flushed } = publication;
         {
             let mut inner = self.inner.write();
             if flushed {
@@ -186,6 +187,8 @@ impl Tables {
             }
             inner.segments.retain(|s| !removed.contains(&s.meta.id));
             inner.segments.extend(added);
+            inner.remains.retain(|r| !removed.contains(&r.segment));
+            inner.remains.extend(remains);
             if let Some(codes) = codes {
                 inner.codes = codes;
             }
@@ -199,6 +202,11 @@ impl Tables {
     /// The live segments of this moment.
     pub(crate) fn segments(&self) -> Vec<Arc<LiveSegment>> {
         self.inner.read().segments.clone()
+    }
+
+    /// What is left of segments at this moment.
+    pub(crate) fn remains(&self) -> Vec<Arc<Remains>> {
+        self.inner.read().remains.clone()
     }
 
     /// Waits until a flush has taken rows out of memory, or `timeout` has passed.
@@ -219,6 +227,8 @@ impl Tables {
         let mut parts: Vec<Arc<dyn Part>> = Vec::with_capacity(inner.segments.len() + 8);
         let segments = inner.segments.iter().filter(|s| s.meta.stream(stream).is_some());
         parts.extend(segments.map(|s| Arc::clone(s) as Arc<dyn Part>));
+        let remains = inner.remains.iter().filter(|r| r.stream() == stream);
+        parts.extend(remains.map(|r| Arc::clone(r) as Arc<dyn Part>));
         let memtables = inner.frozen.iter().map(AsRef::as_ref).chain([&inner.active]);
         for memtable in memtables {
             let chunks = match tenant {
@@ -239,8 +249,9 @@ impl Tables {
 
     /// What of the cells could not be read, in words.
     pub(crate) fn cell_findings(&self) -> Vec<String> {
-        let segments = self.inner.read().segments.clone();
-        segments.iter().flat_map(|segment| &segment.cells).flat_map(|file| file.findings()).collect()
+        let (segments, remains) = (self.segments(), self.remains());
+        let of_segments = segments.iter().flat_map(|segment| &segment.cells);
+        of_segments.chain(remains.iter().flat_map(|r| r.cells())).flat_map(|file| file.findings()).collect()
     }
 
     /// The newest frame whose rows can be read.

@@ -84,22 +84,30 @@ impl Asking {
     ///
     /// # Errors
     ///
-    /// As [`View::sessions`].
+    /// As [`View::sessions`], and [`Error::RowsExpired`].
     pub fn sessions(&self, scope: &ReadScope, mut request: SessionRequest) -> Result<Given<SessionAnswer>> {
         request.scope = scope.of(Stream::Events)?;
         request.budget.memory_bytes_max = self.store.limits.memory_bytes_max;
-        self.store.answers.sessions(&self.view, &request)
+        let given = self.store.answers.sessions(&self.view, &request)?;
+        match given.answer.expired {
+            Some(since) => Err(Error::RowsExpired { since }),
+            None => Ok(given),
+        }
     }
 
     /// Answers a question for probes within `scope`, which replaces the request's own.
     ///
     /// # Errors
     ///
-    /// As [`View::probes`].
+    /// As [`View::probes`], and [`Error::RowsExpired`].
     pub fn probes(&self, scope: &ReadScope, mut request: ProbeRequest) -> Result<ProbeAnswer> {
         request.scope = scope.of(Stream::Metrics)?;
         request.budget.memory_bytes_max = self.store.limits.memory_bytes_max;
-        self.view.probes(&request)
+        let answer = self.view.probes(&request)?;
+        match answer.expired {
+            Some(since) => Err(Error::RowsExpired { since }),
+            None => Ok(answer),
+        }
     }
 
     /// Gives all matching rows within `scope` to `each`, vector by vector, in no order.

@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use super::pace::Pace;
 use super::plan::{Facts, Job, plan};
 use super::rewrite::{KeepAll, RowRewrite};
-use super::run::{Done, remove_files, run};
+use super::run::{Done, run};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::id::FileId;
@@ -90,7 +90,7 @@ impl Compactor {
     }
 
     /// A number for a file of some kind of the present job.
-    pub(super) fn allocate_kind(&self, manifest: &Manifest, kind: FileKind) -> FileId {
+    pub(crate) fn allocate_kind(&self, manifest: &Manifest, kind: FileKind) -> FileId {
         let mut writing = self.writing.lock();
         let id = manifest.allocate();
         writing.insert((kind, id));
@@ -181,20 +181,13 @@ impl Compactor {
         }
     }
 
-    /// Removes whole segments with their cells, while nobody merges; `which` chooses.
-    ///
-    /// # Errors
-    ///
-    /// Those of `which` and of the manifest's commit.
-    pub(crate) fn remove(
-        &self,
-        core: &Core,
-        which: &dyn Fn(&Version) -> Result<Vec<Arc<FileMeta>>>,
-    ) -> Result<Vec<Arc<FileMeta>>> {
+    /// Does something with the live files while nobody merges or rewrites them. Files that it writes get
+    /// their numbers from [`Self::allocate_kind`].
+    pub(crate) fn alone<R>(&self, work: impl FnOnce() -> R) -> R {
         let _one_at_a_time = self.state.lock();
-        let files = which(&core.manifest.version())?;
-        remove_files(core, &files)?;
-        Ok(files)
+        let done = work();
+        self.take_writing();
+        done
     }
 
     /// The first job of the plan that the disk has room for.

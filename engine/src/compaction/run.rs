@@ -166,26 +166,3 @@ fn with_cells(core: &Core, segment: LiveSegment) -> Result<(LiveSegment, Vec<Fil
     let cells = core.cells.open(core.disk.as_ref(), metas.iter())?;
     Ok((LiveSegment { cells, ..segment }, files))
 }
-
-/// Takes segments and their cells out of the manifest and away from readers.
-///
-/// # Errors
-///
-/// Those of the commit; then nothing has happened, unless the manifest is poisoned.
-pub(super) fn remove_files(core: &Core, files: &[Arc<FileMeta>]) -> Result<()> {
-    if files.is_empty() {
-        return Ok(());
-    }
-    let ids: BTreeSet<FileId> = files.iter().map(|f| f.id).collect();
-    let before = core.manifest.version();
-    let cells = before.files_of(FileKind::Cells).filter(|f| f.of.is_some_and(|of| ids.contains(&of.segment)));
-    let removed: Vec<Arc<FileMeta>> = files.iter().chain(cells).cloned().collect();
-    let remove = removed.iter().map(|f| f.id).collect();
-    core.manifest.commit(Edit { remove, ..Edit::default() })?;
-    core.tables.publish(Publication { removed: ids.into_iter().collect(), ..Publication::default() });
-    for file in removed {
-        // Questions that began before have it open. What cannot be removed now is swept at the next start.
-        drop(core.disk.remove(&file.path()));
-    }
-    Ok(())
-}

@@ -19,16 +19,17 @@ use crate::compaction::pace::Pace;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::id::{FileId, Stream, TenantNo};
-use crate::manifest::{FileMeta, Version};
+use crate::manifest::{Edit, FileKind, FileMeta, Version};
 use crate::part::Part;
 use crate::query::{
     self, Aggregate, Budget, Field, Filter, Hidden, Literal, Op, Query, ScanColumn, ScanRequest, Scope,
     Snapshot, Stop,
 };
+use crate::rollup::Remains;
 use crate::schema::{IdentityKind, Schema, stream};
 use crate::sequencer::plan::Prepared;
 use crate::sequencer::tenant_prefix;
-use crate::tables::LiveSegment;
+use crate::tables::{LiveSegment, Publication};
 use crate::time::TimeRange;
 
 /// The mark that files of the WAL and the catalog's log may still have what was erased.
@@ -89,12 +90,74 @@ pub(crate) fn run(core: &Core) -> Result<ErasurePass> {
     let report = core.compactor.rewrite_all(core, &rows, &Pace::free(), &mut |version| {
         first_with_rows(core, version, &carried, &mut clean)
     })?;
+    erase_cells(core, &carried)?;
     erase_identities(core, &carried)?;
     let work = ErasureOutcome { files: report.jobs, bytes: report.bytes_read, ..ErasureOutcome::default() };
     let completed = receipts(core, &carried, &found, work)?;
     wipe(core)?;
     debug_assert!(rows.changed() <= found.iter().flatten().sum::<u64>());
     Ok(ErasurePass { completed, segments: report.jobs, bytes: report.bytes_read })
+}
+
+/// Takes the cells of erased tenants out of what segments have left behind. The cells of all tenants together
+/// go too where such a tenant is among them: those of each of the others answer.
+///
+/// An erased user is in cells as a code among others, which nothing names once the dictionary is written anew.
+fn erase_cells(core: &Core, carried: &[Carried]) -> Result<()> {
+    let erased = carried.iter().filter(|c| c.record.erased == Erased::Tenant);
+    let gone: BTreeSet<TenantNo> = erased.map(|c| c.record.tenant).collect();
+    let has = |remains: &Remains| remains.runs(remains.stream()).iter().any(|r| gone.contains(&r.tenant));
+    for remains in core.tables.remains().into_iter().filter(|remains| has(remains)) {
+        core.compactor.alone(|| rewrite_cells(core, &remains, &gone))?;
+    }
+    if gone.is_empty() { Ok(()) } else { core.compactor.alone(|| remove_unread(core)) }
+}
+
+/// Removes cells without a segment that could not be opened: nobody can tell whose they are.
+fn remove_unread(core: &Core) -> Result<()> {
+    let version = core.manifest.version();
+    let read: BTreeSet<FileId> =
+        core.tables.remains().iter().flat_map(|r| r.cells()).map(|file| file.meta().id).collect();
+    let is_unread = |file: &&Arc<FileMeta>| {
+        !read.contains(&file.id) && file.of.is_some_and(|of| version.get(of.segment).is_none())
+    };
+    let files: Vec<&Arc<FileMeta>> = version.files_of(FileKind::Cells).filter(is_unread).collect();
+    if files.is_empty() {
+        return Ok(());
+    }
+    core.manifest.commit(Edit { remove: files.iter().map(|f| f.id).collect(), ..Edit::default() })?;
+    files.iter().for_each(|file| drop(core.disk.remove(&file.path())));
+    Ok(())
+}
+
+fn rewrite_cells(core: &Core, remains: &Remains, gone: &BTreeSet<TenantNo>) -> Result<()> {
+    // Retention may have removed some of them meanwhile.
+    let version = core.manifest.version();
+    let live = || remains.cells().iter().filter(|file| version.get(file.meta().id).is_some());
+    let allocate = || core.compactor.allocate_kind(&core.manifest, FileKind::Cells);
+    let mut add = Vec::new();
+    for file in live() {
+        match file.without(core.disk.as_ref(), allocate, gone) {
+            Ok(written) => add.extend(written),
+            // What cannot be read cannot be told apart: it goes as a whole.
+            Err(error @ Error::Corrupt { .. }) => core.cells.note(error.to_string()),
+            Err(error) => return Err(error),
+        }
+    }
+    let metas: Vec<Arc<FileMeta>> = add.iter().cloned().map(Arc::new).collect();
+    let cells = core.cells.open(core.disk.as_ref(), metas.iter())?;
+    let left = remains.with(cells)?.map(Arc::new);
+    let remove: Vec<FileId> = live().map(|file| file.meta().id).collect();
+    core.manifest.commit(Edit { add, remove, ..Edit::default() })?;
+    core.tables.publish(Publication {
+        removed: vec![remains.segment],
+        remains: left.into_iter().collect(),
+        ..Publication::default()
+    });
+    for file in live() {
+        drop(core.disk.remove(&file.meta().path()));
+    }
+    Ok(())
 }
 
 /// How often rows are looked through again because a flush has added some meanwhile; then flushes wait.

@@ -192,7 +192,8 @@ impl Inspection {
     /// A file of cells belongs to the streams of the segment that it sums up, by their rows.
     fn share_cells(&self, streams: &mut [StreamWeight]) {
         for meta in self.version.files_of(FileKind::Cells) {
-            let Some(segment) = meta.of.and_then(|of| self.version.get(of.segment)) else { continue };
+            // Cells that have outlived their segment say themselves what they sum up.
+            let segment = meta.of.and_then(|of| self.version.get(of.segment)).unwrap_or(meta);
             let all: u64 = segment.streams.iter().map(|s| s.rows).sum();
             for stream in streams.iter_mut() {
                 let own = segment.stream(stream.stream).map_or(0, |s| s.rows);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::request::{Budget, Cost, Damage, Scope};
 use crate::id::TenantNo;
 use crate::probes::Probe;
-use crate::time::TimeRange;
+use crate::time::{TimeRange, TimestampUs};
 
 /// A question for the probes of applications: the points of the metric `uptime`.
 ///
@@ -45,4 +45,6 @@ pub struct ProbeAnswer {
     pub cost: Cost,
     /// What could not be read.
     pub damaged: Vec<Damage>,
+    /// Since when rows are kept, when some that the question needs have expired: their probes are missing.
+    pub expired: Option<TimestampUs>,
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::expired;
 use super::field::{Fields, Source};
 use super::filter::{self, Predicate};
 use super::granule::Granule;
@@ -49,7 +50,7 @@ pub fn probes(snapshot: &Snapshot, request: &ProbeRequest) -> Result<ProbeAnswer
     let leaves = |part: usize, run: Option<&Run>| {
         run.is_none_or(|run| taken.single.get(&(run.tenant, run.min_time.day())) != Some(&part))
     };
-    let tasks = plan::plan_where(snapshot, &request.scope, Stream::Metrics, request.window, leaves);
+    let tasks = plan::plan_where(snapshot, &request.scope, Stream::Metrics, request.window, &leaves);
     let fields = Arc::clone(&rows.fields);
     let mut count: usize = found.values().map(Vec::len).sum();
     for (task, token) in tasks.iter().zip(1..) {
@@ -62,20 +63,28 @@ pub fn probes(snapshot: &Snapshot, request: &ProbeRequest) -> Result<ProbeAnswer
                 found.entry((slice.tenant, rows.app(app))).or_default().push(probe);
             }
         }
-        if (count * size_of::<Probe>()) as u64 > request.budget.memory_bytes_max {
-            return Err(Error::QueryLimit {
-                what: "bytes of memory",
-                limit: request.budget.memory_bytes_max,
-            });
-        }
+        check(count, request)?;
     }
+    // Every answer out of cells reads those of the day.
+    let (scope, window) = (&request.scope, request.window);
+    let of_age = expired::of_cells(snapshot, scope, Stream::Metrics, window, &[Tier::Day]);
+    let expired = of_age.max(expired::of_left(snapshot, scope, Stream::Metrics, window, leaves));
     let (mut cost, damaged) = tally.finish(snapshot);
     cost.cells_read += taken.probes;
     let apps = found.into_iter().map(|((tenant, app), mut probes)| {
         probes.sort_unstable();
         AppProbes { tenant, app, probes }
     });
-    Ok(ProbeAnswer { apps: apps.collect(), cost, damaged })
+    Ok(ProbeAnswer { apps: apps.collect(), cost, damaged, expired })
+}
+
+/// Whether as many probes are within the budget of memory.
+fn check(probes: usize, request: &ProbeRequest) -> Result<()> {
+    let limit = request.budget.memory_bytes_max;
+    if (probes * size_of::<Probe>()) as u64 > limit {
+        return Err(Error::QueryLimit { what: "bytes of memory", limit });
+    }
+    Ok(())
 }
 
 /// What cells have answered.
@@ -89,17 +98,20 @@ struct Taken {
 
 fn from_cells(snapshot: &Snapshot, request: &ProbeRequest, found: &mut Found) -> Result<Taken> {
     let mut taken = Taken::default();
+    let mut kept = 0;
     let holders = Holders::of(snapshot, &request.scope, Stream::Metrics);
     let mut names: HashMap<(TenantNo, u32), Option<Arc<str>>> = HashMap::new();
     for day in holders.days(request.window) {
         for index in holders.parts_on(day) {
             let Some(part) = snapshot.parts.get(index).map(AsRef::as_ref) else { continue };
+            snapshot.stop.check()?;
             let shared = holders.shared(snapshot, index, day);
             let start = TimestampUs(i64::from(day).saturating_mul(DAY_US));
             for tenant in holders.tenants_of(snapshot, index, day).difference(&shared) {
                 if !snapshot.hidden.cells_hold(Some(*tenant), Stream::Metrics, Tier::Day, start) {
                     continue;
                 }
+                snapshot.stop.check()?;
                 let Some(apps) = read(part, day, *tenant) else { continue };
                 for (app, probes) in apps {
                     taken.probes += probes.len() as u64;
@@ -113,8 +125,11 @@ fn from_cells(snapshot: &Snapshot, request: &ProbeRequest, found: &mut Found) ->
                     if request.app.is_some() && request.app.as_deref() != name.as_deref() {
                         continue;
                     }
-                    let inside = probes.into_iter().filter(|p| request.window.contains(p.at));
+                    let inside: Vec<Probe> =
+                        probes.into_iter().filter(|p| request.window.contains(p.at)).collect();
+                    kept += inside.len();
                     found.entry((*tenant, name)).or_default().extend(inside);
+                    check(kept, request)?;
                 }
                 taken.single.insert((*tenant, day), index);
             }

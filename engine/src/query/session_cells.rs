@@ -7,10 +7,13 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::expired;
 use super::holders::Holders;
 use super::request::{Field, Filter, Literal, Op, Scope};
 use super::session_request::{SessionAnswer, SessionRequest};
+use super::session_rows::SessionRows;
 use super::snapshot::Snapshot;
+use crate::error::Result;
 use crate::id::{Stream, TenantNo};
 use crate::part::{Part, Run};
 use crate::rollup::Tier;
@@ -89,23 +92,39 @@ impl SessionCells {
     }
 
     /// Decides the days of a range and adds what their cells have.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`super::Stop`], and [`crate::Error::QueryLimit`] over the budget of memory.
     pub(crate) fn add(
         &mut self,
         snapshot: &Snapshot,
         range: TimeRange,
-        gather: &mut Gather,
+        rows: &mut SessionRows<'_>,
         to: &mut Folded,
-    ) {
+    ) -> Result<()> {
         if self.of == Of::Others {
-            return;
+            return Ok(());
         }
         for day in self.holders.days(range) {
             if self.decided.insert(day)
                 && let Some(tier) = self.tier_of(day)
             {
-                self.decide(snapshot, day, tier, gather, to);
+                self.decide(snapshot, day, tier, rows, to)?;
             }
         }
+        Ok(())
+    }
+
+    /// Since when rows are kept, when the days that are left to rows need some that have expired, or a
+    /// named tenant kept neither rows nor cells of the first days of the window.
+    pub(crate) fn expired(&self, snapshot: &Snapshot, request: &SessionRequest) -> Option<TimestampUs> {
+        let (scope, window) = (&request.scope, request.window);
+        // Every answer out of cells reads those of the day.
+        let tiers: &[Tier] = if self.of == Of::Others { &[] } else { &[Tier::Day] };
+        let of_age = expired::of_cells(snapshot, scope, Stream::Events, window, tiers);
+        let leaves = |part, run: Option<&Run>| self.leaves(part, run);
+        of_age.max(expired::of_left(snapshot, scope, Stream::Events, window, leaves))
     }
 
     /// Whether rows are read: of a part, or of a run.
@@ -134,29 +153,45 @@ impl SessionCells {
         Some(tier)
     }
 
-    fn decide(&mut self, snapshot: &Snapshot, day: i32, tier: Tier, gather: &mut Gather, to: &mut Folded) {
+    fn decide(
+        &mut self,
+        snapshot: &Snapshot,
+        day: i32,
+        tier: Tier,
+        rows: &mut SessionRows<'_>,
+        to: &mut Folded,
+    ) -> Result<()> {
         for index in self.holders.parts_on(day) {
             let Some(part) = snapshot.parts.get(index).map(AsRef::as_ref) else { continue };
+            snapshot.stop.check()?;
             let shared = self.holders.shared(snapshot, index, day);
-            let hold = |tenant| snapshot.hidden.cells_hold(tenant, Stream::Events, tier, day_start(day));
+            // What neighbours may join stands beside the cells of the day, whatever tier is folded.
+            let hold = |tenant| {
+                let holds = |tier| snapshot.hidden.cells_hold(tenant, Stream::Events, tier, day_start(day));
+                holds(tier) && holds(Tier::Day)
+            };
             // All together are one blob, when the question is about all and nobody else has a row.
             if self.everybody
                 && self.of == Of::All
                 && shared.is_empty()
                 && self.holders.has_one_day(index)
                 && hold(None)
-                && self.take(snapshot, part, (day, tier), None, gather, to)
+                && self.take(snapshot, part, (day, tier), None, &mut rows.gather, to)
             {
+                rows.check()?;
                 self.whole.insert(index);
                 continue;
             }
             for tenant in self.holders.tenants_of(snapshot, index, day) {
                 let may = !shared.contains(&tenant) && hold(Some(tenant));
-                if may && self.take(snapshot, part, (day, tier), Some(tenant), gather, to) {
+                snapshot.stop.check()?;
+                if may && self.take(snapshot, part, (day, tier), Some(tenant), &mut rows.gather, to) {
+                    rows.check()?;
                     self.single.insert((tenant, day), index);
                 }
             }
         }
+        Ok(())
     }
 
     /// Adds the cells of a tenant's day, or of a whole part; false when it has none that fit.

@@ -80,6 +80,8 @@ pub struct SessionAnswer {
     pub cost: Cost,
     /// What could not be read.
     pub damaged: Vec<Damage>,
+    /// Since when rows are kept, when some that the question needs have expired: the numbers lack them.
+    pub expired: Option<TimestampUs>,
 }
 
 impl SessionAnswer {

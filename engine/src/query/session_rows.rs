@@ -11,7 +11,7 @@ use super::granule::Granule;
 use super::ids::never_given;
 use super::mask::Mask;
 use super::plan::{self, Slice};
-use super::request::{Budget, Cost, Damage};
+use super::request::{Cost, Damage};
 use super::session_request::SessionRequest;
 use super::snapshot::Snapshot;
 use super::walk::Tally;
@@ -157,7 +157,7 @@ impl<'a> SessionRows<'a> {
                     self.add(slice, &selected);
                 }
             }
-            self.check(request.budget)?;
+            self.check()?;
         }
         let (cost, damaged) = tally.finish(snapshot);
         self.cost += cost;
@@ -282,7 +282,13 @@ impl<'a> SessionRows<'a> {
         }
     }
 
-    fn check(&self, budget: Budget) -> Result<()> {
+    /// Whether what is kept is within the budget.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QueryLimit`].
+    pub(crate) fn check(&self) -> Result<()> {
+        let budget = self.request.budget;
         let events = self.events.capacity() * size_of::<SessionEvent>();
         let bytes = self.gather.memory_bytes() + self.keys.memory_bytes() + events;
         if bytes as u64 > budget.memory_bytes_max {

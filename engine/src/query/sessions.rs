@@ -73,7 +73,7 @@ pub fn sessions(snapshot: &Snapshot, request: &SessionRequest) -> Result<Session
         if range.start >= range.end {
             return Ok(());
         }
-        cells.add(snapshot, range, &mut rows.gather, &mut folded);
+        cells.add(snapshot, range, rows, &mut folded)?;
         rows.read(range, |part, run| cells.leaves(part, run))
     };
     let mut margin = Margin::FIRST;
@@ -103,7 +103,8 @@ pub fn sessions(snapshot: &Snapshot, request: &SessionRequest) -> Result<Session
     answer.cost.bytes_read = bytes_read(snapshot).saturating_sub(bytes_before);
     answer.damaged = damaged;
     join_damage(&mut answer.damaged);
-    answer.exact = answer.damaged.is_empty();
+    answer.expired = cells.expired(snapshot, request);
+    answer.exact = answer.damaged.is_empty() && answer.expired.is_none();
     answer.read = Some(read);
     Ok(answer)
 }

@@ -1,29 +1,37 @@
-//! Which segments have expired as a whole, and their removal by one edit of the manifest.
+//! Which segments and files of cells have expired, and their removal by one edit of the manifest.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::core::Core;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{Stream, TenantNo};
-use crate::manifest::FileMeta;
+use crate::manifest::{Edit, FileKind, FileMeta, Version};
 use crate::part::{Part, Run};
 use crate::query::Hidden;
-use crate::rollup::Tier;
-use crate::tables::LiveSegment;
+use crate::rollup::{CellFile, Remains, Tier};
+use crate::tables::{LiveSegment, Publication, Tables};
 use crate::time::{DAY_US, TimestampUs};
 
-/// A segment that has expired.
+/// A segment or a file of cells that has expired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpiredFile {
     /// The file, relative to the data directory.
     pub path: PathBuf,
     /// Its UTC day, where it has one.
     pub day: Option<i32>,
-    /// Its rows.
+    /// Its rows; cells have none.
     pub rows: u64,
     /// Its bytes.
     pub bytes: u64,
+}
+
+impl ExpiredFile {
+    fn of(meta: &Arc<FileMeta>) -> Self {
+        let rows = if meta.kind == FileKind::Segment { meta.rows() } else { 0 };
+        Self { path: meta.path(), day: meta.day, rows, bytes: meta.bytes }
+    }
 }
 
 /// What retention removed, or would remove.
@@ -64,37 +72,127 @@ fn keeps_cells(hidden: &Hidden, tiers: &[Tier], stream: Stream, tenant: TenantNo
         && tiers.iter().any(|tier| hidden.cells_kept_since(tenant, stream, *tier) <= start)
 }
 
-/// The segments whose rows have all expired, and whose cells, where they have some, have too.
-fn plan(hidden: &Hidden, segments: &[Arc<LiveSegment>]) -> Vec<Arc<FileMeta>> {
-    let is_expired = |segment: &&Arc<LiveSegment>| {
-        let tiers: Vec<Tier> = segment.cells.iter().map(|file| file.tier()).collect();
-        Stream::ALL.into_iter().all(|stream| {
-            let runs = segment.runs(stream);
-            let cells = |run: &Run| keeps_cells(hidden, &tiers, stream, run.tenant, run.min_time.day());
-            has_expired(hidden, stream, runs) && !runs.iter().any(cells)
-        })
+/// What expires at one moment, and what takes its place.
+#[derive(Debug, Default)]
+struct Expiry {
+    /// Files that go.
+    gone: Vec<Arc<FileMeta>>,
+    /// Cell files that stay when their segment goes, as the manifest describes them from now on.
+    described: Vec<FileMeta>,
+    /// What readers see from now on.
+    publication: Publication,
+}
+
+impl Expiry {
+    fn plan(hidden: &Hidden, tables: &Tables, version: &Version) -> Result<Self> {
+        let mut out = Self::default();
+        for segment in tables.segments() {
+            out.segment(hidden, version, &segment)?;
+        }
+        for remains in tables.remains() {
+            out.remains(hidden, &remains)?;
+        }
+        Ok(out)
+    }
+
+    /// A segment goes when all its rows have expired; its cells stay for as long as somebody keeps them.
+    fn segment(&mut self, hidden: &Hidden, version: &Version, segment: &Arc<LiveSegment>) -> Result<()> {
+        let id = segment.meta.id;
+        let is_past = Stream::ALL.into_iter().all(|of| has_expired(hidden, of, segment.runs(of)));
+        let (kept, passed) = sort(hidden, segment.as_ref());
+        let all = || version.files_of(FileKind::Cells).filter(|f| f.of.is_some_and(|of| of.segment == id));
+        if is_past && kept.is_empty() {
+            self.publication.removed.push(id);
+            self.gone.push(Arc::clone(&segment.meta));
+            self.gone.extend(all().cloned());
+        } else if is_past && all().count() == segment.cells.len() && stand_for(hidden, segment, &kept)? {
+            let describe = |file: &Arc<CellFile>| FileMeta {
+                streams: segment.meta.streams.clone(),
+                lsn_max: segment.meta.lsn_max,
+                ..FileMeta::clone(file.meta())
+            };
+            self.described.extend(kept.iter().map(describe));
+            let remains = Remains::of_segment(&segment.meta, kept)?;
+            self.publication.removed.push(id);
+            self.publication.remains.extend(remains.map(Arc::new));
+            self.gone.push(Arc::clone(&segment.meta));
+            self.gone.extend(passed);
+        } else if !passed.is_empty() {
+            let (meta, reader) = (Arc::clone(&segment.meta), Arc::clone(&segment.reader));
+            self.publication.removed.push(id);
+            self.publication.added.push(Arc::new(LiveSegment { meta, reader, cells: kept }));
+            self.gone.extend(passed);
+        }
+        Ok(())
+    }
+
+    /// Of what is left of a segment each tier goes when nobody keeps it any more.
+    fn remains(&mut self, hidden: &Hidden, remains: &Remains) -> Result<()> {
+        let (kept, passed) = sort(hidden, remains);
+        if !passed.is_empty() {
+            self.publication.removed.push(remains.segment);
+            self.publication.remains.extend(remains.with(kept)?.map(Arc::new));
+            self.gone.extend(passed);
+        }
+        Ok(())
+    }
+
+    /// Makes it so: by one edit, then for readers, then the files are removed.
+    fn commit(self, core: &Core) -> Result<()> {
+        if self.gone.is_empty() {
+            return Ok(());
+        }
+        let remove = self.gone.iter().map(|file| file.id).collect();
+        core.manifest.commit(Edit { add: self.described, remove, ..Edit::default() })?;
+        core.tables.publish(self.publication);
+        for file in self.gone {
+            // Questions that began before have it open. What cannot be removed now is swept at the next start.
+            drop(core.disk.remove(&file.path()));
+        }
+        Ok(())
+    }
+}
+
+/// The cell files of a part of which somebody keeps the tier, and those that all have let go.
+fn sort(hidden: &Hidden, part: &dyn Part) -> (Vec<Arc<CellFile>>, Vec<Arc<FileMeta>>) {
+    let is_kept = |file: &&Arc<CellFile>| {
+        let tier = &[file.tier()];
+        let runs = part.runs(file.stream());
+        runs.iter().any(|run| keeps_cells(hidden, tier, file.stream(), run.tenant, file.day()))
     };
-    segments.iter().filter(is_expired).map(|segment| Arc::clone(&segment.meta)).collect()
+    let (kept, passed): (Vec<_>, Vec<_>) = part.cells().iter().partition(is_kept);
+    (kept.into_iter().cloned().collect(), passed.into_iter().map(|file| Arc::clone(file.meta())).collect())
+}
+
+/// Whether cells can stand for all that is still shown of a segment: everybody who keeps cells has some of
+/// their own. Where a tenant has none its rows stay, so that they can come back with a longer limit.
+fn stand_for(hidden: &Hidden, segment: &LiveSegment, cells: &[Arc<CellFile>]) -> Result<bool> {
+    let mut tenants = BTreeSet::new();
+    for file in cells {
+        tenants.extend(file.tenants()?);
+    }
+    let tiers: Vec<Tier> = cells.iter().map(|file| file.tier()).collect();
+    Ok(Stream::ALL.into_iter().all(|of| {
+        let shown = |run: &&Run| keeps_cells(hidden, &tiers, of, run.tenant, run.min_time.day());
+        segment.runs(of).iter().filter(shown).all(|run| tenants.contains(&run.tenant))
+    }))
 }
 
 /// Removes what has expired; with `dry_run` it only says what that is.
 ///
 /// # Errors
 ///
-/// Those of the manifest's commit.
+/// Those of the manifest's commit; damage and I/O of the entries of cell files.
 pub(crate) fn enforce(core: &Core, dry_run: bool) -> Result<RetentionReport> {
-    let which = || plan(&core.hidden(), &core.tables.segments());
-    let files = if dry_run { which() } else { core.compactor.remove(core, &|_| Ok(which()))? };
-    let file = |meta: &Arc<FileMeta>| ExpiredFile {
-        path: meta.path(),
-        day: meta.day,
-        rows: meta.rows(),
-        bytes: meta.bytes,
-    };
-    Ok(RetentionReport {
-        files: files.iter().map(file).collect(),
-        is_held: core.trusted_clock.is_held(core.clock.as_ref()),
-    })
+    let files = core.compactor.alone(|| {
+        let expiry = Expiry::plan(&core.hidden(), &core.tables, &core.manifest.version())?;
+        let files = expiry.gone.iter().map(ExpiredFile::of).collect();
+        if !dry_run {
+            expiry.commit(core)?;
+        }
+        Ok::<_, Error>(files)
+    })?;
+    Ok(RetentionReport { files, is_held: core.trusted_clock.is_held(core.clock.as_ref()) })
 }
 
 #[cfg(test)]

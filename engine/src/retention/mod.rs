@@ -6,5 +6,8 @@ pub(crate) mod expire;
 pub(crate) mod reclass;
 mod step;
 
+#[cfg(test)]
+mod outlive_tests;
+
 pub use class::{CLASSES, class_of};
 pub use expire::{ExpiredFile, RetentionReport};

@@ -32,7 +32,9 @@ use crate::error::{Error, Result};
 use crate::file_header::FileType;
 use crate::id::{FileId, Stream, TenantNo};
 use crate::manifest::{CellsOf, FileKind, FileMeta};
-use crate::sorted_file::{BlockCache, BlockPlace, Entry, SortedBlock, SortedReader, SortedWriter};
+use crate::sorted_file::{
+    BlockCache, BlockPlace, Cursor as SortedCursor, Entry, SortedBlock, SortedReader, SortedWriter,
+};
 use crate::time::DAY_US;
 
 /// The version of cell files that is written.
@@ -201,6 +203,59 @@ impl CellFile {
     /// At which tier its cells are.
     pub fn tier(&self) -> Tier {
         self.scope.tier
+    }
+
+    /// The UTC day of its cells, in days since 1970.
+    pub(crate) fn day(&self) -> i32 {
+        self.scope.day
+    }
+
+    /// Whose cells it has, [`ALL_TENANTS`] among them.
+    ///
+    /// # Errors
+    ///
+    /// Damage and I/O of the entries.
+    pub(crate) fn tenants(&self) -> Result<BTreeSet<TenantNo>> {
+        let mut tenants = BTreeSet::new();
+        let mut entries = SortedCursor::new(&self.reader)?;
+        while let Some(entry) = entries.entry() {
+            tenants.insert(entry.tenant);
+            entries.advance()?;
+        }
+        Ok(tenants)
+    }
+
+    /// Writes and syncs the file anew as `id`, without the cells of some tenants and without those of all
+    /// tenants together; `None`, and nothing written, when nobody else has cells.
+    ///
+    /// # Errors
+    ///
+    /// Damage of what is copied, and I/O; the file may then be left for whoever allocated its number.
+    pub(crate) fn without(
+        &self,
+        disk: &dyn Disk,
+        id: impl FnOnce() -> FileId,
+        gone: &BTreeSet<TenantNo>,
+    ) -> Result<Option<FileMeta>> {
+        let stays = |tenant: TenantNo| tenant != ALL_TENANTS && !gone.contains(&tenant);
+        if !self.tenants()?.into_iter().any(stays) {
+            return Ok(None);
+        }
+        let mut writer = SortedWriter::create(disk, FileKind::Cells, id(), TYPE, None)?;
+        let mut entries = SortedCursor::new(&self.reader)?;
+        while let Some(entry) = entries.entry() {
+            if stays(entry.tenant) {
+                let len = u32::try_from(entry.extra)
+                    .map_err(|_| self.reader.corrupt(entry.value, "a blob that is too long"))?;
+                let blob = self.reader.read_blob(BlockPlace { offset: entry.value, len })?;
+                let place = writer.push_blob(&blob)?;
+                writer.push(Entry { value: place.offset, extra: i64::from(place.len), ..entry })?;
+            }
+            entries.advance()?;
+        }
+        let written = writer.finish(disk, self.reader.owner())?;
+        let FileMeta { id, bytes, hash, .. } = written;
+        Ok(Some(FileMeta { id, bytes, hash, ..FileMeta::clone(&self.meta) }))
     }
 
     /// Whether its cells are of this stream, day and tier.

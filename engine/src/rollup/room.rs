@@ -100,7 +100,8 @@ impl CellRoom {
         self.findings.lock().clone()
     }
 
-    fn note(&self, finding: String) {
+    /// Keeps a finding.
+    pub(crate) fn note(&self, finding: String) {
         let mut findings = self.findings.lock();
         if findings.len() < FINDINGS_MAX && !findings.contains(&finding) {
             findings.push(finding);

@@ -24,6 +24,9 @@ use crate::part::{Part, Run};
 use crate::rollup::{ALL_TENANTS, CellFile, Cells, Rollups, Tier};
 use crate::time::{DAY_US, TimeRange, TimestampUs};
 
+/// Cells of one part that are folded between two looks at the budget of memory.
+const CELLS_A_CHECK: usize = 65_536;
+
 /// What is left to do when the cells are folded.
 #[derive(Debug)]
 pub(crate) struct Rest {
@@ -74,7 +77,13 @@ pub(crate) fn fold(
         accumulators.hash_text();
     }
     // What no cells are of is asked of rows alone.
-    let expired = if matches.is_empty() { expired::of_rows(snapshot, query) } else { None };
+    let expired = if matches.is_empty() {
+        expired::of_rows(snapshot, query)
+    } else {
+        let tiers: Vec<Tier> =
+            Tier::ALL.into_iter().filter(|t| matches.iter().any(|m| m.states(*t).is_some())).collect();
+        expired::of_cells(snapshot, &query.scope, query.stream, query.window, &tiers)
+    };
     let mut reader = Reader {
         snapshot,
         query,
@@ -83,6 +92,7 @@ pub(crate) fn fold(
         grouping,
         accumulators,
         placed: Vec::new(),
+        unchecked: 0,
         rest: Rest { tasks: Vec::new(), cells_read: 0, expired },
     };
     let numbers = plan::tenants(snapshot, &query.scope);
@@ -108,6 +118,8 @@ struct Reader<'q> {
     accumulators: &'q mut Accumulators,
     /// (cell, group)
     placed: Vec<(u32, u32)>,
+    /// Cells that were folded since the budget was last looked at.
+    unchecked: usize,
     rest: Rest,
 }
 
@@ -137,10 +149,11 @@ impl Reader<'_> {
         let hidden = Arc::clone(&self.snapshot.hidden);
         let mut add = |runs: &[Run]| -> Result<()> {
             for run in runs.iter().filter(|run| !hidden.is_retired(run.tenant)) {
+                self.snapshot.stop.check()?;
                 for window in windows.iter().filter(|w| w.overlaps(run.min_time, run.max_time)) {
                     let bounds = (run.min_time, run.max_time);
                     for rows in self.run(part, run.tenant, bounds, *window)? {
-                        let expired = expired::of_run(self.snapshot, self.query, run, rows);
+                        let expired = expired::of_run(self.snapshot, stream, run, rows);
                         self.rest.expired = self.rest.expired.max(expired);
                         let rows = hidden.window(run.tenant, stream, rows);
                         plan::add_run(&mut self.rest.tasks, index, part, stream, rows, run);
@@ -158,7 +171,6 @@ impl Reader<'_> {
 
     /// Folds the cells of a tenant in a part, and answers the times that are left to rows. All its rows
     /// in the window are between the bounds.
-    #[expect(clippy::unnecessary_wraps, reason = "one of the steps of a fold, which may fail")]
     fn run(
         &mut self,
         part: &Arc<dyn Part>,
@@ -194,6 +206,10 @@ impl Reader<'_> {
             if let (Some(Some(loaded)), false) = (loaded, slots.places.is_empty()) {
                 self.fold(loaded, slots, tenant, tier);
             }
+        }
+        if self.unchecked >= CELLS_A_CHECK {
+            self.unchecked = 0;
+            check(self.accumulators, self.grouping, self.query.budget)?;
         }
         Ok(rows)
     }
@@ -231,6 +247,7 @@ impl Reader<'_> {
         }
         self.accumulators.fold_cells(states, cells, tenant, &self.placed, groups);
         self.rest.cells_read += self.placed.len() as u64;
+        self.unchecked += self.placed.len();
     }
 }
 

@@ -149,7 +149,7 @@ async fn show(
 /// Sets the retention of an organization
 ///
 /// The whole document: a limit that is left out is for ever. Needs `admin`. A shorter limit hides what is older at
-/// once; its files go within an hour of the last organization that kept them.
+/// once; the files of rows, and of each tier of rollups, go within an hour of the last organization that kept them.
 #[utoipa::path(put, path = "/api/insights/organizations/{id}/retention/", tag = "organizations",
     params(("id" = String, Path, description = "The organization")), request_body = Retention,
     responses(

@@ -1,0 +1,293 @@
+//! Cells that outlive their rows, against numbers that are counted from a list of what was written.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use crate::Error;
+use crate::append::Append;
+use crate::catalog::erasure::EraseTarget;
+use crate::catalog::{RetentionDocument, StreamRetention};
+use crate::compaction::Effort;
+use crate::disk::sim::CrashPolicy;
+use crate::erasure::testing::*;
+use crate::id::Stream;
+use crate::manifest::FileKind;
+use crate::part::Part;
+use crate::query::{Aggregate, Budget, Filter, GroupBy, Query, Scope, SessionClasses, SessionRequest};
+use crate::rollup::{RollupDefinition, Tier, TierAggregates};
+use crate::time::{BucketUnit, Buckets, DAY_US, TimeRange, TimestampUs};
+
+const HOUR: i64 = DAY_US / 24;
+/// Days with events: so many before the present one, and none of the present one.
+const DAYS: i64 = 5;
+
+/// Rows, cells of 15 minutes, of an hour and of a day, in days.
+fn limits(raw: u32, quarter: u32, hour: u32, day: Option<u32>) -> RetentionDocument {
+    let events = StreamRetention {
+        raw_days: Some(raw),
+        rollup_15m_days: Some(quarter),
+        rollup_1h_days: Some(hour),
+        rollup_1d_days: day,
+    };
+    RetentionDocument { events, ..RetentionDocument::default() }
+}
+
+fn classes() -> SessionClasses {
+    SessionClasses { page: Filter::all(), action: Filter::all(), interactive: Filter::all() }
+}
+
+/// The start of the day `back` days before the present one.
+fn day(back: i64) -> TimestampUs {
+    TimestampUs((1_000 - back) * DAY_US)
+}
+
+/// How many events a tenant has on a day: one an hour.
+fn judge(name: &str, back: i64) -> u64 {
+    let (of, first) = if name == "acme" { (3, 1) } else { (2, 2) };
+    if (first..=DAYS).contains(&back) { u64::try_from(of + back).unwrap() } else { 0 }
+}
+
+/// Five days of two tenants, one segment with cells a day. Neither limit has passed yet.
+fn filled() -> Store {
+    let store = Store::with(|config| {
+        config.retention = limits(30, 30, 30, None);
+        config.sessions = Some(classes());
+        let tiers = Tier::ALL.map(|tier| TierAggregates { tier, aggregates: vec![] }).to_vec();
+        let (filter, keys, stream) = (Filter::all(), vec![], Stream::Events);
+        config.rollups = vec![RollupDefinition { id: 1, stream, filter, keys, tiers, priority: 1 }];
+    });
+    for back in 1..=DAYS {
+        for name in ["acme", "beta"] {
+            let rows: Vec<(i64, &str)> = (0..i64::try_from(judge(name, back)).unwrap())
+                .map(|n| (day(back).0 + n * HOUR + HOUR / 2, "ann"))
+                .collect();
+            if !rows.is_empty() {
+                store.append(batch(name, Stream::Events, &rows));
+            }
+        }
+        store.flush();
+    }
+    store.clock.advance(Duration::from_hours(1));
+    assert!(store.engine.compact(Effort::Full).unwrap().jobs > 0);
+    store
+}
+
+fn set(store: &Store, document: RetentionDocument) {
+    for name in ["acme", "beta"] {
+        store.engine.set_retention(&tenant(name), Some(document)).unwrap();
+    }
+}
+
+fn counting(scope: Scope, window: TimeRange, unit: BucketUnit) -> Query {
+    let buckets = Buckets::cover(window, unit, &TimeZone::UTC, 1_000).unwrap();
+    let by = vec![GroupBy::Bucket(buckets)];
+    Query { window, ..query(scope, Stream::Events, Filter::all(), by, vec![Aggregate::Count]) }
+}
+
+fn window(from: i64, to: i64) -> TimeRange {
+    TimeRange { start: day(from), end: day(to) }
+}
+
+/// Events of the days from `from` days back on, as far as those of `to`.
+fn counted(store: &Store, scope: Scope, (from, to): (i64, i64)) -> (u64, Option<TimestampUs>) {
+    let answer = store.engine.aggregate(&counting(scope, window(from, to), BucketUnit::Day)).unwrap();
+    (answer.groups.iter().map(|group| group.values[0].as_u64()).sum(), answer.expired)
+}
+
+/// That every day of every scope is what was written on it.
+fn check(store: &Store, names: &[&str], context: &str) {
+    for back in 1..=DAYS {
+        let of = |names: &[&str]| names.iter().map(|name| judge(name, back)).sum::<u64>();
+        for name in names {
+            let counted = counted(store, one(name), (back, back - 1));
+            assert_eq!(counted, (of(&[name]), None), "{name} {back} {context}");
+        }
+        assert_eq!(counted(store, Scope::All, (back, back - 1)), (of(names), None), "all {back} {context}");
+    }
+}
+
+fn sessions(scope: Scope, window: TimeRange, exact: bool) -> SessionRequest {
+    SessionRequest {
+        scope,
+        window,
+        buckets: Buckets::cover(window, BucketUnit::Day, &TimeZone::UTC, 100).unwrap(),
+        filter: Filter::all(),
+        classes: classes(),
+        exact,
+        budget: Budget::default(),
+        allow_partial: false,
+    }
+}
+
+fn files(store: &Store, kind: FileKind) -> Vec<PathBuf> {
+    store.disk.paths().into_iter().filter(|path| path.starts_with(kind.dir())).collect()
+}
+
+#[test]
+fn cells_answer_when_the_file_of_their_rows_is_gone() {
+    let store = filled();
+    check(&store, &["acme", "beta"], "before");
+    set(&store, limits(2, 2, 3, None));
+    let dry = store.engine.enforce_retention(true).unwrap();
+    assert_eq!(files(&store, FileKind::Segment).len(), 5, "a dry run removes nothing");
+    assert_eq!(store.engine.enforce_retention(false).unwrap(), dry);
+    assert_eq!(files(&store, FileKind::Segment).len(), 2, "the rows of three days are gone");
+    // Of the third day those of hours stay, of the fourth and the fifth those of the day alone.
+    assert_eq!(files(&store, FileKind::Cells).len(), 3 + 3 + 2 + 1 + 1);
+    let named = |kind: FileKind| dry.files.iter().filter(|f| f.path.starts_with(kind.dir())).count();
+    assert_eq!((named(FileKind::Segment), named(FileKind::Cells)), (3, 5));
+    assert_eq!(dry.rows(), (3..=DAYS).map(|back| judge("acme", back) + judge("beta", back)).sum::<u64>());
+    assert!(store.engine.enforce_retention(false).unwrap().files.is_empty());
+    check(&store, &["acme", "beta"], "at once");
+    let store = store.reopened();
+    check(&store, &["acme", "beta"], "opened again");
+    assert!(store.engine.health().findings.is_empty(), "{:?}", store.engine.health().findings);
+    assert_eq!(files(&store, FileKind::Cells).len(), 10);
+    for back in 1..=DAYS {
+        let hours = counting(one("acme"), window(back, back - 1), BucketUnit::Hour);
+        let answer = store.engine.aggregate(&hours).unwrap();
+        assert_eq!(answer.expired.is_some(), back > 3, "hours of {back} days back");
+        let rows = Query { rows_only: true, ..hours };
+        assert_eq!(store.engine.aggregate(&rows).unwrap().expired.is_some(), back > 2);
+    }
+    set(&store, limits(300, 300, 300, None));
+    let hours = counting(one("acme"), window(5, 4), BucketUnit::Hour);
+    assert!(store.engine.aggregate(&hours).unwrap().expired.is_some(), "gone is gone");
+}
+
+#[test]
+fn sessions_of_days_without_rows_are_those_of_before_or_said_to_have_expired() {
+    let store = filled();
+    let ask = |store: &Store, scope, exact| {
+        store.engine.view().sessions(&sessions(scope, window(DAYS, 1), exact)).unwrap()
+    };
+    let scopes = || [one("acme"), one("beta"), Scope::All];
+    let before = scopes().map(|scope| ask(&store, scope, false).series);
+    set(&store, limits(2, 2, 2, None));
+    for gone in [false, true] {
+        if gone {
+            store.engine.enforce_retention(false).unwrap();
+        }
+        for (scope, before) in scopes().into_iter().zip(&before) {
+            let answer = ask(&store, scope.clone(), false);
+            assert_eq!((&answer.series, answer.expired), (before, None), "{gone}");
+            let exact = ask(&store, scope, true);
+            assert!(exact.expired.is_some() && !exact.exact, "{gone}");
+        }
+    }
+}
+
+#[test]
+fn a_tier_goes_with_the_last_tenant_that_keeps_it_and_the_answer_says_so() {
+    let store = filled();
+    // Whoever is younger than what it asks for has lost nothing.
+    store.clock.advance(Duration::from_hours(24 * 10));
+    set(&store, limits(2, 2, 2, Some(20)));
+    store.engine.enforce_retention(false).unwrap();
+    assert_eq!((files(&store, FileKind::Segment).len(), files(&store, FileKind::Cells).len()), (0, 5));
+    check(&store, &["acme", "beta"], "days alone");
+    store.engine.set_retention(&tenant("acme"), Some(limits(2, 2, 2, Some(3)))).unwrap();
+    assert!(store.engine.enforce_retention(false).unwrap().files.iter().all(|f| f.day == Some(999)));
+    assert!(counted(&store, one("acme"), (5, 4)).1.is_some());
+    assert_eq!(counted(&store, one("beta"), (5, 4)), (judge("beta", 5), None));
+    store.engine.set_retention(&tenant("beta"), Some(limits(2, 2, 2, Some(3)))).unwrap();
+    assert_eq!(store.engine.enforce_retention(true).unwrap().rows(), 0);
+    store.engine.enforce_retention(false).unwrap();
+    assert_eq!(files(&store, FileKind::Cells), Vec::<PathBuf>::new());
+    let since = TimeRange { start: day(0), end: day(-10) };
+    let late = store.engine.aggregate(&counting(one("acme"), since, BucketUnit::Day)).unwrap();
+    assert!(late.expired.is_some(), "neither rows nor cells are there to be met");
+    assert!(store.engine.view().sessions(&sessions(one("acme"), since, false)).unwrap().expired.is_some());
+}
+
+#[test]
+fn a_crash_while_rows_go_loses_no_cells_and_leaves_no_file() {
+    let store = filled();
+    set(&store, limits(2, 2, 3, None));
+    let image = store.disk.crash(CrashPolicy::KeepAll, 0);
+    let open = |disk| Store::open(disk, store.clock.clone(), store.config.clone()).unwrap();
+    let ops = {
+        let copy = open(image.crash(CrashPolicy::KeepAll, 0));
+        let first = copy.disk.op_count();
+        copy.engine.enforce_retention(false).unwrap();
+        first..copy.disk.op_count()
+    };
+    assert!(!ops.is_empty());
+    for (op, policy) in ops.flat_map(|op| CrashPolicy::ALL.map(|policy| (op, policy))) {
+        let copy = open(image.crash(CrashPolicy::KeepAll, 0));
+        copy.disk.crash_at(op);
+        drop(copy.engine.enforce_retention(false));
+        let disk = copy.disk.crash(policy, op);
+        drop(copy.engine);
+        let copy = open(disk);
+        check(&copy, &["acme", "beta"], &format!("{op} {policy:?}"));
+        copy.engine.enforce_retention(false).unwrap();
+        check(&copy, &["acme", "beta"], &format!("{op} {policy:?} and again"));
+        assert_eq!(files(&copy, FileKind::Segment).len(), 2, "{op} {policy:?}");
+        assert_eq!(files(&copy, FileKind::Cells).len(), 10, "{op} {policy:?}");
+    }
+}
+
+#[test]
+fn an_erased_organization_leaves_the_cells_of_rows_that_are_gone() {
+    let store = filled();
+    set(&store, limits(2, 2, 3, None));
+    store.engine.enforce_retention(false).unwrap();
+    store.engine.erase(EraseTarget::Tenant(tenant("beta")), Append::default()).unwrap();
+    check_acme(&store, "hidden");
+    let image = store.disk.crash(CrashPolicy::KeepAll, 0);
+    let open = |disk| Store::open(disk, store.clock.clone(), store.config.clone()).unwrap();
+    let number = |store: &Store| {
+        let remains = store.engine.core().tables.remains();
+        remains.iter().flat_map(|r| r.cells()).flat_map(|f| f.tenants().unwrap()).collect::<Vec<_>>()
+    };
+    assert!(number(&store).len() > 4, "both tenants, and all together");
+    let ops = {
+        let first = store.disk.op_count();
+        store.engine.run_erasures().unwrap();
+        first..store.disk.op_count()
+    };
+    check(&store, &["acme"], "erased");
+    assert_eq!(number(&store).len(), 4, "one tenant in each of four files");
+    for (op, policy) in ops.step_by(3).zip(CrashPolicy::ALL.into_iter().cycle()) {
+        let copy = open(image.crash(CrashPolicy::KeepAll, 0));
+        copy.disk.crash_at(op);
+        drop(copy.engine.run_erasures());
+        let disk = copy.disk.crash(policy, op);
+        drop(copy.engine);
+        let copy = open(disk);
+        check_acme(&copy, &format!("{op} {policy:?}"));
+        copy.engine.run_erasures().unwrap();
+        check(&copy, &["acme"], &format!("{op} {policy:?} and again"));
+        assert_eq!(number(&copy).len(), 4, "{op} {policy:?}");
+    }
+}
+
+/// That the days of the tenant that stays are as they were.
+fn check_acme(store: &Store, context: &str) {
+    for back in 1..=DAYS {
+        assert_eq!(counted(store, one("acme"), (back, back - 1)), (judge("acme", back), None), "{context}");
+    }
+}
+
+#[test]
+fn a_question_that_nobody_waits_for_stops_among_cells() {
+    let store = filled();
+    let snapshot = |stop| {
+        let core = store.engine.core();
+        let tenants = std::sync::Arc::clone(&core.catalog) as _;
+        let snapshot = core.tables.snapshot(Stream::Events, None, tenants, core.hidden().into());
+        crate::query::Snapshot { stop, ..snapshot }
+    };
+    let cancel = crate::query::Cancel::new();
+    cancel.cancel();
+    let stop = crate::query::Stop::after(store.clock.clone() as _, Duration::from_secs(1), cancel);
+    let request = sessions(Scope::All, window(DAYS, 0), false);
+    assert!(matches!(crate::query::sessions(&snapshot(stop), &request), Err(Error::Cancelled)));
+    let budget = Budget { memory_bytes_max: 1, ..Budget::default() };
+    let tight = SessionRequest { budget, ..request };
+    let answer = crate::query::sessions(&snapshot(crate::query::Stop::never()), &tight);
+    assert!(matches!(answer, Err(Error::QueryLimit { .. })));
+}
