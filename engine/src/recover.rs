@@ -63,10 +63,7 @@ pub(crate) fn open(
     let dictionary = DictionarySet::open(Arc::clone(&disk), &version)?;
     let cache = BlockCache::new(config.block_cache_bytes);
     let cells = CellRoom::new(&config)?;
-    let (segments, missing) = open_segments(disk.as_ref(), &version, &cache, &cells)?;
-    let remains = open_remains(disk.as_ref(), &version, &cells)?;
-    let codes = Arc::new(dictionary.clone());
-    let tables = Arc::new(Tables::new(segments, remains, codes, version.flushed_lsn()));
+    let (tables, missing) = open_tables(disk.as_ref(), &version, &cache, &cells, &dictionary)?;
 
     let wal_dir = Path::new(WAL_DIR);
     let mut replay = Replay {
@@ -168,6 +165,20 @@ pub(crate) struct MissingSegment {
     pub(crate) reason: String,
     /// The event times of its rows, by stream.
     pub(crate) damage: Vec<Damage>,
+}
+
+/// What can be read at the start: live segments and what is left of others.
+fn open_tables(
+    disk: &dyn Disk,
+    version: &Version,
+    cache: &Arc<BlockCache>,
+    cells: &CellRoom,
+    dictionary: &DictionarySet,
+) -> Result<(Arc<Tables>, Vec<MissingSegment>)> {
+    let (segments, missing) = open_segments(disk, version, cache, cells)?;
+    let remains = open_remains(disk, version, cells)?;
+    let codes = Arc::new(dictionary.clone());
+    Ok((Arc::new(Tables::new(segments, remains, codes, version.flushed_lsn())), missing))
 }
 
 /// Opens the live segments; one that cannot be opened is set aside and never stops the start.

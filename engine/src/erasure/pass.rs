@@ -126,7 +126,9 @@ fn remove_unread(core: &Core) -> Result<()> {
         return Ok(());
     }
     core.manifest.commit(Edit { remove: files.iter().map(|f| f.id).collect(), ..Edit::default() })?;
-    files.iter().for_each(|file| drop(core.disk.remove(&file.path())));
+    for file in files {
+        drop(core.disk.remove(&file.path()));
+    }
     Ok(())
 }
 

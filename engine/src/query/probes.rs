@@ -50,7 +50,7 @@ pub fn probes(snapshot: &Snapshot, request: &ProbeRequest) -> Result<ProbeAnswer
     let leaves = |part: usize, run: Option<&Run>| {
         run.is_none_or(|run| taken.single.get(&(run.tenant, run.min_time.day())) != Some(&part))
     };
-    let tasks = plan::plan_where(snapshot, &request.scope, Stream::Metrics, request.window, &leaves);
+    let tasks = plan::plan_where(snapshot, &request.scope, Stream::Metrics, request.window, leaves);
     let fields = Arc::clone(&rows.fields);
     let mut count: usize = found.values().map(Vec::len).sum();
     for (task, token) in tasks.iter().zip(1..) {
