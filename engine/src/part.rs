@@ -151,6 +151,9 @@ pub trait Part: Send + Sync + std::fmt::Debug {
 ///
 /// [`crate::Error::Invalid`] when a document cannot be decoded.
 pub fn path_of_documents(documents: &BytesColumn, path: &[String]) -> Result<ColumnVector> {
+    if documents.iter().all(|document| document.is_none()) {
+        return Ok(ColumnVector::absent(documents.len()));
+    }
     let mut leaves: Vec<Option<Scalar>> = Vec::with_capacity(documents.len());
     for document in documents.iter() {
         leaves.push(match document {

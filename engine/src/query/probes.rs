@@ -1,6 +1,6 @@
 //! Probes of applications out of cells where they answer for a tenant's day, and out of rows elsewhere.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::expired;
@@ -48,7 +48,8 @@ pub fn probes(snapshot: &Snapshot, request: &ProbeRequest) -> Result<ProbeAnswer
     let taken = from_cells(snapshot, request, &mut found)?;
     let mut rows = ProbeRows::new(request.app.as_deref())?;
     let leaves = |part: usize, run: Option<&Run>| {
-        run.is_none_or(|run| taken.single.get(&(run.tenant, run.min_time.day())) != Some(&part))
+        let answered = |run: &Run| taken.single.get(&(run.tenant, run.min_time.day())) == Some(&part);
+        !taken.without.contains(&part) && !run.is_some_and(answered)
     };
     let tasks = plan::plan_where(snapshot, &request.scope, Stream::Metrics, request.window, leaves);
     let fields = Arc::clone(&rows.fields);
@@ -92,6 +93,8 @@ fn check(probes: usize, request: &ProbeRequest) -> Result<()> {
 struct Taken {
     /// The part that answers for a tenant's day.
     single: HashMap<(TenantNo, i32), usize>,
+    /// Parts without a probe.
+    without: HashSet<usize>,
     /// Probes that were read.
     probes: u64,
 }
@@ -105,6 +108,11 @@ fn from_cells(snapshot: &Snapshot, request: &ProbeRequest, found: &mut Found) ->
         for index in holders.parts_on(day) {
             let Some(part) = snapshot.parts.get(index).map(AsRef::as_ref) else { continue };
             snapshot.stop.check()?;
+            let known = whole(part, day);
+            if known == Some(false) && holders.has_one_day(index) {
+                taken.without.insert(index);
+                continue;
+            }
             let shared = holders.shared(snapshot, index, day);
             let start = TimestampUs(i64::from(day).saturating_mul(DAY_US));
             for tenant in holders.tenants_of(snapshot, index, day).difference(&shared) {
@@ -112,7 +120,8 @@ fn from_cells(snapshot: &Snapshot, request: &ProbeRequest, found: &mut Found) ->
                     continue;
                 }
                 snapshot.stop.check()?;
-                let Some(apps) = read(part, day, *tenant) else { continue };
+                let none = || known.map(|_| Vec::new());
+                let Some(apps) = read(part, day, *tenant).or_else(none) else { continue };
                 for (app, probes) in apps {
                     taken.probes += probes.len() as u64;
                     let name = if let Some(name) = names.get(&(*tenant, app)) {
@@ -145,6 +154,21 @@ fn read(part: &dyn Part, day: i32, tenant: TenantNo) -> Option<Vec<crate::probes
     let bytes = part.cell_blob(Tier::Day, Some(tenant), PROBES).ok()??;
     let (of, apps) = decode_day(&bytes).ok()?;
     (of == day).then_some(apps)
+}
+
+/// Whether a part's day has probes, when all of them are in cells: who has none of its own made no probe.
+fn whole(part: &dyn Part, day: i32) -> Option<bool> {
+    let bytes = part.cell_blob(Tier::Day, None, PROBES).ok()??;
+    let (of, apps) = decode_day(&bytes).ok()?;
+    let is_mark = apps.is_empty() || matches!(apps.as_slice(), [(NULL_CODE, probes)] if probes.is_empty());
+    (of == day && is_mark).then_some(!apps.is_empty())
+}
+
+/// The cell of all tenants together, which says that every tenant with probes has a cell of its own, and
+/// whether there is one: an application without a name and without a probe.
+pub(crate) fn mark_of_all(day: i32, has_probes: bool) -> Vec<u8> {
+    let mark = [(NULL_CODE, Vec::new())];
+    encode_day(day, if has_probes { &mark } else { &[] })
 }
 
 fn name_of(snapshot: &Snapshot, tenant: TenantNo, app: u32) -> Result<Option<Arc<str>>> {

@@ -9,8 +9,8 @@ use crate::codec::put_varint;
 use crate::error::{Error, Result};
 use crate::id::Stream;
 use crate::query::fingerprint::{put_field, put_filter};
-use crate::query::{Aggregate, Field, Filter, Query, tiers_of};
-use crate::schema::{ColumnType, Schema};
+use crate::query::{Aggregate, Field, Filter, Query, code_kind, tiers_of};
+use crate::schema::{ColumnType, IdentityKind, Schema};
 
 /// Most definitions of an engine.
 pub const DEFINITIONS_MAX: usize = 32;
@@ -54,6 +54,12 @@ impl RollupDefinition {
     /// What it keeps at a tier, if it is declared there.
     pub fn aggregates(&self, tier: Tier) -> Option<&[Aggregate]> {
         self.tiers.iter().find(|t| t.tier == tier).map(|t| t.aggregates.as_slice())
+    }
+
+    /// Whether a key is an identity of one tenant, so that cells of all tenants together would be as many
+    /// as those of each.
+    pub(crate) fn tells_tenants_apart(&self) -> bool {
+        self.keys.iter().filter_map(|key| code_kind(self, key)).any(|kind| kind != IdentityKind::Name)
     }
 
     /// A number that definitions of other cells do not have.

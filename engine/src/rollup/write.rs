@@ -15,19 +15,40 @@ use crate::id::{FileId, Stream, TenantNo};
 use crate::manifest::FileMeta;
 use crate::part::{Part, Run};
 use crate::query::{
-    PROBES, ProbeCellBuilder, SESSIONS, SessionCellBuilder, SessionClasses, SessionRequest, absorb,
+    PROBES, ProbeCellBuilder, SESSIONS, SESSIONS_OF_APPS, SessionCellBuilder, SessionClasses, SessionRequest,
+    absorb, mark_of_all,
 };
 use crate::session::day::DayCells;
 
 /// Rows from which on a run has cells: rows of fewer are read as fast.
 pub const RUN_ROWS_MIN: u64 = 256;
 
-/// The share of a run's row bytes that its cells may take, in percent.
+/// The share of the rows' bytes that cells may take, in percent.
 const fn percent_max(stream: Stream) -> u64 {
     match stream {
         // A row of an event is three to five times as long as a point of a metric.
         Stream::Events | Stream::Audit => 30,
         Stream::Metrics => 75,
+    }
+}
+
+/// What of [`percent_max`] is for the cells of all tenants together, where rows are of several. A byte of
+/// theirs saves the rows of all of them.
+const fn percent_of_all(stream: Stream) -> u64 {
+    match stream {
+        Stream::Events | Stream::Audit => 18,
+        // Metrics have few names, and applications are not told apart.
+        Stream::Metrics => 15,
+    }
+}
+
+/// In which order cells of a tier are kept while there is room for them: the most asked for first.
+const fn rank(definition: u8, priority: u8) -> u8 {
+    match definition {
+        SESSIONS | PROBES => 0,
+        // Beside the numbers of applications, before their lists.
+        SESSIONS_OF_APPS => 5,
+        _ => priority.saturating_add(1),
     }
 }
 
@@ -88,13 +109,16 @@ pub fn write_cells(
         all.add(run.tenant, &cells)?;
         let others = others.run(run)?;
         let rows = run.rows.end.saturating_sub(run.rows.start);
-        if rows >= RUN_ROWS_MIN || source.must_keep {
-            let budget = source.budget(rows);
-            left = left.saturating_sub(files.keep(run.tenant, cells.families, others, budget)?);
-        }
+        let kept = if rows >= RUN_ROWS_MIN || source.must_keep {
+            files.keep(run.tenant, cells.families, others, source.budget(rows))?
+        } else {
+            let probes = others.into_iter().filter(|(id, ..)| *id == PROBES).collect();
+            files.keep(run.tenant, Vec::new(), probes, 0)?
+        };
+        left = left.saturating_sub(kept);
     }
     let all = all.finish(&builder, source)?;
-    files.keep(ALL_TENANTS, all, others.finish(), left)?;
+    files.keep(ALL_TENANTS, all, others.finish(day), left)?;
     files.finish()
 }
 
@@ -104,7 +128,7 @@ impl CellSource<'_> {
         let of_part = self.part.rows(self.stream).max(1);
         let bytes = u128::from(self.part.bytes_of(self.stream)) * u128::from(rows) / u128::from(of_part);
         let percent = percent_max(self.stream);
-        let percent = if rows == of_part { percent } else { percent / 3 * 2 };
+        let percent = if rows == of_part { percent } else { percent - percent_of_all(self.stream) };
         u64::try_from(bytes).unwrap_or(u64::MAX) / 100 * percent
     }
 }
@@ -120,32 +144,33 @@ struct Files<'a> {
 
 impl Files<'_> {
     /// Writes the cells of a tenant that are within their budget, and tells their bytes.
-    /// Cells that are no rollups go first and are always kept: nothing else has what they have.
     fn keep(
         &mut self,
         tenant: TenantNo,
-        mut families: Vec<Family>,
+        families: Vec<Family>,
         others: Vec<Blob>,
         budget: u64,
     ) -> Result<u64> {
         let source = self.source;
         let definitions: Vec<_> = source.rollups.of(source.stream).map(|(d, _)| d).collect();
-        let definition = |family: &Family| definitions.get(family.definition).copied();
-        // The coarse tiers first: they save the most rows for a byte.
-        families.sort_by_key(|f| (Reverse(f.tier), definition(f).map(|d| (d.priority, d.id))));
-        let mut bytes = others.iter().map(|(.., blob)| blob.len() as u64).sum();
-        let mut kept = others;
+        let mut blobs: Vec<(u8, Blob)> = others.into_iter().map(|blob| (rank(blob.0, 0), blob)).collect();
         for family in &families {
-            let Some(definition) = definition(family) else { continue };
+            let Some(definition) = definitions.get(family.definition).copied() else { continue };
             let blob = encode(&family.cells, Layout { definition, tier: family.tier, day: self.day });
-            let with = bytes + blob.len() as u64;
-            if with <= budget || source.must_keep {
-                bytes = with;
-                kept.push((definition.id, family.tier, blob));
-            }
+            blobs.push((rank(definition.id, definition.priority), (definition.id, family.tier, blob)));
         }
-        kept.sort_by_key(|(id, ..)| *id);
-        kept.into_iter().try_for_each(|(id, tier, blob)| self.push(tenant, id, tier, &blob))?;
+        // The coarse tiers first: they save the most rows for a byte.
+        blobs.sort_by_key(|(rank, (id, tier, _))| (Reverse(*tier), *rank, *id));
+        let mut bytes = 0;
+        blobs.retain(|(_, (id, _, blob))| {
+            let with = bytes + blob.len() as u64;
+            // Probes are few bytes, and that there are none is only known where all of them are kept.
+            let fits = with <= budget || *id == PROBES || source.must_keep;
+            bytes = if fits { with } else { bytes };
+            fits
+        });
+        blobs.sort_by_key(|(_, (id, ..))| *id);
+        blobs.into_iter().try_for_each(|(_, (id, tier, blob))| self.push(tenant, id, tier, &blob))?;
         Ok(bytes)
     }
 
@@ -173,6 +198,7 @@ struct Others<'b> {
     probes: Option<ProbeCellBuilder<'b>>,
     /// The sessions of all tenants; none when a tenant's are missing.
     all: Option<DayCells>,
+    has_probes: bool,
     whole: bool,
     tenants: usize,
 }
@@ -183,7 +209,7 @@ impl<'b> Others<'b> {
         let request = request.filter(|_| stream == Stream::Events);
         let sessions = request.map(|request| SessionCellBuilder::new(snapshot, request)).transpose()?;
         let probes = if stream == Stream::Metrics { Some(ProbeCellBuilder::new(snapshot)?) } else { None };
-        Ok(Self { sessions, probes, all: None, whole: true, tenants: 0 })
+        Ok(Self { sessions, probes, all: None, has_probes: false, whole: true, tenants: 0 })
     }
 
     fn give_up(&mut self) {
@@ -200,14 +226,21 @@ impl<'b> Others<'b> {
             absorb(&mut self.all, cells)?;
         }
         if let Some(probes) = &mut self.probes {
-            out.extend(probes.run(run)?.map(|blob| (PROBES, Tier::Day, blob)));
+            let blob = probes.run(run)?;
+            self.has_probes |= blob.is_some();
+            out.extend(blob.map(|blob| (PROBES, Tier::Day, blob)));
         }
         Ok(out)
     }
 
-    fn finish(self) -> Vec<Blob> {
-        let all = self.all.filter(|_| self.whole && self.tenants > 1);
-        all.iter().flatten().map(|cells| (SESSIONS, cells.tier, cells.encode())).collect()
+    fn finish(self, day: i32) -> Vec<Blob> {
+        if !self.whole {
+            return Vec::new();
+        }
+        let all = self.all.filter(|_| self.tenants > 1);
+        let sessions = all.iter().flatten().map(|cells| (SESSIONS, cells.tier, cells.encode()));
+        let probes = self.probes.map(|_| (PROBES, Tier::Day, mark_of_all(day, self.has_probes)));
+        sessions.chain(probes).collect()
     }
 }
 
@@ -229,6 +262,9 @@ impl<'b> AllTenants<'b> {
     pub(super) fn new(builder: &'b Builder, source: &'b CellSource<'b>) -> Result<Self> {
         let mut folds = Vec::new();
         for (place, (definition, _)) in source.rollups.of(source.stream).enumerate() {
+            if definition.tells_tenants_apart() {
+                continue;
+            }
             for (at, kept) in definition.tiers.iter().enumerate() {
                 if finer(definition, at).is_none() {
                     let fold = builder.fold(definition, kept.tier, true)?;

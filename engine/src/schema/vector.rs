@@ -72,17 +72,20 @@ impl ColumnVector {
         Self::Dict { codes, values: Arc::new(values) }
     }
 
+    /// No value in any row, as [`Self::from_scalars`] answers it.
+    pub fn absent(rows: usize) -> Self {
+        Self::Dict { codes: vec![NULL_CODE; rows], values: Arc::new(BytesColumn::new()) }
+    }
+
     /// The tightest form for the leaves of a path: a dictionary when all are text, numbers with
     /// presence when all are of one kind, else the leaves as they are.
     pub fn from_scalars(leaves: Vec<Option<Scalar>>) -> Self {
         let all = |test: fn(&Scalar) -> bool| leaves.iter().flatten().all(test);
         if all(|s| matches!(s, Scalar::Str(_))) {
-            let text = |leaf: &Option<Scalar>| match leaf {
-                Some(Scalar::Str(text)) => Some(Arc::clone(text)),
+            return Self::dictionary(leaves.iter().map(|leaf| match leaf {
+                Some(Scalar::Str(text)) => Some(text.as_bytes()),
                 _ => None,
-            };
-            let texts: Vec<Option<Arc<str>>> = leaves.iter().map(text).collect();
-            return Self::dictionary(texts.iter().map(|t| t.as_deref().map(str::as_bytes)));
+            }));
         }
         if all(|s| matches!(s, Scalar::I64(_))) {
             let (values, present) = numbers(&leaves, |s| if let Scalar::I64(n) = s { *n } else { 0 });

@@ -521,7 +521,7 @@ impl Part for SegmentReader {
     ) -> Result<Arc<ColumnVector>> {
         let at = self.chunk(stream, column, granule)?;
         let Some(place) = at.chunk.place else {
-            return Ok(Arc::new(ColumnVector::from_scalars(vec![None; at.rows])));
+            return Ok(Arc::new(ColumnVector::absent(at.rows)));
         };
         let paths = self.paths(&at, place)?;
         let documents = if path.is_empty() || paths.is_above(path) {
@@ -529,6 +529,9 @@ impl Part for SegmentReader {
         } else if let Some(number) = paths.find(path) {
             let view = u32::try_from(number).unwrap_or(PATHS);
             return self.cached_vector(&at, view, || self.read_leaves(&at, &paths, number));
+        } else if paths.residual.is_none() {
+            // All paths that there are have sub-columns, and this is none of them.
+            return Ok(Arc::new(ColumnVector::absent(at.rows)));
         } else {
             self.residual(&at, &paths)?
         };

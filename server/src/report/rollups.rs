@@ -7,7 +7,7 @@
 use insights_engine::id::Stream;
 use insights_engine::query::{Aggregate, Field, Filter};
 use insights_engine::rollup::{RollupDefinition, Tier, TierAggregates};
-use insights_engine::schema::stream;
+use insights_engine::schema::{ColumnDef, stream};
 
 use super::fields;
 
@@ -36,7 +36,8 @@ pub(crate) fn definitions(page_view_types: &[String]) -> Vec<RollupDefinition> {
         of(6, 6, &views, vec![fields::page(), app()], &lists),
         of(7, 3, &named, vec![fields::feature()], &lists),
         of(8, 7, &named, vec![fields::feature(), app()], &lists),
-        metrics(),
+        metrics(20, 1, &[stream::NAME, stream::APP_ID, stream::HOST]),
+        metrics(21, 0, &[stream::NAME, stream::HOST]),
     ]
 }
 
@@ -61,8 +62,8 @@ fn lists() -> Vec<TierAggregates> {
     ]
 }
 
-/// Of points by metric, application and host: everything that reports compute of values.
-fn metrics() -> RollupDefinition {
+/// Of points by metric and host, and by application too: everything that reports compute of values.
+fn metrics(id: u8, priority: u8, keys: &[ColumnDef]) -> RollupDefinition {
     let value = || -> Field { fields::value() };
     let aggregates = vec![
         Aggregate::Sum(value()),
@@ -72,12 +73,12 @@ fn metrics() -> RollupDefinition {
         Aggregate::Quantile(value(), 0.5),
     ];
     RollupDefinition {
-        id: 20,
+        id,
         stream: Stream::Metrics,
         filter: Filter::all(),
-        keys: [stream::NAME, stream::APP_ID, stream::HOST].iter().map(fields::column).collect(),
+        keys: keys.iter().map(fields::column).collect(),
         tiers: Tier::ALL.map(|tier| TierAggregates { tier, aggregates: aggregates.clone() }).to_vec(),
-        priority: 0,
+        priority,
     }
 }
 
