@@ -59,6 +59,7 @@ fn request(filter: Filter, limit: usize, after: Option<Cursor>) -> RowRequest {
         order: Order::Desc,
         limit,
         after,
+        columns: None,
         allow_partial: false,
     }
 }

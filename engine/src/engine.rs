@@ -337,6 +337,7 @@ impl Engine {
             order: Order::Desc,
             limit: 1,
             after: None,
+            columns: None,
             allow_partial: false,
         })?;
         Ok(page.batches.into_iter().next())

@@ -269,6 +269,7 @@ fn read_all(engine: &Engine) -> Found {
                     order: Order::Asc,
                     limit: 7,
                     after,
+                    columns: None,
                     allow_partial: false,
                 })
                 .unwrap();
@@ -411,6 +412,7 @@ fn check_leaves(engine: &Engine, asked: &[Asked]) {
             order: Order::Desc,
             limit: 100_000,
             after: None,
+            columns: None,
             allow_partial: false,
         })
         .unwrap();
@@ -627,6 +629,7 @@ fn a_damaged_segment_is_named_and_the_rest_answers() {
         order: Order::Asc,
         limit: 1_000,
         after: None,
+        columns: None,
         allow_partial: false,
     };
     for stream in [Stream::Audit, Stream::Events] {

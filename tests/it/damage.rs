@@ -81,6 +81,7 @@ fn read(engine: &Engine, stream: Stream) -> Result<BTreeMap<String, (String, u64
         order: Order::Asc,
         limit: 100_000,
         after: None,
+        columns: None,
         allow_partial: false,
     })?;
     let mut found = BTreeMap::new();

@@ -76,6 +76,7 @@ impl Core {
                 order: Order::Asc,
                 limit: 1,
                 after: None,
+                columns: None,
                 allow_partial: false,
             },
         )?;

@@ -128,6 +128,7 @@ impl Store {
             order: Order::Asc,
             limit: 1_000,
             after: None,
+            columns: None,
             allow_partial: false,
         });
         page.unwrap().batches

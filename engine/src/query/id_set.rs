@@ -10,8 +10,17 @@ const DENSE_VALUES_MIN: usize = 512;
 /// Bytes of bits that one value may cost in a dense set.
 const DENSE_BYTES_A_VALUE: usize = 16;
 
+/// Bytes of bits that are dense whatever their number of values: about what a sparse set takes to be there.
+const DENSE_BYTES_MIN: usize = 256;
+
 /// Bytes that one value costs in a sparse set, by estimate.
 const SPARSE_BYTES_A_VALUE: usize = 4;
+
+/// Whether so many words of bits are worth it for a number of values.
+const fn is_worth(words: usize, values: usize) -> bool {
+    let bytes = words * size_of::<u64>();
+    bytes <= DENSE_BYTES_MIN || bytes <= values * DENSE_BYTES_A_VALUE
+}
 
 /// Distinct ids.
 #[derive(Debug)]
@@ -52,6 +61,9 @@ impl IdSet {
                     ids = rest;
                     *self = self.sparse();
                 }
+                Self::Sparse { values: 0, .. } if may_be_dense && starts_low(ids) => {
+                    *self = Self::Dense { words: Vec::new(), values: 0 };
+                }
                 Self::Sparse { bitmap, values, look_at } => {
                     let mut last = ABSENT;
                     for id in ids {
@@ -79,12 +91,12 @@ impl IdSet {
             Self::Dense { words, values } => {
                 let end = first_word + more.len();
                 let added = more.iter().map(|w| w.count_ones() as usize).sum::<usize>();
-                if end > words.len() && end * size_of::<u64>() > (*values + added) * DENSE_BYTES_A_VALUE {
+                if end > words.len() && !is_worth(end, *values + added) {
                     *self = self.sparse();
                     return self.add_words(first_word, more, false);
                 }
                 if end > words.len() {
-                    words.resize(end.next_multiple_of(64), 0);
+                    words.resize(with_room(end), 0);
                 }
                 let there = words.get_mut(first_word..end).unwrap_or_default();
                 let mut new = 0;
@@ -98,7 +110,7 @@ impl IdSet {
                 // Bits of a set that is dense enough to be written as bits, if it does not start too high.
                 let values = more.iter().map(|w| w.count_ones() as usize).sum::<usize>();
                 let end = first_word + more.len();
-                if end * size_of::<u64>() > values * DENSE_BYTES_A_VALUE {
+                if !is_worth(end, values) {
                     return self.add_all(&ids_of(first_word, more), false);
                 }
                 let mut words = vec![0; first_word];
@@ -140,7 +152,7 @@ impl IdSet {
     fn make_dense(&mut self) {
         let Self::Sparse { bitmap, values, .. } = self else { return };
         let words = bitmap.max().map_or(0, |max| max as usize / 64 + 1);
-        if words * size_of::<u64>() > *values * DENSE_BYTES_A_VALUE {
+        if !is_worth(words, *values) {
             return;
         }
         let mut bits = vec![0_u64; words];
@@ -174,6 +186,17 @@ fn ids_of(first_word: usize, words: &[u64]) -> Vec<u32> {
     out
 }
 
+/// Whether bits up to the greatest of some ids are few whatever their number.
+fn starts_low(ids: &[u32]) -> bool {
+    let greatest = ids.iter().filter(|id| **id != ABSENT).max();
+    greatest.is_some_and(|id| is_worth(*id as usize / 64 + 1, 0))
+}
+
+/// Words to take for so many.
+const fn with_room(words: usize) -> usize {
+    words.next_multiple_of(if words < 32 { 8 } else { 64 })
+}
+
 /// Sets bits; gives back the ids from one on that would make the bits too long.
 fn add_bits<'a>(words: &mut Vec<u64>, values: &mut usize, ids: &'a [u32]) -> Option<&'a [u32]> {
     for (at, id) in ids.iter().enumerate() {
@@ -185,12 +208,12 @@ fn add_bits<'a>(words: &mut Vec<u64>, values: &mut usize, ids: &'a [u32]) -> Opt
                 *word |= bit;
             }
             None if *id == ABSENT => {}
-            None if (place + 1) * size_of::<u64>() > (*values + 1) * DENSE_BYTES_A_VALUE => {
+            None if !is_worth(place + 1, *values + 1) => {
                 return ids.get(at..);
             }
             None => {
                 // Some room beyond, so that ids that ascend do not grow it one by one.
-                words.resize((place + 1).next_multiple_of(64), 0);
+                words.resize(with_room(place + 1), 0);
                 *values += 1;
                 if let Some(word) = words.get_mut(place) {
                     *word |= bit;

@@ -312,6 +312,8 @@ pub struct RowRequest {
     pub limit: usize,
     /// After which row.
     pub after: Option<Cursor>,
+    /// The columns that are read, all when `None`: text of others is absent in the batches, a number 0.
+    pub columns: Option<Vec<ColumnId>>,
     /// Answer without the parts that are damaged, and name them, rather than fail.
     pub allow_partial: bool,
 }

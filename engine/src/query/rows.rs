@@ -234,7 +234,7 @@ fn keys(
     Ok(rows.iter().filter_map(key).collect())
 }
 
-/// Reads every column of the page's rows; a granule is decoded once.
+/// Reads the columns of the page's rows that are asked for; a granule is decoded once.
 fn materialise(
     snapshot: &Snapshot,
     request: &RowRequest,
@@ -244,7 +244,9 @@ fn materialise(
 ) -> Result<Vec<Batch>> {
     let schema = Schema::of(request.stream);
     let mut fields = Fields::new(request.stream);
-    let leaves = schema.columns.iter().map(|c| fields.column(c)).collect::<Result<Vec<_>>>()?;
+    let is_read = |def: &ColumnDef| request.columns.as_ref().is_none_or(|ids| ids.contains(&def.id));
+    let read: Vec<&ColumnDef> = schema.columns.iter().filter(|def| is_read(def)).collect();
+    let leaves = read.iter().map(|def| fields.column(def)).collect::<Result<Vec<_>>>()?;
     let mut needed: Vec<usize> = page.iter().map(|c| c.task).collect();
     needed.sort_unstable();
     needed.dedup();
@@ -253,8 +255,8 @@ fn materialise(
     for index in &needed {
         let Some(task) = tasks.get(*index) else { continue };
         let Some(mut granule) = Granule::new(snapshot, &fields, task, 0) else { continue };
-        let read = leaves.iter().map(|leaf| granule.load(*leaf)).collect::<Result<Vec<_>>>();
-        columns.push(tally.or_skip(read, &whole(task))?);
+        let vectors = leaves.iter().map(|leaf| granule.load(*leaf)).collect::<Result<Vec<_>>>();
+        columns.push(tally.or_skip(vectors, &whole(task))?);
     }
     let mut batches: Vec<BatchBuilder> = Vec::new();
     let mut open: Option<u32> = None;
@@ -262,8 +264,7 @@ fn materialise(
         let at = needed.partition_point(|task| *task < candidate.task);
         let Some(Some(vectors)) = columns.get(at) else { continue };
         let tenant = TenantNo(candidate.key.tenant);
-        let row = schema
-            .columns
+        let row = read
             .iter()
             .zip(vectors)
             .map(|(def, vector)| Cell::of(snapshot, tenant, def, vector, candidate.row))
@@ -277,7 +278,7 @@ fn materialise(
             open = Some(tenant.0);
         }
         if let Some(batch) = batches.last_mut() {
-            schema.columns.iter().zip(&row).for_each(|(def, cell)| cell.put(batch, def));
+            read.iter().zip(&row).for_each(|(def, cell)| cell.put(batch, def));
             batch.finish_row();
         }
     }

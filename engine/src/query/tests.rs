@@ -467,7 +467,7 @@ proptest! {
     ) {
         let order = if newest { Order::Desc } else { Order::Asc };
         let request = RowRequest {
-            scope, stream: Stream::Events, window, filter, order, limit, after: None, allow_partial: false,
+            scope, stream: Stream::Events, window, filter, order, limit, after: None, columns: None, allow_partial: false,
         };
         check_rows(&mut store, request);
     }
@@ -660,6 +660,7 @@ fn damage_fails_a_question_or_is_skipped_and_named() {
         order: Order::Desc,
         limit: 50,
         after: None,
+        columns: None,
         allow_partial: true,
     };
     let page = super::rows(&snapshot, &request).unwrap();

@@ -153,6 +153,7 @@ impl ReadScope {
             order: Order::Desc,
             limit,
             after: None,
+            columns: None,
             allow_partial: false,
         }
     }

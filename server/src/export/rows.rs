@@ -3,7 +3,7 @@
 use insights_engine::Result;
 use insights_engine::id::{Stream, TenantId};
 use insights_engine::schema::stream::{self, ColumnDef};
-use insights_engine::schema::{Batch, BatchBuilder, Column};
+use insights_engine::schema::{Batch, BatchBuilder, Column, ColumnId, Schema};
 use insights_engine::time::TimestampUs;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -159,6 +159,24 @@ impl<'a> Row<'a> {
     }
 }
 
+/// The columns that some fields of a record are made of; all, as `None`, for the hash of the whole record.
+pub fn columns_of(stream: Stream, fields: &[String]) -> Option<Vec<ColumnId>> {
+    let mut columns = Vec::new();
+    for field in fields {
+        match field.as_str() {
+            "leaf_hash" => return None,
+            "id" => columns.extend([stream::ID.id, stream::SEQ.id, stream::RECEIVED.id]),
+            "erased" => columns.push(stream::COMMITMENT.id),
+            "content_object" => columns.extend(
+                [stream::OBJECT_TYPE, stream::OBJECT_ID, stream::OBJECT_REPR, stream::OBJECT_URL]
+                    .map(|c| c.id),
+            ),
+            other => columns.extend(Schema::of(stream).by_name(other).map(|def| def.id)),
+        }
+    }
+    Some(columns)
+}
+
 /// Makes the id of a record whose client gave none, from seq and time of receipt.
 pub type DeriveId<'f> = &'f dyn Fn(&Batch, u64, TimestampUs) -> String;
 
@@ -263,6 +281,22 @@ mod tests {
 
     fn derive(batch: &Batch, seq: u64, received: TimestampUs) -> String {
         format!("{}-{seq}-{}", batch.tenant(), received.0)
+    }
+
+    #[test]
+    fn every_field_names_its_columns() {
+        for (stream, fields) in
+            [(Stream::Events, properties::<EventRecord>()), (Stream::Audit, properties::<AuditRecord>())]
+        {
+            for field in fields {
+                let columns = columns_of(stream, std::slice::from_ref(&field));
+                match field.as_str() {
+                    "leaf_hash" => assert_eq!(columns, None),
+                    "organization_id" => assert_eq!(columns, Some(Vec::new())),
+                    _ => assert!(columns.is_some_and(|columns| !columns.is_empty()), "{field}"),
+                }
+            }
+        }
     }
 
     fn properties<T: PartialSchema>() -> Vec<String> {

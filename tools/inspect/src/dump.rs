@@ -84,6 +84,7 @@ fn dump_tenant(
         order: Order::Asc,
         limit: PAGE_ROWS,
         after: None,
+        columns: None,
         allow_partial: true,
     };
     let mut is_whole = true;

@@ -62,6 +62,7 @@ pub async fn respond(state: &AppState, list: List, uri: &Uri) -> Result<Response
     request.filter = list.filter.clone();
     request.order = list.order;
     request.allow_partial = list.paging.allow_partial;
+    request.columns = list.paging.fields.as_deref().and_then(|fields| rows::columns_of(list.stream, fields));
     if let Some(text) = present(list.paging.cursor.as_deref()) {
         request.after = Some(cursor::decode(text, &question, &state.store.secret(cursor::SECRET).await?)?);
     }
@@ -136,9 +137,16 @@ pub fn derive_id(state: &AppState) -> impl Fn(&Batch, u64, TimestampUs) -> Strin
 
 /// The rows of a page as records with the fields that are wanted.
 fn records<'a>(state: &AppState, list: &List, page: &'a RowPage) -> Result<Vec<Record<'a>>, ApiError> {
-    let derive =
-        |batch: &Batch, seq, received| state.store.derived_id(batch.tenant(), list.stream, seq, received);
     let fields = list.paging.fields.as_deref();
+    // An id that the client did not give costs a hash: it is made only when it is shown.
+    let with_id = fields.is_none_or(|fields| fields.iter().any(|field| field == "id"));
+    let derive = |batch: &Batch, seq, received| {
+        if with_id {
+            state.store.derived_id(batch.tenant(), list.stream, seq, received)
+        } else {
+            String::new()
+        }
+    };
     let mut out = Vec::new();
     for batch in &page.batches {
         // Leaves cost a hash a row, so they are made only when they are shown.

@@ -142,6 +142,27 @@ async fn every_format_has_the_same_records() {
 }
 
 #[tokio::test]
+async fn a_field_is_the_same_alone_and_beside_the_others() {
+    let app = TestApp::new();
+    let key = app.key("acme", &["audit:write", "audit:read", "track", "read"]).await;
+    write_audit(&app, &key, 0..3).await;
+    let event = json!({"event_type": "page_view", "timestamp": START, "session_id": "s", "user_id": "u",
+                       "app_id": "shop", "ip_address": "192.0.2.1", "user_agent": "x", "request_id": "r",
+                       "trace_id": "t", "event_data": {"page": "/p"}});
+    post(&app, &key, "/api/insights/track/", json!([event])).await;
+    for list in [AUDIT, EVENTS] {
+        let whole = get(&app, &key, list).await.json();
+        let records = whole["results"].as_array().unwrap();
+        assert!(!records.is_empty());
+        for field in records[0].as_object().unwrap().keys() {
+            let alone = get(&app, &key, &format!("{list}?fields={field}")).await.json();
+            let expected: Vec<Value> = records.iter().map(|r| json!({field: r[field]})).collect();
+            assert_eq!(alone["results"], Value::Array(expected), "{field}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn one_record_and_the_actions_are_seen_by_their_own_organization_alone() {
     let app = TestApp::new();
     let key = app.key("acme", &["audit:write", "audit:read"]).await;

@@ -216,7 +216,17 @@ pub(super) fn rows(
     filter: Filter,
     limit: usize,
 ) -> RowRequest {
-    RowRequest { scope, stream, window, filter, order: Order::Desc, limit, after: None, allow_partial: false }
+    RowRequest {
+        scope,
+        stream,
+        window,
+        filter,
+        order: Order::Desc,
+        limit,
+        after: None,
+        columns: None,
+        allow_partial: false,
+    }
 }
 
 /// A column as a field.
