@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use insights_engine::Engine;
 use insights_engine::append::Append;
+use insights_engine::catalog::{RetentionDocument, StreamRetention};
 use insights_engine::clock::ManualClock;
 use insights_engine::compaction::Effort;
 use insights_engine::config::{Config, Durability};
@@ -56,7 +57,10 @@ fn classes() -> SessionClasses {
 }
 
 fn open(clock: &Arc<ManualClock>) -> Arc<Engine> {
+    // Rows go before their cells: all cells are kept then, however few the rows.
+    let events = StreamRetention { raw_days: Some(36_500), ..StreamRetention::FOREVER };
     let config = Config {
+        retention: RetentionDocument { events, ..RetentionDocument::default() },
         durability: Durability::Buffered,
         disk_reserve_bytes: 0,
         sessions: Some(classes()),

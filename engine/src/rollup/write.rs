@@ -110,15 +110,15 @@ pub fn write_cells(
         let others = others.run(run)?;
         let rows = run.rows.end.saturating_sub(run.rows.start);
         let kept = if rows >= RUN_ROWS_MIN || source.must_keep {
-            files.keep(run.tenant, cells.families, others, source.budget(rows))?
+            files.keep(run.tenant, &cells.families, others, source.budget(rows))?
         } else {
             let probes = others.into_iter().filter(|(id, ..)| *id == PROBES).collect();
-            files.keep(run.tenant, Vec::new(), probes, 0)?
+            files.keep(run.tenant, &[], probes, 0)?
         };
         left = left.saturating_sub(kept);
     }
     let all = all.finish(&builder, source)?;
-    files.keep(ALL_TENANTS, all, others.finish(day), left)?;
+    files.keep(ALL_TENANTS, &all, others.finish(day), left)?;
     files.finish()
 }
 
@@ -144,17 +144,11 @@ struct Files<'a> {
 
 impl Files<'_> {
     /// Writes the cells of a tenant that are within their budget, and tells their bytes.
-    fn keep(
-        &mut self,
-        tenant: TenantNo,
-        families: Vec<Family>,
-        others: Vec<Blob>,
-        budget: u64,
-    ) -> Result<u64> {
+    fn keep(&mut self, tenant: TenantNo, families: &[Family], others: Vec<Blob>, budget: u64) -> Result<u64> {
         let source = self.source;
         let definitions: Vec<_> = source.rollups.of(source.stream).map(|(d, _)| d).collect();
         let mut blobs: Vec<(u8, Blob)> = others.into_iter().map(|blob| (rank(blob.0, 0), blob)).collect();
-        for family in &families {
+        for family in families {
             let Some(definition) = definitions.get(family.definition).copied() else { continue };
             let blob = encode(&family.cells, Layout { definition, tier: family.tier, day: self.day });
             blobs.push((rank(definition.id, definition.priority), (definition.id, family.tier, blob)));

@@ -68,6 +68,11 @@ pub(crate) fn with_feature(page_view_types: &[String]) -> Filter {
     Filter::Or(vec![named, actions(page_view_types)])
 }
 
+/// Points of no application.
+pub(crate) fn of_no_app() -> Filter {
+    Filter::Not(Box::new(Filter::Compare(column(&stream::APP_ID), Op::Exists)))
+}
+
 /// The value of a metric point.
 pub(crate) fn value() -> Field {
     column(&stream::VALUE)

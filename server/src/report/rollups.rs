@@ -36,8 +36,9 @@ pub(crate) fn definitions(page_view_types: &[String]) -> Vec<RollupDefinition> {
         of(6, 6, &views, vec![fields::page(), app()], &lists),
         of(7, 3, &named, vec![fields::feature()], &lists),
         of(8, 7, &named, vec![fields::feature(), app()], &lists),
-        metrics(20, 1, &[stream::NAME, stream::APP_ID, stream::HOST]),
-        metrics(21, 0, &[stream::NAME, stream::HOST]),
+        metrics(20, 2, Filter::all(), &[stream::NAME, stream::APP_ID, stream::HOST]),
+        metrics(21, 1, Filter::all(), &[stream::NAME, stream::HOST]),
+        metrics(22, 0, fields::of_no_app(), &[stream::NAME, stream::HOST]),
     ]
 }
 
@@ -62,8 +63,9 @@ fn lists() -> Vec<TierAggregates> {
     ]
 }
 
-/// Of points by metric and host, and by application too: everything that reports compute of values.
-fn metrics(id: u8, priority: u8, keys: &[ColumnDef]) -> RollupDefinition {
+/// Of points by metric and host, also by application, and of no application: everything that reports
+/// compute of values.
+fn metrics(id: u8, priority: u8, filter: Filter, keys: &[ColumnDef]) -> RollupDefinition {
     let value = || -> Field { fields::value() };
     let aggregates = vec![
         Aggregate::Sum(value()),
@@ -75,7 +77,7 @@ fn metrics(id: u8, priority: u8, keys: &[ColumnDef]) -> RollupDefinition {
     RollupDefinition {
         id,
         stream: Stream::Metrics,
-        filter: Filter::all(),
+        filter,
         keys: keys.iter().map(fields::column).collect(),
         tiers: Tier::ALL.map(|tier| TierAggregates { tier, aggregates: aggregates.clone() }).to_vec(),
         priority,

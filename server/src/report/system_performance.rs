@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use insights_engine::id::Stream;
-use insights_engine::query::{Aggregate, Answer, Filter, Op, Query};
+use insights_engine::query::{Aggregate, Answer, Query};
 use insights_engine::schema::stream;
 use insights_engine::schema::stream::MetricKind;
 use insights_engine::time::TimeRange;
@@ -167,9 +167,7 @@ pub(crate) fn has_hosts(reader: &Reader<'_>) -> Result<bool, ApiError> {
 
 /// Points of hosts: the system's metrics, of no application.
 pub(crate) fn points(exact: bool) -> Points {
-    let of_an_app = Filter::Compare(fields::column(&stream::APP_ID), Op::Exists);
-    let filter =
-        fields::both(fields::is_one_of(&stream::NAME, &SYSTEM_METRICS), Filter::Not(Box::new(of_an_app)));
+    let filter = fields::both(fields::is_one_of(&stream::NAME, &SYSTEM_METRICS), fields::of_no_app());
     Points { filter, exact }
 }
 
