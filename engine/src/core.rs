@@ -205,6 +205,10 @@ pub(crate) struct Core {
     pub erasure_pass: Mutex<()>,
     /// What went wrong with retention or erasure last, in words.
     pub retention_failure: Mutex<Option<String>>,
+    /// Segments that cannot be read, whose rows should stand in a file of another class, in words.
+    pub unmoved: Mutex<Vec<String>>,
+    /// Segments that cannot be read and may hold what is erased, in words.
+    pub unerased: Mutex<Vec<String>>,
     /// Wakes the thread of retention so that it ends.
     pub retention_wanted: (Mutex<()>, Condvar),
 }
@@ -445,6 +449,8 @@ impl Core {
         out.extend(self.tables.codes().findings());
         out.extend(self.compactor.findings());
         out.extend(self.retention_failure.lock().clone());
+        out.extend(self.unmoved.lock().iter().cloned());
+        out.extend(self.unerased.lock().iter().cloned());
         if self.trusted_clock.is_held(self.clock.as_ref()) {
             out.push("the clock jumped ahead: nothing expires until a day of uptime has passed".to_owned());
         }

@@ -95,6 +95,8 @@ pub(crate) fn open(
         erasing: Mutex::new(()),
         erasure_pass: Mutex::new(()),
         retention_failure: Mutex::new(None),
+        unmoved: Mutex::default(),
+        unerased: Mutex::default(),
         retention_wanted: (Mutex::new(()), Condvar::new()),
         is_stepped,
         entropy,

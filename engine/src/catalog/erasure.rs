@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::append::{CatalogKind, CatalogPut};
 use crate::error::{Error, Result};
-use crate::id::{KeyId, Lsn, TenantId, TenantNo};
+use crate::id::{FileId, KeyId, Lsn, Stream, TenantId, TenantNo};
 use crate::record;
 use crate::time::TimestampUs;
 
@@ -115,6 +115,20 @@ pub struct ErasureOutcome {
     pub files: u64,
     /// Bytes of the files that were written anew or removed.
     pub bytes: u64,
+    /// Of the files those of cells whose rows had expired before: nothing in them names who is erased, and sums
+    /// over everybody, which nobody can tell apart without rows, stand as they were.
+    pub cells: u64,
+}
+
+/// The rows that were found for an erasure, before the first of them was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counted {
+    /// Of frames up to this one.
+    pub bound: Lsn,
+    /// How many, in the order of [`Stream::ALL`].
+    pub rows: [u64; Stream::ALL.len()],
+    /// Segments that could not be read then: theirs are not among them.
+    pub unread: Vec<FileId>,
 }
 
 /// What is to be erased, or what was.
@@ -134,6 +148,8 @@ pub struct ErasureRecord {
     pub bound: Lsn,
     /// No key of a subject had a higher number then; those of erased ones are not given again.
     pub last_key: KeyId,
+    /// What a pass has found; `None` before the first one, and in a receipt.
+    pub counted: Option<Counted>,
     /// What was done; `None` for as long as bytes are left.
     pub outcome: Option<ErasureOutcome>,
 }
@@ -203,6 +219,7 @@ mod tests {
             hidden: TimestampUs(2),
             bound: Lsn(4),
             last_key: KeyId(5),
+            counted: Some(Counted { bound: Lsn(4), rows: [7, 8, 9], unread: vec![FileId(10)] }),
             outcome: None,
         }
     }

@@ -40,6 +40,26 @@ pub struct CompactionReport {
     pub rows: u64,
 }
 
+/// What became of segments that were to be written anew.
+#[derive(Debug, Default)]
+pub(crate) struct Rewrites {
+    /// What was done.
+    pub(crate) report: CompactionReport,
+    /// Segments that cannot be read, and why.
+    pub(crate) failed: BTreeMap<FileId, Error>,
+}
+
+/// Whether an error says that a segment cannot be read, or not be written anew as it is.
+pub(crate) fn is_about(error: &Error, segment: &FileMeta) -> bool {
+    match error {
+        Error::Corrupt { path, .. } | Error::NewerFormat { path, .. } | Error::Io { path, .. } => {
+            *path == segment.path()
+        }
+        Error::Invalid { .. } => true,
+        _ => false,
+    }
+}
+
 /// What merges need from one to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Compactor {
@@ -155,29 +175,39 @@ impl Compactor {
     }
 
     /// Writes segments anew, one after the other, whoever merges meanwhile waits: `next` names those that
-    /// hold what `rewrite` takes out, until there is none.
+    /// hold what `rewrite` takes out, until there is none. It is told which could not be read: what is wrong
+    /// with one segment does not keep the others.
     ///
     /// # Errors
     ///
-    /// Those of `next`, and of the first job that failed.
+    /// Those of `next`, and of the first job that failed for another reason than its segment.
     pub(crate) fn rewrite_all(
         &self,
         core: &Core,
         rewrite: &dyn RowRewrite,
         pace: &Pace,
-        next: &mut dyn FnMut(&Version) -> Result<Option<Arc<FileMeta>>>,
-    ) -> Result<CompactionReport> {
-        let mut report = CompactionReport::default();
+        next: &mut dyn FnMut(&Version, &BTreeMap<FileId, Error>) -> Result<Option<Arc<FileMeta>>>,
+    ) -> Result<Rewrites> {
+        let mut rewrites = Rewrites::default();
         loop {
             let _one_at_a_time = self.state.lock();
-            let Some(file) = next(&core.manifest.version())? else { return Ok(report) };
-            let job = Job::rewrite(file);
-            let done = run(core, &job, rewrite, pace)?;
-            report.jobs += 1;
-            report.segments_read += 1;
-            report.bytes_read += done.bytes_read;
-            report.bytes_written += done.bytes_written;
-            report.rows += done.rows;
+            let file = next(&core.manifest.version(), &rewrites.failed)?;
+            let Some(file) = file.filter(|file| !rewrites.failed.contains_key(&file.id)) else {
+                return Ok(rewrites);
+            };
+            let job = Job::rewrite(Arc::clone(&file));
+            match run(core, &job, rewrite, pace) {
+                Ok(done) => {
+                    let report = &mut rewrites.report;
+                    report.jobs += 1;
+                    report.segments_read += 1;
+                    report.bytes_read += done.bytes_read;
+                    report.bytes_written += done.bytes_written;
+                    report.rows += done.rows;
+                }
+                Err(error) if is_about(&error, &file) => drop(rewrites.failed.insert(file.id, error)),
+                Err(error) => return Err(error),
+            }
         }
     }
 

@@ -241,7 +241,7 @@ impl HourFiles {
     /// I/O. Nothing changes then.
     pub(super) fn without(
         &self,
-        is_erased: &dyn Fn(&Entry<'_>) -> bool,
+        is_erased: &dyn Fn(&SortedReader, &Entry<'_>) -> Result<bool>,
         allocate: &dyn Fn() -> FileId,
     ) -> Result<FileChange> {
         let live = Arc::clone(&self.live.read());
@@ -268,13 +268,13 @@ impl HourFiles {
     fn file_without(
         &self,
         file: &HourFile,
-        is_erased: &dyn Fn(&Entry<'_>) -> bool,
+        is_erased: &dyn Fn(&SortedReader, &Entry<'_>) -> Result<bool>,
         allocate: &dyn Fn() -> FileId,
     ) -> Result<Option<Option<FileMeta>>> {
         let mut kept = 0_u64;
         let mut merge = Merge::new(std::iter::once(&file.reader))?;
         while let Some((at, entry)) = merge.peek() {
-            kept += u64::from(!is_erased(&entry));
+            kept += u64::from(!is_erased(&file.reader, &entry)?);
             merge.advance(at)?;
         }
         if kept == file.reader.entries() {
@@ -286,7 +286,7 @@ impl HourFiles {
         let mut writer = SortedWriter::create(&*self.disk, self.kind, allocate(), self.ty, Some(kept))?;
         let mut merge = Merge::new(std::iter::once(&file.reader))?;
         while let Some((at, entry)) = merge.peek() {
-            if !is_erased(&entry) {
+            if !is_erased(&file.reader, &entry)? {
                 let (value, extra) = (self.carry)(&file.reader, &entry, &mut writer)?;
                 writer.push(Entry { value, extra, ..entry })?;
             }

@@ -131,18 +131,23 @@ impl IdempotencyIndex {
         self.files.write(new, hour_of(oldest), allocate)
     }
 
-    /// The files without answers that `is_erased` says yes to; see [`Self::write`].
+    /// The files without answers that `is_erased` says yes to, by the key and the frame of what it brought;
+    /// see [`Self::write`].
     ///
     /// # Errors
     ///
     /// I/O.
     pub(crate) fn without(
         &self,
-        is_erased: &dyn Fn(&IdempotencyKey) -> bool,
+        is_erased: &dyn Fn(&IdempotencyKey, Lsn) -> bool,
         allocate: &dyn Fn() -> FileId,
     ) -> Result<FileChange> {
-        // A key that cannot be read is nobody's any more.
-        let is_erased = |entry: &Entry<'_>| record::decode(entry.key).map_or(true, |key| is_erased(&key));
+        let is_erased = |reader: &SortedReader, entry: &Entry<'_>| {
+            // A key that cannot be read is nobody's any more.
+            let Ok(key) = record::decode::<IdempotencyKey>(entry.key) else { return Ok(true) };
+            // The answer is looked at where the key alone is one that goes.
+            Ok(is_erased(&key, Lsn(0)) && is_erased(&key, read_answer(reader, entry.value, entry.extra)?.lsn))
+        };
         self.files.without(&is_erased, allocate)
     }
 

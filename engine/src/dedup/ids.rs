@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::file_header::FileType;
 use crate::id::{FileId, Lsn, Stream, TenantNo};
 use crate::manifest::{FileChange, FileKind, Version};
-use crate::sorted_file::KEY_BYTES_MAX;
+use crate::sorted_file::{Entry, KEY_BYTES_MAX, SortedReader};
 use crate::time::TimestampUs;
 
 /// The newest format of an id file that is read, and the one that is written.
@@ -131,8 +131,8 @@ impl IdIndex {
         is_erased: &dyn Fn(TenantNo, Option<Stream>, &[u8]) -> bool,
         allocate: &dyn Fn() -> FileId,
     ) -> Result<FileChange> {
-        let is_erased = |entry: &crate::sorted_file::Entry<'_>| {
-            is_erased(entry.tenant, Stream::from_tag(entry.tag), entry.key)
+        let is_erased = |_: &SortedReader, entry: &Entry<'_>| {
+            Ok(is_erased(entry.tenant, Stream::from_tag(entry.tag), entry.key))
         };
         self.files.without(&is_erased, allocate)
     }

@@ -13,19 +13,20 @@ use hashbrown::HashSet;
 
 use super::rows::{Carried, EraseRows};
 use crate::append::{CatalogKind, CatalogPut};
-use crate::catalog::erasure::{Erased, ErasureOutcome, ErasureRecord};
+use crate::catalog::erasure::{Counted, Erased, ErasureOutcome, ErasureRecord};
 use crate::codes::Tenants;
+use crate::compaction::compactor::is_about;
 use crate::compaction::pace::Pace;
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::id::{FileId, Stream, TenantNo};
-use crate::manifest::{Edit, FileKind, FileMeta, Version};
+use crate::id::{FileId, Lsn, Stream, TenantNo};
+use crate::manifest::{Edit, FileKind, FileMeta};
 use crate::part::Part;
 use crate::query::{
     self, Aggregate, Budget, Field, Filter, Hidden, Literal, Op, Query, ScanColumn, ScanRequest, Scope,
     Snapshot, Stop,
 };
-use crate::rollup::Remains;
+use crate::rollup::{ALL_TENANTS, BlobFate, Forgotten, Remains, Rewritten};
 use crate::schema::{IdentityKind, Schema, stream};
 use crate::sequencer::plan::Prepared;
 use crate::sequencer::tenant_prefix;
@@ -58,12 +59,15 @@ pub(crate) fn is_due(core: &Core) -> bool {
     is_unwiped(core) || policies.pending().values().any(|record| record.requested.0 <= latest)
 }
 
+/// Segments that a pass could not read, and why.
+type Unread = BTreeMap<FileId, Error>;
+
 /// Carries out every erasure that is pending.
 ///
 /// # Errors
 ///
-/// Damage of a file that may hold what is erased, and I/O: what was done stands, the erasures stay pending
-/// and hidden, and the next pass goes on.
+/// Damage of a file that may hold what is erased: the others are done all the same, and whoever has no rows in
+/// it gets a receipt. I/O. What was done stands, what is left stays pending and hidden, and the next pass goes on.
 pub(crate) fn run(core: &Core) -> Result<ErasurePass> {
     let _one_at_a_time = core.erasure_pass.lock();
     if core.catalog.get(CatalogKind::RetentionMark, UNWIPED).is_some() {
@@ -74,47 +78,136 @@ pub(crate) fn run(core: &Core) -> Result<ErasurePass> {
     let carried: Vec<Carried> =
         pending.map(|(id, record)| Carried { id: *id, record: Arc::clone(record) }).collect();
     if carried.is_empty() {
+        core.unerased.lock().clear();
         return Ok(ErasurePass::default());
-    }
-    if let Some(missing) = core.missing.first() {
-        return Err(Error::corrupt("segment", &missing.path, 0, "what it holds cannot be erased"));
     }
     // From here on no frame up to a bound is in memory alone.
     let bound = carried.iter().map(|c| c.record.bound).max().unwrap_or_default();
     core.flush_upto(bound)?;
-    let found = carried.iter().map(|c| count(core, &c.record)).collect::<Result<Vec<_>>>()?;
-    let ids = ids_of(core, &carried)?;
+    let mut unread = Unread::new();
+    let found = carried.iter().map(|c| count(core, c, &mut unread)).collect::<Result<Vec<_>>>()?;
+    let ids = ids_of(core, &carried, &mut unread)?;
     core.flusher.lock().erase_names(core, &Names { carried: &carried, ids, dictionary: None })?;
     let rows = EraseRows::new(core, &carried)?;
     let mut clean = BTreeSet::new();
-    let report = core.compactor.rewrite_all(core, &rows, &Pace::free(), &mut |version| {
-        first_with_rows(core, version, &carried, &mut clean)
+    let rewrites = core.compactor.rewrite_all(core, &rows, &Pace::free(), &mut |version, failed| {
+        let is_left = |id| version.get(id).is_some() && !failed.contains_key(&id);
+        first_with_rows(core, &is_left, &carried, &mut clean, &mut unread)
     })?;
-    erase_cells(core, &carried)?;
+    unread.extend(rewrites.failed);
+    let cells = erase_cells(core, &carried)?;
+    let (carried, found): (Vec<Carried>, Vec<_>) = readable(core, carried, found, &unread);
     erase_identities(core, &carried)?;
-    let work = ErasureOutcome { files: report.jobs, bytes: report.bytes_read, ..ErasureOutcome::default() };
-    let completed = receipts(core, &carried, &found, work)?;
-    wipe(core)?;
-    debug_assert!(rows.changed() <= found.iter().flatten().sum::<u64>());
-    Ok(ErasurePass { completed, segments: report.jobs, bytes: report.bytes_read })
+    let work = ErasureOutcome {
+        files: rewrites.report.jobs + cells.files,
+        bytes: rewrites.report.bytes_read + cells.bytes,
+        cells: cells.files,
+        ..ErasureOutcome::default()
+    };
+    let completed = if carried.is_empty() { 0 } else { receipts(core, &carried, &found, work)? };
+    if completed > 0 {
+        wipe(core)?;
+    }
+    complain(core, unread)?;
+    Ok(ErasurePass { completed, segments: rewrites.report.jobs, bytes: rewrites.report.bytes_read })
 }
 
-/// Takes the cells of erased tenants out of what segments have left behind. The cells of all tenants together
-/// go too where such a tenant is among them: those of each of the others answer.
+/// The erasures, and what was counted of them, that no unreadable segment may hold rows of.
+fn readable<T>(core: &Core, carried: Vec<Carried>, found: Vec<T>, unread: &Unread) -> (Vec<Carried>, Vec<T>) {
+    let segments = core.tables.segments();
+    let holds = |segment: &LiveSegment, tenant| {
+        unread.contains_key(&segment.meta.id)
+            && Stream::ALL.into_iter().any(|of| !segment.runs_of(of, tenant).is_empty())
+    };
+    let is_done = |c: &Carried| {
+        // Whose rows a segment has that could not even be opened, nobody knows.
+        core.missing.is_empty() && !segments.iter().any(|segment| holds(segment, c.record.tenant))
+    };
+    carried.into_iter().zip(found).filter(|(c, _)| is_done(c)).unzip()
+}
+
+/// Names the segments that could not be read; the error is that of the first.
+fn complain(core: &Core, unread: Unread) -> Result<()> {
+    let says = "what it holds cannot be erased";
+    let missing = core.missing.iter().map(|m| Error::corrupt("segment", &m.path, 0, says));
+    let errors: Vec<Error> = missing.chain(unread.into_values()).collect();
+    *core.unerased.lock() = errors.iter().map(|error| format!("erasure: {error}: {says}")).collect();
+    errors.into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Calls `look` with every live segment that can be read, and notes those that cannot.
+fn each_segment(
+    core: &Core,
+    unread: &mut Unread,
+    look: &mut dyn FnMut(&Arc<LiveSegment>, &Snapshot) -> Result<()>,
+) -> Result<()> {
+    for segment in core.tables.segments() {
+        if unread.contains_key(&segment.meta.id) {
+            continue;
+        }
+        match look(&segment, &raw(core, parts(std::slice::from_ref(&segment)))) {
+            Err(error) if is_about(&error, &segment.meta) => drop(unread.insert(segment.meta.id, error)),
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// Takes what is erased out of the cells that segments have left behind, and answers how many files were
+/// written anew or removed, and their bytes.
 ///
-/// An erased user is in cells as a code among others, which nothing names once the dictionary is written anew.
-fn erase_cells(core: &Core, carried: &[Carried]) -> Result<()> {
+/// Of an erased tenant its cells go, and those of all tenants together where it is among them: those of each
+/// of the others answer. An erased user leaves sets, keys and open chains; sums over everybody stay.
+fn erase_cells(core: &Core, carried: &[Carried]) -> Result<CellWork> {
     let erased = carried.iter().filter(|c| c.record.erased == Erased::Tenant);
     let gone: BTreeSet<TenantNo> = erased.map(|c| c.record.tenant).collect();
-    let has = |remains: &Remains| remains.runs(remains.stream()).iter().any(|r| gone.contains(&r.tenant));
+    let users = forgotten(core, carried)?;
+    let is_of = |tenant: TenantNo| gone.contains(&tenant) || users.iter().any(|user| user.tenant == tenant);
+    let has = |remains: &Remains| remains.runs(remains.stream()).iter().any(|r| is_of(r.tenant));
+    let mut work = CellWork::default();
     for remains in core.tables.remains().into_iter().filter(|remains| has(remains)) {
-        core.compactor.alone(|| rewrite_cells(core, &remains, &gone))?;
+        core.compactor.alone(|| rewrite_cells(core, &remains, &gone, &users, &mut work))?;
     }
-    if gone.is_empty() { Ok(()) } else { core.compactor.alone(|| remove_unread(core)) }
+    core.compactor.alone(|| remove_unread(core, &mut work))?;
+    Ok(work)
+}
+
+/// Files of cells without rows that a pass wrote anew or removed, and their bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct CellWork {
+    files: u64,
+    bytes: u64,
+}
+
+impl CellWork {
+    fn add(&mut self, file: &FileMeta) {
+        self.files += 1;
+        self.bytes += file.bytes;
+    }
+}
+
+/// The users that leave cells, with the codes that they have.
+fn forgotten(core: &Core, carried: &[Carried]) -> Result<Vec<Forgotten>> {
+    let codes = core.tables.codes();
+    let secret = core.entropy.next();
+    let word = |at: usize| secret.as_chunks::<8>().0.get(at).map_or(0, |word| u64::from_le_bytes(*word));
+    let mut out = Vec::new();
+    for Carried { record, .. } in carried {
+        let Some(user) = record.pending_user() else { continue };
+        let of = |kind| codes.code_of(record.tenant, kind, &user.user);
+        out.push(Forgotten {
+            tenant: record.tenant,
+            user: of(IdentityKind::User)?,
+            object: of(IdentityKind::Object)?,
+            name: user.user.clone(),
+            seed: [word(0), word(1)],
+        });
+    }
+    Ok(out)
 }
 
 /// Removes cells without a segment that could not be opened: nobody can tell whose they are.
-fn remove_unread(core: &Core) -> Result<()> {
+fn remove_unread(core: &Core, work: &mut CellWork) -> Result<()> {
     let version = core.manifest.version();
     let read: BTreeSet<FileId> =
         core.tables.remains().iter().flat_map(|r| r.cells()).map(|file| file.meta().id).collect();
@@ -127,36 +220,61 @@ fn remove_unread(core: &Core) -> Result<()> {
     }
     core.manifest.commit(Edit { remove: files.iter().map(|f| f.id).collect(), ..Edit::default() })?;
     for file in files {
+        work.add(file);
         drop(core.disk.remove(&file.path()));
     }
     Ok(())
 }
 
-fn rewrite_cells(core: &Core, remains: &Remains, gone: &BTreeSet<TenantNo>) -> Result<()> {
+/// Writes the cells of a segment that is no more anew, without tenants and users who are erased.
+fn rewrite_cells(
+    core: &Core,
+    remains: &Remains,
+    gone: &BTreeSet<TenantNo>,
+    users: &[Forgotten],
+    work: &mut CellWork,
+) -> Result<()> {
     // Retention may have removed some of them meanwhile.
     let version = core.manifest.version();
     let live = || remains.cells().iter().filter(|file| version.get(file.meta().id).is_some());
     let allocate = || core.compactor.allocate_kind(&core.manifest, FileKind::Cells);
-    let mut add = Vec::new();
+    let has_gone = remains.runs(remains.stream()).iter().any(|run| gone.contains(&run.tenant));
+    let (mut add, mut kept, mut removed) = (Vec::new(), Vec::new(), Vec::new());
     for file in live() {
-        match file.without(core.disk.as_ref(), allocate, gone) {
-            Ok(written) => add.extend(written),
+        let fate = |tenant: TenantNo, id: u8| match tenant {
+            ALL_TENANTS if has_gone => Ok(BlobFate::Drop),
+            tenant if gone.contains(&tenant) => Ok(BlobFate::Drop),
+            tenant => file.without_users(tenant, id, users),
+        };
+        match file.rewrite(core.disk.as_ref(), allocate, &fate) {
+            Ok(Rewritten::Same) => {
+                kept.push(Arc::clone(file));
+                continue;
+            }
+            Ok(Rewritten::Nothing) => {}
+            Ok(Rewritten::File(written)) => add.push(*written),
             // What cannot be read cannot be told apart: it goes as a whole.
             Err(error @ Error::Corrupt { .. }) => core.cells.note(error.to_string()),
             Err(error) => return Err(error),
         }
+        removed.push(file);
+    }
+    if removed.is_empty() {
+        return Ok(());
     }
     let metas: Vec<Arc<FileMeta>> = add.iter().cloned().map(Arc::new).collect();
-    let cells = core.cells.open(core.disk.as_ref(), metas.iter())?;
-    let left = remains.with(cells)?.map(Arc::new);
-    let remove: Vec<FileId> = live().map(|file| file.meta().id).collect();
+    kept.extend(core.cells.open(core.disk.as_ref(), metas.iter())?);
+    kept.sort_by_key(|file| file.tier());
+    let left = remains.with(kept)?.map(Arc::new);
+    let remove: Vec<FileId> = removed.iter().map(|file| file.meta().id).collect();
     core.manifest.commit(Edit { add, remove, ..Edit::default() })?;
     core.tables.publish(Publication {
         removed: vec![remains.segment],
         remains: left.into_iter().collect(),
         ..Publication::default()
     });
-    for file in live() {
+    for file in removed {
+        work.add(file.meta());
         drop(core.disk.remove(&file.meta().path()));
     }
     Ok(())
@@ -202,11 +320,14 @@ impl Names<'_> {
         self.is_retired(tenant) || of.is_some_and(|of| self.ids.contains(&(tenant, of, id.into())))
     }
 
-    /// Whether the answer to a named request goes.
-    pub(crate) fn has_request(&self, tenant: &str, principal: &str) -> bool {
+    /// Whether the answer to a named request of a frame goes: those after the erasure are of somebody who has
+    /// come back, or of a later tenant of the same name.
+    pub(crate) fn has_request(&self, tenant: &str, principal: &str, lsn: Lsn) -> bool {
         self.carried.iter().any(|c| {
             let credential = c.record.pending_user().map(|user| user.credential.as_str());
-            c.record.name == tenant && credential.is_none_or(|credential| credential == principal)
+            c.record.name == tenant
+                && lsn <= c.record.bound
+                && credential.is_none_or(|credential| credential == principal)
         })
     }
 
@@ -235,12 +356,17 @@ fn parts(segments: &[Arc<LiveSegment>]) -> Vec<Arc<dyn Part>> {
     segments.iter().map(|segment| Arc::clone(segment) as Arc<dyn Part>).collect()
 }
 
-/// What the rows of an erased user have in common: the user, and a frame up to the bound.
-fn rows_of(record: &ErasureRecord) -> Option<[Filter; 2]> {
+/// What the rows of an erased user have in common: the user, and a frame after `after` and up to the bound.
+fn rows_of(record: &ErasureRecord, after: Lsn) -> Option<[Filter; 2]> {
     let user = String::from_utf8_lossy(&record.pending_user()?.user).into_owned();
     let whose = Filter::Compare(Field::Column(stream::USER_ID.id), Op::Is(Literal::Str(user)));
-    let bound = Op::Lte(Literal::U64(record.bound.0));
-    Some([whose, Filter::Compare(Field::Column(stream::LSN.id), bound)])
+    let lsn = |op| Filter::Compare(Field::Column(stream::LSN.id), op);
+    let upto = lsn(Op::Lte(Literal::U64(record.bound.0)));
+    let bound = match after {
+        Lsn(0) => upto,
+        Lsn(after) => Filter::And(vec![lsn(Op::Gt(Literal::U64(after))), upto]),
+    };
+    Some([whose, bound])
 }
 
 /// How many rows a filter finds.
@@ -262,9 +388,9 @@ fn count_where(snapshot: &Snapshot, record: &ErasureRecord, of: Stream, filter: 
     Ok(answer.groups.first().and_then(|group| group.values.first()).map_or(0, |count| count.as_u64()))
 }
 
-/// How many rows of a stream an erasure takes of the parts of a snapshot.
-fn erased_rows(snapshot: &Snapshot, record: &ErasureRecord, of: Stream) -> Result<u64> {
-    let Some([whose, bound]) = rows_of(record) else {
+/// How many rows of a stream, of frames after `after`, an erasure takes of the parts of a snapshot.
+fn erased_rows(snapshot: &Snapshot, record: &ErasureRecord, of: Stream, after: Lsn) -> Result<u64> {
+    let Some([whose, bound]) = rows_of(record, after) else {
         let runs = snapshot.parts.iter().flat_map(|part| part.runs_of(of, record.tenant));
         return Ok(runs.map(|run| run.rows.end - run.rows.start).sum());
     };
@@ -299,66 +425,109 @@ fn erased_rows(snapshot: &Snapshot, record: &ErasureRecord, of: Stream) -> Resul
     Ok(own + types.into_iter().filter(|(code, _)| is_user(*code)).map(|(_, rows)| rows).sum::<u64>())
 }
 
-/// How many rows of each stream an erasure takes.
-fn count(core: &Core, record: &ErasureRecord) -> Result<[u64; Stream::ALL.len()]> {
-    let snapshot = raw(core, parts(&core.tables.segments()));
-    let mut out = [0; Stream::ALL.len()];
-    for (slot, of) in out.iter_mut().zip(Stream::ALL) {
-        *slot = erased_rows(&snapshot, record, of)?;
+/// How many rows of each stream an erasure takes, those of passes before included: a pass that fails has taken
+/// some already, so what is found first is kept in the record, with the segments that could not be read then.
+fn count(core: &Core, carried: &Carried, unread: &mut Unread) -> Result<[u64; Stream::ALL.len()]> {
+    let Carried { id, record } = carried;
+    let before = record.counted.clone().unwrap_or_default();
+    let mut counted = Counted { bound: record.bound, unread: Vec::new(), ..before.clone() };
+    each_segment(core, unread, &mut |segment, snapshot| {
+        let is_new = before.bound == Lsn(0) || before.unread.contains(&segment.meta.id);
+        let after = if is_new { Lsn(0) } else { before.bound };
+        let is_counted = !is_new && (after == record.bound || record.erased == Erased::Tenant);
+        let mut rows = [0; Stream::ALL.len()];
+        for (slot, of) in rows.iter_mut().zip(Stream::ALL).filter(|_| !is_counted) {
+            *slot = erased_rows(snapshot, record, of, after)?;
+        }
+        // All of a segment, or nothing of it.
+        counted.rows.iter_mut().zip(rows).for_each(|(sum, rows)| *sum += rows);
+        Ok(())
+    })?;
+    counted.unread = unread.keys().copied().chain(core.missing.iter().map(|m| m.id)).collect();
+    if record.counted.as_ref() != Some(&counted) {
+        let _guard = core.erasing.lock();
+        // Who asks again meanwhile takes the bound further: the next pass counts the rest.
+        if core.catalog.policies().pending().get(id).is_some_and(|now| now.bound == record.bound) {
+            let noted = ErasureRecord { counted: Some(counted.clone()), ..ErasureRecord::clone(record) };
+            core.append_own(Prepared::own(vec![noted.put(*id)?])?)?;
+        }
     }
-    Ok(out)
+    Ok(counted.rows)
 }
 
 /// The ids that clients gave the rows of erased users.
 #[expect(clippy::type_complexity, reason = "one set: tenant, stream, id")]
-fn ids_of(core: &Core, carried: &[Carried]) -> Result<HashSet<(TenantNo, Stream, Box<[u8]>)>> {
-    let snapshot = raw(core, parts(&core.tables.segments()));
+fn ids_of(
+    core: &Core,
+    carried: &[Carried],
+    unread: &mut Unread,
+) -> Result<HashSet<(TenantNo, Stream, Box<[u8]>)>> {
     let mut out = HashSet::new();
-    for Carried { record, .. } in carried {
-        for of in Stream::ALL {
-            let Some([whose, bound]) = rows_of(record) else { continue };
-            let given = Filter::Compare(Field::Column(stream::ID.id), Op::Exists);
-            let since = Literal::I64(core.remembered_since().0);
-            let recent = Filter::Compare(Field::Column(stream::RECEIVED.id), Op::Gte(since));
-            let request = ScanRequest {
-                scope: Scope::One(record.tenant_id()?),
-                stream: of,
-                window: TimeRange::ALL,
-                filter: Filter::And(vec![whose, bound, given, recent]),
-                fields: vec![Field::Column(stream::ID.id)],
-                allow_partial: false,
-            };
-            let mut codes: BTreeSet<u32> = BTreeSet::new();
-            let end = query::scan(&snapshot, &request, &mut |vector| {
-                if let Some(ScanColumn::Codes(ids)) = vector.columns.first() {
-                    codes.extend(ids);
-                }
-                Ok(())
-            })?;
-            let names = end.names.first();
-            let ids = codes.iter().filter_map(|code| names?.get(*code as usize));
-            out.extend(ids.map(|id| (record.tenant, of, id.as_bytes().into())));
+    each_segment(core, unread, &mut |_, snapshot| {
+        for Carried { record, .. } in carried {
+            for of in Stream::ALL {
+                out.extend(ids_in(core, snapshot, record, of)?);
+            }
         }
-    }
+        Ok(())
+    })?;
     Ok(out)
 }
 
-/// The first live segment that has rows of an erasure; `clean` are those that have none.
+/// The ids of a stream's rows of an erased user that are still remembered.
+fn ids_in(
+    core: &Core,
+    snapshot: &Snapshot,
+    record: &ErasureRecord,
+    of: Stream,
+) -> Result<Vec<(TenantNo, Stream, Box<[u8]>)>> {
+    let Some([whose, bound]) = rows_of(record, Lsn(0)) else { return Ok(Vec::new()) };
+    let given = Filter::Compare(Field::Column(stream::ID.id), Op::Exists);
+    let since = Literal::I64(core.remembered_since().0);
+    let recent = Filter::Compare(Field::Column(stream::RECEIVED.id), Op::Gte(since));
+    let request = ScanRequest {
+        scope: Scope::One(record.tenant_id()?),
+        stream: of,
+        window: TimeRange::ALL,
+        filter: Filter::And(vec![whose, bound, given, recent]),
+        fields: vec![Field::Column(stream::ID.id)],
+        allow_partial: false,
+    };
+    let mut codes: BTreeSet<u32> = BTreeSet::new();
+    let end = query::scan(snapshot, &request, &mut |vector| {
+        if let Some(ScanColumn::Codes(ids)) = vector.columns.first() {
+            codes.extend(ids);
+        }
+        Ok(())
+    })?;
+    let names = end.names.first();
+    let ids = codes.iter().filter_map(|code| names?.get(*code as usize));
+    Ok(ids.map(|id| (record.tenant, of, id.as_bytes().into())).collect())
+}
+
+/// The first segment that is left and has rows of an erasure; `clean` are those that have none.
 fn first_with_rows(
     core: &Core,
-    version: &Version,
+    is_left: &dyn Fn(FileId) -> bool,
     carried: &[Carried],
     clean: &mut BTreeSet<FileId>,
+    unread: &mut Unread,
 ) -> Result<Option<Arc<FileMeta>>> {
     for segment in core.tables.segments() {
         let id = segment.meta.id;
-        if clean.contains(&id) || version.get(id).is_none() {
+        // One that could not be counted is tried: what is damaged may be of others.
+        if clean.contains(&id) || !is_left(id) {
             continue;
         }
-        if has_rows(core, &segment, carried)? {
-            return Ok(Some(Arc::clone(&segment.meta)));
+        match has_rows(core, &segment, carried) {
+            Ok(true) => return Ok(Some(Arc::clone(&segment.meta))),
+            Ok(false) => drop(clean.insert(id)),
+            Err(error) if is_about(&error, &segment.meta) => {
+                clean.insert(id);
+                unread.insert(id, error);
+            }
+            Err(error) => return Err(error),
         }
-        clean.insert(id);
     }
     Ok(None)
 }
@@ -366,7 +535,7 @@ fn first_with_rows(
 fn has_rows(core: &Core, segment: &Arc<LiveSegment>, carried: &[Carried]) -> Result<bool> {
     for Carried { record, .. } in carried {
         for of in Stream::ALL.into_iter().filter(|of| !segment.runs_of(*of, record.tenant).is_empty()) {
-            if erased_rows(&raw(core, parts(std::slice::from_ref(segment))), record, of)? > 0 {
+            if erased_rows(&raw(core, parts(std::slice::from_ref(segment))), record, of, Lsn(0))? > 0 {
                 return Ok(true);
             }
         }
@@ -431,7 +600,9 @@ fn receipts(
             Erased::Tenant => Erased::Tenant,
             Erased::User(_) => Erased::User(None),
         };
-        puts.push(ErasureRecord { erased, outcome: Some(outcome), ..ErasureRecord::clone(record) }.put(*id)?);
+        let receipt =
+            ErasureRecord { erased, outcome: Some(outcome), counted: None, ..ErasureRecord::clone(record) };
+        puts.push(receipt.put(*id)?);
         completed += 1;
     }
     core.append_own(Prepared::own(puts)?)?;

@@ -2,7 +2,6 @@
 //! personal fields and get their commitment.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::catalog::{ErasureId, ErasureRecord};
 use crate::codes::Codes;
@@ -39,8 +38,6 @@ pub(super) struct EraseRows<'a> {
     codes: Arc<dyn Codes>,
     retired: Vec<TenantNo>,
     users: Vec<(Arc<ErasureRecord>, UserCodes)>,
-    /// Rows that a segment was written without, or with an empty place for their fields.
-    changed: AtomicU64,
 }
 
 impl<'a> EraseRows<'a> {
@@ -63,12 +60,7 @@ impl<'a> EraseRows<'a> {
                 }
             }
         }
-        Ok(Self { core, codes, retired, users, changed: AtomicU64::new(0) })
-    }
-
-    /// Rows that were removed or emptied.
-    pub(super) fn changed(&self) -> u64 {
-        self.changed.load(Ordering::Relaxed)
+        Ok(Self { core, codes, retired, users })
     }
 
     /// Whether each row is of or about an erased user.
@@ -169,10 +161,8 @@ impl RowRewrite for EraseRows<'_> {
 
     fn look(&self, stream: Stream, tenant: TenantNo, columns: &mut [SegmentColumn]) -> Result<Vec<bool>> {
         let erased = self.erased(stream, tenant, columns)?;
-        let count = erased.iter().filter(|erased| **erased).count();
-        self.changed.fetch_add(count as u64, Ordering::Relaxed);
         if stream == Stream::Audit {
-            if count > 0 {
+            if erased.contains(&true) {
                 self.empty(tenant, columns, &erased)?;
             }
             return Ok(vec![true; erased.len()]);

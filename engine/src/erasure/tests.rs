@@ -4,6 +4,7 @@ use super::ErasurePass;
 use super::testing::*;
 use crate::append::{Append, Idempotency, IdempotencyKey};
 use crate::catalog::erasure::{EraseTarget, Erased};
+use crate::disk::Disk;
 use crate::disk::sim::{CrashPolicy, SimDisk};
 use crate::engine::Usage;
 use crate::id::Stream;
@@ -354,8 +355,9 @@ fn a_user_who_comes_back_keeps_what_came_later() {
 fn a_pass_that_is_cut_at_any_operation_is_finished_by_the_next() {
     let store = with_secrets();
     let before = others(&store);
-    store.engine.erase(user_of("acme", SECRET), Append::default()).unwrap();
-    store.engine.erase(EraseTarget::Tenant(tenant("gone-gmbh")), Append::default()).unwrap();
+    let (user, _) = store.engine.erase(user_of("acme", SECRET), Append::default()).unwrap();
+    let gone = EraseTarget::Tenant(tenant("gone-gmbh"));
+    let (organization, _) = store.engine.erase(gone, Append::default()).unwrap();
     let image = store.disk.crash(CrashPolicy::KeepAll, 0);
     let open = || {
         let disk = image.crash(CrashPolicy::KeepAll, 0);
@@ -380,5 +382,97 @@ fn a_pass_that_is_cut_at_any_operation_is_finished_by_the_next() {
         copy.engine.run_erasures().unwrap();
         check_erased(&copy, &before, &context);
         assert_eq!(copy.engine.stats().erasures_pending, 0);
+        for (id, rows) in [(user, (4, 3, 3)), (organization, (3, 3, 3))] {
+            let receipt = copy.engine.erasure(id).unwrap().outcome.unwrap();
+            assert_eq!((receipt.events, receipt.audit, receipt.metrics), rows, "{context}");
+        }
+    }
+}
+
+/// Changes a byte of a file.
+fn flip(store: &Store, path: &std::path::Path, at: u64) {
+    let file = store.disk.open_write(path).unwrap();
+    let mut byte = [0];
+    file.read_at(at, &mut byte).unwrap();
+    file.write_at(at, &[byte[0] ^ 1]).unwrap();
+}
+
+#[test]
+fn a_pass_goes_on_beside_a_file_that_cannot_be_read_and_gives_no_receipt_of_it() {
+    let store = Store::new();
+    for name in ["acme", "beta"] {
+        store.append(batch(name, Stream::Events, &[(T, SECRET), (T + 1, "bob")]));
+        store.flush();
+    }
+    store.append(batch("acme", Stream::Events, &[(T + 2, SECRET)]));
+    store.flush();
+    let path = store.engine.core().tables.segments()[0].meta.path();
+    flip(&store, &path, 200);
+    let (acme, _) = store.engine.erase(user_of("acme", SECRET), Append::default()).unwrap();
+    let (beta, _) = store.engine.erase(user_of("beta", SECRET), Append::default()).unwrap();
+    let error = store.engine.run_erasures().unwrap_err();
+    assert_eq!(error.file(), Some(path.as_path()));
+    assert_eq!(store.engine.erasure(acme).unwrap().outcome, None, "some of it is still there");
+    assert_eq!(store.engine.erasure(beta).unwrap().outcome.unwrap().events, 1);
+    let findings = store.engine.health().findings;
+    assert!(findings.iter().any(|f| f.starts_with("erasure") && f.contains(path.to_str().unwrap())));
+    let with = files_with(&store.disk, &format!("ip-of-{SECRET}"));
+    assert_eq!(with, [path.clone()], "the others were written anew");
+    // The file is put right: what was counted before is in the receipt too.
+    flip(&store, &path, 200);
+    let store = store.reopened();
+    assert_eq!(store.engine.run_erasures().unwrap().completed, 1);
+    assert_eq!(store.engine.erasure(acme).unwrap().outcome.unwrap().events, 2);
+    assert_eq!(files_with(&store.disk, SECRET), Vec::<std::path::PathBuf>::new());
+    assert!(store.engine.health().findings.is_empty());
+}
+
+#[test]
+fn an_erasure_that_reaches_further_counts_what_came_since() {
+    let store = Store::new();
+    store.append(batch("acme", Stream::Events, &[(T, SECRET), (T + 1, "bob")]));
+    store.flush();
+    let path = store.engine.core().tables.segments()[0].meta.path();
+    store.append(batch("acme", Stream::Events, &[(T + 2, SECRET)]));
+    store.flush();
+    let (id, _) = store.engine.erase(user_of("acme", SECRET), Append::default()).unwrap();
+    flip(&store, &path, 200);
+    store.engine.run_erasures().unwrap_err();
+    flip(&store, &path, 200);
+    store.append(batch("acme", Stream::Events, &[(T + 3, SECRET)]));
+    store.engine.erase(user_of("acme", SECRET), Append::default()).unwrap();
+    let store = store.reopened();
+    store.engine.run_erasures().unwrap();
+    assert_eq!(store.engine.erasure(id).unwrap().outcome.unwrap().events, 3);
+}
+
+/// A named request of the user of a tenant.
+fn named(store: &Store, name: &str, user: &str, key: &str) -> crate::append::Appended {
+    let key = IdempotencyKey {
+        tenant: name.to_owned(),
+        principal: format!("user:{user}"),
+        route: "track".to_owned(),
+        key: key.to_owned(),
+    };
+    let idempotency = Some(Idempotency { key, body_hash: [1; 32], rejected: Vec::new() });
+    let batches = vec![batch(name, Stream::Events, &[(T, user)])];
+    store.try_append(Append { batches, puts: Vec::new(), idempotency }).unwrap()
+}
+
+#[test]
+fn answers_to_requests_after_an_erasure_stay() {
+    let store = Store::new();
+    for (name, user) in [("acme", SECRET), ("gone-gmbh", "mallory")] {
+        named(&store, name, user, "old");
+    }
+    store.engine.erase(user_of("acme", SECRET), Append::default()).unwrap();
+    store.engine.erase(EraseTarget::Tenant(tenant("gone-gmbh")), Append::default()).unwrap();
+    let new = [("acme", SECRET), ("gone-gmbh", "mallory")].map(|(n, u)| (n, u, named(&store, n, u, "new")));
+    store.flush();
+    store.engine.run_erasures().unwrap();
+    for (name, user, first) in new {
+        let again = named(&store, name, user, "new");
+        assert!(again.replayed && again.batches[0].first_seq == first.batches[0].first_seq, "{name}");
+        assert!(!named(&store, name, user, "old").replayed, "{name}: the old answer is gone");
     }
 }

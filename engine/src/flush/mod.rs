@@ -119,7 +119,7 @@ impl Flusher {
         let write = || -> Result<(Edit, DictionarySet, Prepared, Prepared)> {
             let mut edit = Edit::default();
             edit.absorb(core.ids.without(&|tenant, of, id| names.has_id(tenant, of, id), &allocate)?);
-            let has = |key: &IdempotencyKey| names.has_request(&key.tenant, &key.principal);
+            let has = |key: &IdempotencyKey, lsn| names.has_request(&key.tenant, &key.principal, lsn);
             edit.absorb(core.requests.without(&has, &allocate)?);
             if let Some(gone) = names.identities() {
                 edit.absorb(self.dictionary.without(&gone, allocate)?);

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::compaction::pace::Pace;
+use crate::compaction::rewrite::KeepAll;
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::id::{Stream, TenantNo};
+use crate::id::{FileId, Stream, TenantNo};
 use crate::manifest::{Edit, FileKind, FileMeta, Version};
 use crate::part::{Part, Run};
 use crate::query::Hidden;
@@ -84,9 +86,9 @@ struct Expiry {
 }
 
 impl Expiry {
-    fn plan(hidden: &Hidden, tables: &Tables, version: &Version) -> Result<Self> {
+    fn plan(hidden: &Hidden, tables: &Tables, version: &Version, waiting: &BTreeSet<FileId>) -> Result<Self> {
         let mut out = Self::default();
-        for segment in tables.segments() {
+        for segment in tables.segments().into_iter().filter(|s| !waiting.contains(&s.meta.id)) {
             out.segment(hidden, version, &segment)?;
         }
         for remains in tables.remains() {
@@ -98,14 +100,14 @@ impl Expiry {
     /// A segment goes when all its rows have expired; its cells stay for as long as somebody keeps them.
     fn segment(&mut self, hidden: &Hidden, version: &Version, segment: &Arc<LiveSegment>) -> Result<()> {
         let id = segment.meta.id;
-        let is_past = Stream::ALL.into_iter().all(|of| has_expired(hidden, of, segment.runs(of)));
         let (kept, passed) = sort(hidden, segment.as_ref());
-        let all = || version.files_of(FileKind::Cells).filter(|f| f.of.is_some_and(|of| of.segment == id));
-        if is_past && kept.is_empty() {
-            self.publication.removed.push(id);
+        if is_past(hidden, segment) {
+            // Those that could not be opened go too.
+            let goes = |f: &&Arc<FileMeta>| {
+                f.of.is_some_and(|of| of.segment == id) && kept.iter().all(|kept| kept.meta().id != f.id)
+            };
             self.gone.push(Arc::clone(&segment.meta));
-            self.gone.extend(all().cloned());
-        } else if is_past && all().count() == segment.cells.len() && stand_for(hidden, segment, &kept)? {
+            self.gone.extend(version.files_of(FileKind::Cells).filter(goes).cloned());
             let describe = |file: &Arc<CellFile>| FileMeta {
                 streams: segment.meta.streams.clone(),
                 lsn_max: segment.meta.lsn_max,
@@ -115,8 +117,6 @@ impl Expiry {
             let remains = Remains::of_segment(&segment.meta, kept)?;
             self.publication.removed.push(id);
             self.publication.remains.extend(remains.map(Arc::new));
-            self.gone.push(Arc::clone(&segment.meta));
-            self.gone.extend(passed);
         } else if !passed.is_empty() {
             let (meta, reader) = (Arc::clone(&segment.meta), Arc::clone(&segment.reader));
             self.publication.removed.push(id);
@@ -164,34 +164,84 @@ fn sort(hidden: &Hidden, part: &dyn Part) -> (Vec<Arc<CellFile>>, Vec<Arc<FileMe
     (kept.into_iter().cloned().collect(), passed.into_iter().map(|file| Arc::clone(file.meta())).collect())
 }
 
-/// Whether cells can stand for all that is still shown of a segment: everybody who keeps cells has some of
-/// their own. Where a tenant has none its rows stay, so that they can come back with a longer limit.
-fn stand_for(hidden: &Hidden, segment: &LiveSegment, cells: &[Arc<CellFile>]) -> Result<bool> {
+/// Whether all rows of a segment have expired.
+fn is_past(hidden: &Hidden, segment: &LiveSegment) -> bool {
+    Stream::ALL.into_iter().all(|of| has_expired(hidden, of, segment.runs(of)))
+}
+
+/// Whether everybody who keeps cells of a segment's days has some of their own.
+fn stand_for(hidden: &Hidden, segment: &LiveSegment) -> Result<bool> {
     let mut tenants = BTreeSet::new();
-    for file in cells {
+    for file in &segment.cells {
         tenants.extend(file.tenants()?);
     }
-    let tiers: Vec<Tier> = cells.iter().map(|file| file.tier()).collect();
     Ok(Stream::ALL.into_iter().all(|of| {
-        let shown = |run: &&Run| keeps_cells(hidden, &tiers, of, run.tenant, run.min_time.day());
+        let shown = |run: &&Run| keeps_cells(hidden, &Tier::ALL, of, run.tenant, run.min_time.day());
         segment.runs(of).iter().filter(shown).all(|run| tenants.contains(&run.tenant))
     }))
+}
+
+/// Makes the cells that are to stay where the rows of a segment have expired and somebody who keeps cells has
+/// none of its own: a run of a few rows has none as long as its rows are kept as long. Each segment is
+/// written anew once; one that has no cells then, or cannot be read, goes without. Answers which must wait.
+fn give_cells(core: &Core, hidden: &Hidden) -> Result<(BTreeSet<FileId>, Option<Error>)> {
+    let wants = |segment: &LiveSegment| {
+        let may =
+            Stream::ALL.into_iter().any(|of| !segment.runs(of).is_empty() && core.cells.has_cells_of(of));
+        // Entries that cannot be read are made anew.
+        may && is_past(hidden, segment) && !stand_for(hidden, segment).unwrap_or(false)
+    };
+    let mut wanted: BTreeSet<FileId> =
+        core.tables.segments().iter().filter(|s| wants(s)).map(|s| s.meta.id).collect();
+    let pace = if core.is_stepped { Pace::free() } else { Pace::steady(core) };
+    let rewrites = core.compactor.rewrite_all(core, &KeepAll, &pace, &mut |version, _| {
+        // Each is tried once; one that was merged meanwhile has got its cells there.
+        while let Some(id) = wanted.first().copied() {
+            if let Some(meta) = version.get(id) {
+                let (free, reserve) = (core.disk.free_bytes()?, core.config.disk_reserve_bytes);
+                if free < meta.bytes.saturating_add(reserve) {
+                    return Err(Error::DiskFull { free, reserve });
+                }
+                wanted.remove(&id);
+                return Ok(Some(Arc::clone(meta)));
+            }
+            wanted.remove(&id);
+        }
+        Ok(None)
+    });
+    match rewrites {
+        Ok(rewrites) => {
+            for (id, error) in rewrites.failed {
+                let path = FileKind::Segment.path(id);
+                core.cells.note(format!("{}: went without all of its cells: {error}", path.display()));
+            }
+            Ok((BTreeSet::new(), None))
+        }
+        Err(error @ (Error::Closed | Error::Poisoned)) => Err(error),
+        Err(error) => Ok((wanted, Some(error))),
+    }
 }
 
 /// Removes what has expired; with `dry_run` it only says what that is.
 ///
 /// # Errors
 ///
-/// Those of the manifest's commit; damage and I/O of the entries of cell files.
+/// Those of the manifest's commit; damage and I/O of the entries of cell files; a full disk, where cells were
+/// to be made first: what needs none has gone.
 pub(crate) fn enforce(core: &Core, dry_run: bool) -> Result<RetentionReport> {
+    let hidden = core.hidden();
+    let (waiting, failed) = if dry_run { Default::default() } else { give_cells(core, &hidden)? };
     let files = core.compactor.alone(|| {
-        let expiry = Expiry::plan(&core.hidden(), &core.tables, &core.manifest.version())?;
+        let expiry = Expiry::plan(&hidden, &core.tables, &core.manifest.version(), &waiting)?;
         let files = expiry.gone.iter().map(ExpiredFile::of).collect();
         if !dry_run {
             expiry.commit(core)?;
         }
         Ok::<_, Error>(files)
     })?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
     Ok(RetentionReport { files, is_held: core.trusted_clock.is_held(core.clock.as_ref()) })
 }
 

@@ -10,13 +10,18 @@ use crate::append::Append;
 use crate::catalog::erasure::EraseTarget;
 use crate::catalog::{RetentionDocument, StreamRetention};
 use crate::compaction::Effort;
+use crate::disk::Disk;
 use crate::disk::sim::CrashPolicy;
 use crate::erasure::testing::*;
 use crate::id::Stream;
 use crate::manifest::FileKind;
 use crate::part::Part;
-use crate::query::{Aggregate, Budget, Filter, GroupBy, Query, Scope, SessionClasses, SessionRequest};
-use crate::rollup::{RollupDefinition, Tier, TierAggregates};
+use crate::query::{
+    Aggregate, Budget, Field, Filter, GroupBy, KeyValue, Query, Scope, SessionClasses, SessionRequest,
+};
+use crate::rollup::{ALL_TENANTS, RollupDefinition, StateColumn, Tier, TierAggregates};
+use crate::schema::{IdentityKind, stream};
+use crate::session::cells::FoldedSessions;
 use crate::time::{BucketUnit, Buckets, DAY_US, TimeRange, TimestampUs};
 
 const HOUR: i64 = DAY_US / 24;
@@ -49,15 +54,26 @@ fn judge(name: &str, back: i64) -> u64 {
     if (first..=DAYS).contains(&back) { u64::try_from(of + back).unwrap() } else { 0 }
 }
 
-/// Five days of two tenants, one segment with cells a day. Neither limit has passed yet.
-fn filled() -> Store {
-    let store = Store::with(|config| {
+/// An empty store with these rollups of events, each at every tier.
+fn with_rollups(rollups: Vec<(Vec<Field>, Vec<Aggregate>)>) -> Store {
+    Store::with(|config| {
         config.retention = limits(30, 30, 30, None);
         config.sessions = Some(classes());
-        let tiers = Tier::ALL.map(|tier| TierAggregates { tier, aggregates: vec![] }).to_vec();
-        let (filter, keys, stream) = (Filter::all(), vec![], Stream::Events);
-        config.rollups = vec![RollupDefinition { id: 1, stream, filter, keys, tiers, priority: 1 }];
-    });
+        config.rollups = rollups
+            .into_iter()
+            .zip(1..)
+            .map(|((keys, aggregates), id)| {
+                let tiers = Tier::ALL.map(|tier| TierAggregates { tier, aggregates: aggregates.clone() });
+                let (filter, stream) = (Filter::all(), Stream::Events);
+                RollupDefinition { id, stream, filter, keys, tiers: tiers.to_vec(), priority: 1 }
+            })
+            .collect();
+    })
+}
+
+/// Five days of two tenants, one segment with cells a day. Neither limit has passed yet.
+fn filled() -> Store {
+    let store = with_rollups(vec![(vec![], vec![])]);
     for back in 1..=DAYS {
         for name in ["acme", "beta"] {
             let rows: Vec<(i64, &str)> = (0..i64::try_from(judge(name, back)).unwrap())
@@ -291,4 +307,197 @@ fn a_question_that_nobody_waits_for_stops_among_cells() {
     let tight = SessionRequest { budget, ..request };
     let answer = crate::query::sessions(&snapshot(crate::query::Stop::never()), &tight);
     assert!(matches!(answer, Err(Error::QueryLimit { .. })));
+}
+
+#[test]
+fn rows_that_have_expired_go_also_where_they_were_too_few_for_cells() {
+    let store = with_rollups(vec![(vec![], vec![])]);
+    // While rows are kept as long as cells, a few rows have none.
+    set_default(&store, limits(30, 30, 30, Some(30)));
+    let rows = |few: i64| (0..few).map(|n| (day(2).0 + n * HOUR / 20, "ann")).collect::<Vec<_>>();
+    store.append(batch("acme", Stream::Events, &rows(300)));
+    store.append(batch("beta", Stream::Events, &rows(3)));
+    store.flush();
+    store.engine.compact(Effort::Full).unwrap();
+    let ask = |store: &Store, name| counted(store, one(name), (2, 1));
+    set(&store, limits(1, 30, 30, None));
+    assert_eq!((ask(&store, "acme").0, ask(&store, "beta").1.is_some()), (300, true), "hidden");
+    let dry = store.engine.enforce_retention(true).unwrap();
+    assert_eq!((dry.files.len(), dry.rows()), (1, 303));
+    store.engine.enforce_retention(false).unwrap();
+    let days =
+        |store: &Store| store.engine.core().tables.segments().iter().map(|s| s.meta.day).collect::<Vec<_>>();
+    assert_eq!(days(&store), [Some(1_000)], "the present day's");
+    let check = |store: &Store| {
+        assert_eq!(ask(store, "acme"), (300, None));
+        assert_eq!(ask(store, "beta"), (3, None), "its cells were made before its rows went");
+        assert_eq!(counted(store, Scope::All, (2, 1)), (303, None));
+    };
+    check(&store);
+    let store = store.reopened();
+    check(&store);
+    assert!(store.engine.health().findings.is_empty());
+    set(&store, limits(1, 1, 1, Some(1)));
+    store.engine.enforce_retention(false).unwrap();
+    assert!(store.engine.core().tables.remains().is_empty(), "nobody keeps them");
+}
+
+fn set_default(store: &Store, document: RetentionDocument) {
+    for name in ["acme", "beta"] {
+        store.append(batch(name, Stream::Events, &[(day(0).0, "ann")]));
+    }
+    set(store, document);
+}
+
+#[test]
+fn a_damaged_segment_goes_with_its_last_row_and_does_not_keep_the_others() {
+    let store = with_rollups(vec![(vec![], vec![])]);
+    set_default(&store, limits(30, 30, 30, Some(30)));
+    for back in 2..=3 {
+        store.append(batch("acme", Stream::Events, &[(day(back).0, "ann")]));
+        store.flush();
+        store.engine.compact(Effort::Full).unwrap();
+    }
+    let segments = store.engine.core().tables.segments();
+    let path = segments.iter().find(|s| s.meta.day == Some(998)).unwrap().meta.path();
+    let file = store.disk.open_write(&path).unwrap();
+    let mut byte = [0];
+    file.read_at(200, &mut byte).unwrap();
+    file.write_at(200, &[byte[0] ^ 1]).unwrap();
+    set(&store, limits(1, 30, 30, None));
+    store.engine.enforce_retention(false).unwrap();
+    let left = files(&store, FileKind::Segment);
+    assert!(!left.contains(&path), "{left:?}");
+    assert!(store.engine.health().findings.iter().any(|f| f.contains(path.to_str().unwrap())));
+}
+
+const GONE: &str = "zoe-4711";
+
+/// Three days of two tenants with two users each, as cells alone: what is distinct, keys, sessions.
+fn cells_of_users() -> Store {
+    let user = || Field::Column(stream::USER_ID.id);
+    let store = with_rollups(vec![(vec![], vec![Aggregate::Distinct(user())]), (vec![user()], vec![])]);
+    for back in 1..=3 {
+        for name in ["acme", "beta"] {
+            let rows: Vec<(i64, &str)> = (0..24)
+                .flat_map(|hour| ["ann", GONE].map(|user| (day(back).0 + hour * HOUR + HOUR / 12, user)))
+                .collect();
+            store.append(batch(name, Stream::Events, &rows));
+        }
+        store.flush();
+    }
+    store.clock.advance(Duration::from_hours(1));
+    assert!(store.engine.compact(Effort::Full).unwrap().jobs > 0);
+    store.clock.advance(Duration::from_hours(48));
+    set(&store, limits(1, 30, 30, None));
+    store.engine.enforce_retention(false).unwrap();
+    assert!(files(&store, FileKind::Segment).is_empty());
+    store
+}
+
+/// Users, rows, groups by user, sessions and events of sessions of the three days.
+fn numbers(store: &Store, scope: &Scope) -> (u64, u64, Vec<(KeyValue, u64)>, (u64, u64)) {
+    let ask = |by, aggregate| {
+        let asked = Query {
+            window: window(3, 0),
+            ..query(scope.clone(), Stream::Events, Filter::all(), by, vec![aggregate])
+        };
+        let answer = store.engine.aggregate(&asked).unwrap();
+        assert_eq!(answer.expired, None);
+        answer.groups
+    };
+    let user = Field::Column(stream::USER_ID.id);
+    let one = |aggregate| ask(vec![], aggregate)[0].values[0].as_u64();
+    let groups = ask(vec![GroupBy::Field(user.clone())], Aggregate::Count);
+    let mut groups: Vec<_> = groups.iter().map(|g| (g.key[0].clone(), g.values[0].as_u64())).collect();
+    groups.sort();
+    let sessions = store.engine.view().sessions(&sessions(scope.clone(), window(3, 0), false)).unwrap();
+    let started = sessions.series.iter().map(|s| s.started).sum();
+    let events = sessions.series.iter().map(|s| s.events).sum();
+    (one(Aggregate::Distinct(user)), one(Aggregate::Count), groups, (started, events))
+}
+
+/// How often a code of the tenant is in sets and open chains of cells without rows.
+fn traces(store: &Store, name: &str, code: u32) -> usize {
+    let core = store.engine.core();
+    let of = crate::codes::Tenants::number_of(core.catalog.as_ref(), &tenant(name)).unwrap();
+    let mut found = 0;
+    for file in core.tables.remains().iter().flat_map(|remains| remains.cells().to_vec()) {
+        let hashes: Vec<u64> = core.cells.rollups().of(Stream::Events).map(|(_, hash)| *hash).collect();
+        for whose in [of, ALL_TENANTS] {
+            for cells in hashes.iter().filter_map(|hash| file.cells(whose, *hash)) {
+                let lists = cells.states.iter().filter_map(|state| match state {
+                    StateColumn::Distinct(lists) => Some(lists),
+                    _ => None,
+                });
+                for list in lists.flatten() {
+                    let theirs = (0..list.len()).filter(|set| list.tenant(*set).is_none_or(|t| t == of));
+                    let sets = theirs.filter_map(|set| list.get(set));
+                    found += sets.filter(|set| set.codes().contains(&code)).count();
+                }
+            }
+            let Some(blob) = file.blob(whose, crate::query::SESSIONS).unwrap() else { continue };
+            let open = FoldedSessions::decode(&blob).unwrap().open;
+            let key = crate::session::key::session_key(crate::session::key::KeyKind::Person, GONE.as_bytes());
+            let is_theirs = |chain: &&crate::session::cells::OpenChain| {
+                chain.tenant == of && (chain.chain.user == code || chain.key == key)
+            };
+            found += open.iter().filter(is_theirs).count();
+        }
+    }
+    found
+}
+
+fn check_forgotten(store: &Store, code: u32, beta: u32, context: &str) {
+    assert_eq!(traces(store, "acme", code), 0, "{context}");
+    assert!(traces(store, "beta", beta) > 0, "another organization's user of the same name: {context}");
+    let (users, rows, groups, sessions) = numbers(store, &one("acme"));
+    assert_eq!((users, rows), (1, 3 * 48), "{context}");
+    assert_eq!(groups, [(KeyValue::Absent, 72), (KeyValue::Str("ann".into()), 72)], "{context}");
+    assert_eq!(sessions, (3 * 48, 3 * 48), "{context}");
+    let (users, rows, ..) = numbers(store, &Scope::All);
+    assert_eq!((users, rows), (3, 6 * 48), "{context}");
+}
+
+#[test]
+fn an_erased_user_leaves_the_cells_of_rows_that_are_gone() {
+    let store = cells_of_users();
+    let code = |name: &str| {
+        let core = store.engine.core();
+        let of = crate::codes::Tenants::number_of(core.catalog.as_ref(), &tenant(name)).unwrap();
+        core.tables.codes().code_of(of, IdentityKind::User, GONE.as_bytes()).unwrap().unwrap()
+    };
+    let (code, beta) = (code("acme"), code("beta"));
+    assert!(traces(&store, "acme", code) > 0);
+    assert_eq!(numbers(&store, &one("acme")).0, 2);
+    assert_eq!(numbers(&store, &Scope::All).0, 4);
+    let before = numbers(&store, &one("beta"));
+    let target =
+        EraseTarget::User { tenant: tenant("acme"), user: GONE.to_owned(), credential: String::new() };
+    let (id, _) = store.engine.erase(target, Append::default()).unwrap();
+    let image = store.disk.crash(CrashPolicy::KeepAll, 0);
+    let open = |disk| Store::open(disk, store.clock.clone(), store.config.clone()).unwrap();
+    let whole = open(image.crash(CrashPolicy::KeepAll, 0));
+    let ops = {
+        let first = whole.disk.op_count();
+        whole.engine.run_erasures().unwrap();
+        first..whole.disk.op_count()
+    };
+    check_forgotten(&whole, code, beta, "erased");
+    assert_eq!(numbers(&whole, &one("beta")), before);
+    let outcome = whole.engine.erasure(id).unwrap().outcome.unwrap();
+    assert_eq!((outcome.cells, outcome.events), (9, 0), "three days at three tiers, no rows");
+    assert!(outcome.files >= 9 && outcome.bytes > 0);
+    for (op, policy) in ops.step_by(7).zip(CrashPolicy::ALL.into_iter().cycle()) {
+        let copy = open(image.crash(CrashPolicy::KeepAll, 0));
+        copy.disk.crash_at(op);
+        drop(copy.engine.run_erasures());
+        let disk = copy.disk.crash(policy, op);
+        drop(copy.engine);
+        let copy = open(disk);
+        copy.engine.run_erasures().unwrap();
+        assert_eq!(traces(&copy, "acme", code), 0, "{op} {policy:?}");
+        assert_eq!(numbers(&copy, &one("acme")).1, 3 * 48, "{op} {policy:?}");
+    }
+    check_forgotten(&whole.reopened(), code, beta, "opened again");
 }

@@ -23,8 +23,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::cells::Cells;
-use super::cells_format::{Layout, decode};
+use super::cells_format::{Layout, decode, encode};
 use super::definition::{DEFINITIONS_MAX, Rollups};
+use super::forget::Forgotten;
 use super::tier::Tier;
 use crate::codec::{Cursor, Decoded, Malformed, put_varint};
 use crate::disk::Disk;
@@ -32,6 +33,8 @@ use crate::error::{Error, Result};
 use crate::file_header::FileType;
 use crate::id::{FileId, Stream, TenantNo};
 use crate::manifest::{CellsOf, FileKind, FileMeta};
+use crate::query::{PROBES, SESSIONS, SESSIONS_OF_APPS};
+use crate::session::cells::FoldedSessions;
 use crate::sorted_file::{
     BlockCache, BlockPlace, Cursor as SortedCursor, Entry, SortedBlock, SortedReader, SortedWriter,
 };
@@ -138,6 +141,28 @@ impl CellWriter {
     }
 }
 
+/// What becomes of a blob when its file is written anew.
+#[derive(Debug)]
+pub(crate) enum BlobFate {
+    /// It stays as it is.
+    Keep,
+    /// It goes.
+    Drop,
+    /// Others take its place.
+    Change(Vec<u8>),
+}
+
+/// What became of a file.
+#[derive(Debug)]
+pub(crate) enum Rewritten {
+    /// Nothing was to be changed, and nothing was written.
+    Same,
+    /// Nobody has cells in it any more, and nothing was written.
+    Nothing,
+    /// A new file, as the manifest is to describe it.
+    File(Box<FileMeta>),
+}
+
 /// The cells of one segment at one tier, open.
 ///
 /// What cannot be read of it is as if it were not there: rows answer instead, and
@@ -225,29 +250,41 @@ impl CellFile {
         Ok(tenants)
     }
 
-    /// Writes and syncs the file anew as `id`, without the cells of some tenants and without those of all
-    /// tenants together; `None`, and nothing written, when nobody else has cells.
+    /// Writes and syncs the file anew as `id`, each blob as `fate` says.
     ///
     /// # Errors
     ///
-    /// Damage of what is copied, and I/O; the file may then be left for whoever allocated its number.
-    pub(crate) fn without(
+    /// Those of `fate`, damage of what is copied, and I/O; the file may then be left for whoever allocated its
+    /// number.
+    pub(crate) fn rewrite(
         &self,
         disk: &dyn Disk,
         id: impl FnOnce() -> FileId,
-        gone: &BTreeSet<TenantNo>,
-    ) -> Result<Option<FileMeta>> {
-        let stays = |tenant: TenantNo| tenant != ALL_TENANTS && !gone.contains(&tenant);
-        if !self.tenants()?.into_iter().any(stays) {
-            return Ok(None);
+        fate: &dyn Fn(TenantNo, u8) -> Result<BlobFate>,
+    ) -> Result<Rewritten> {
+        // Most files have nothing to change, and none is written when nobody's cells are left.
+        let (mut stay, mut changed) = (false, false);
+        let mut entries = SortedCursor::new(&self.reader)?;
+        while let Some(entry) = entries.entry() {
+            match fate(entry.tenant, entry.tag)? {
+                BlobFate::Keep => stay = true,
+                BlobFate::Change(_) => (stay, changed) = (true, true),
+                BlobFate::Drop => changed = true,
+            }
+            entries.advance()?;
+        }
+        if !stay || !changed {
+            return Ok(if stay { Rewritten::Same } else { Rewritten::Nothing });
         }
         let mut writer = SortedWriter::create(disk, FileKind::Cells, id(), TYPE, None)?;
         let mut entries = SortedCursor::new(&self.reader)?;
         while let Some(entry) = entries.entry() {
-            if stays(entry.tenant) {
-                let len = u32::try_from(entry.extra)
-                    .map_err(|_| self.reader.corrupt(entry.value, "a blob that is too long"))?;
-                let blob = self.reader.read_blob(BlockPlace { offset: entry.value, len })?;
+            let blob = match fate(entry.tenant, entry.tag)? {
+                BlobFate::Drop => None,
+                BlobFate::Change(blob) => Some(blob),
+                BlobFate::Keep => Some(self.blob_at(entry.value, entry.extra)?),
+            };
+            if let Some(blob) = blob {
                 let place = writer.push_blob(&blob)?;
                 writer.push(Entry { value: place.offset, extra: i64::from(place.len), ..entry })?;
             }
@@ -255,7 +292,71 @@ impl CellFile {
         }
         let written = writer.finish(disk, self.reader.owner())?;
         let FileMeta { id, bytes, hash, .. } = written;
-        Ok(Some(FileMeta { id, bytes, hash, ..FileMeta::clone(&self.meta) }))
+        Ok(Rewritten::File(Box::new(FileMeta { id, bytes, hash, ..FileMeta::clone(&self.meta) })))
+    }
+
+    /// A blob without users who are forgotten. What nobody can read is not kept: cells of a definition that is
+    /// not declared any more, and damaged ones, which are named in [`Self::findings`].
+    ///
+    /// # Errors
+    ///
+    /// I/O.
+    pub(crate) fn without_users(&self, tenant: TenantNo, id: u8, users: &[Forgotten]) -> Result<BlobFate> {
+        let of = (tenant != ALL_TENANTS).then_some(tenant);
+        if id == PROBES || of.is_some_and(|of| users.iter().all(|user| user.tenant != of)) {
+            return Ok(BlobFate::Keep);
+        }
+        let read = || -> Result<BlobFate> {
+            let Some(blob) = self.read_entry(tenant, id)? else { return Ok(BlobFate::Keep) };
+            self.forget(&blob, of, id, users).map_err(|e| self.reader.corrupt(0, e.0))
+        };
+        match read() {
+            Err(error @ Error::Corrupt { .. }) => {
+                self.note::<()>(u64::from(tenant.0) << 8 | u64::from(id), &error);
+                Ok(BlobFate::Drop)
+            }
+            fate => fate,
+        }
+    }
+
+    fn forget(&self, blob: &[u8], of: Option<TenantNo>, id: u8, users: &[Forgotten]) -> Decoded<BlobFate> {
+        let fate = |blob: Option<Vec<u8>>| blob.map_or(BlobFate::Keep, BlobFate::Change);
+        if id == SESSIONS {
+            let mut cells = FoldedSessions::decode(blob)?;
+            // Each of them is asked: `any` would leave out those after the first.
+            let changed = users.iter().filter(|user| user.leave_sessions(&mut cells)).count() > 0;
+            return Ok(fate(changed.then(|| cells.encode())));
+        }
+        if id == SESSIONS_OF_APPS {
+            let mut changed: Option<Vec<u8>> = None;
+            for user in users {
+                changed = user.leave_apps(changed.as_deref().unwrap_or(blob))?.or(changed);
+            }
+            return Ok(fate(changed));
+        }
+        let Some(layout) = self.layout_of(id) else { return Ok(BlobFate::Drop) };
+        let mut cells = decode(blob, layout)?;
+        let leave = |user: &&Forgotten| user.leave_cells(&mut cells, of, layout.definition);
+        let changed = users.iter().filter(leave).count() > 0;
+        Ok(fate(changed.then(|| encode(&cells, layout))))
+    }
+
+    /// What the cells with a number are, when a definition of the engine says so.
+    pub(crate) fn layout_of(&self, id: u8) -> Option<Layout<'_>> {
+        let (hash, _) = self.known.iter().find(|(_, known)| *known == id)?;
+        let (definition, _) = self.rollups.of(self.scope.stream).find(|(_, of)| of == hash)?;
+        Some(Layout { definition, tier: self.scope.tier, day: self.scope.day })
+    }
+
+    fn blob_at(&self, offset: u64, len: i64) -> Result<Vec<u8>> {
+        let len = u32::try_from(len).map_err(|_| self.reader.corrupt(offset, "a blob that is too long"))?;
+        self.bytes_read.fetch_add(u64::from(len), Ordering::Relaxed);
+        self.reader.read_blob(BlockPlace { offset, len })
+    }
+
+    fn read_entry(&self, tenant: TenantNo, id: u8) -> Result<Option<Vec<u8>>> {
+        let place = self.reader.get(&self.cache.entries, tenant, id, &[])?;
+        place.map(|(offset, len)| self.blob_at(offset, len)).transpose()
     }
 
     /// Whether its cells are of this stream, day and tier.
@@ -304,15 +405,7 @@ impl CellFile {
     ///
     /// Damage and I/O; [`Self::findings`] names them too.
     pub(crate) fn blob(&self, tenant: TenantNo, definition: u8) -> Result<Option<Arc<[u8]>>> {
-        let read = || -> Result<Option<Arc<[u8]>>> {
-            let Some((offset, len)) = self.reader.get(&self.cache.entries, tenant, definition, &[])? else {
-                return Ok(None);
-            };
-            let len =
-                u32::try_from(len).map_err(|_| self.reader.corrupt(offset, "a blob that is too long"))?;
-            self.bytes_read.fetch_add(u64::from(len), Ordering::Relaxed);
-            Ok(Some(self.reader.read_blob(BlockPlace { offset, len })?.into()))
-        };
+        let read = || Ok(self.read_entry(tenant, definition)?.map(Into::into));
         read().inspect_err(|error| {
             self.note::<()>(u64::from(tenant.0) << 8 | u64::from(definition), error);
         })

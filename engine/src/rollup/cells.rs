@@ -232,6 +232,30 @@ impl SetList {
         self.sets.push(Span { start, len, values: len, first_word: SPARSE });
     }
 
+    /// The sets without a code of a tenant's, `None` when none has it. The sets of a list that is not of
+    /// tenants are all of the one that the caller means.
+    pub(crate) fn without(&self, code: u32, tenant: TenantNo) -> Option<Self> {
+        let is_of = |set: usize| self.tenant(set).is_none_or(|of| of == tenant);
+        let has = |set: usize| match self.get(set) {
+            Some(SetRef::Codes(codes)) => codes.binary_search(&code).is_ok(),
+            Some(SetRef::Bits { first_word, words }) => (code as usize / 64)
+                .checked_sub(first_word)
+                .and_then(|word| words.get(word))
+                .is_some_and(|word| word >> (code % 64) & 1 == 1),
+            Some(SetRef::Hashes(_)) | None => false,
+        };
+        if self.kind.is_none() || !(0..self.len()).any(|set| is_of(set) && has(set)) {
+            return None;
+        }
+        let mut out = Self { of_tenants: self.of_tenants.clone(), ..Self::new(self.kind) };
+        for set in 0..self.len() {
+            let mut codes = self.get(set).map(SetRef::codes).unwrap_or_default();
+            codes.retain(|found| *found != code || !is_of(set));
+            out.push_codes(&codes);
+        }
+        Some(out)
+    }
+
     fn memory_bytes(&self) -> usize {
         let tenants = self.of_tenants.as_ref().map_or(0, |(ends, tenants)| (ends.len() + tenants.len()) * 4);
         tenants

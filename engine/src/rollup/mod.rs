@@ -8,6 +8,7 @@ pub mod tier;
 mod build;
 mod cells;
 mod cells_format;
+mod forget;
 mod remains;
 mod room;
 mod verify;
@@ -23,8 +24,9 @@ pub use tier::Tier;
 pub use verify::verify;
 pub use write::{CellSource, RUN_ROWS_MIN, write_cells};
 
-pub(crate) use cell_file::ALL_TENANTS;
+pub(crate) use cell_file::{ALL_TENANTS, BlobFate, Rewritten};
 pub(crate) use cells::{Cells, KeyColumn, SetList, SetRef, StateColumn};
 pub(crate) use definition::is_answered_by;
+pub(crate) use forget::Forgotten;
 pub(crate) use remains::{Remains, blob_of};
 pub(crate) use room::CellRoom;

@@ -44,6 +44,17 @@ impl CellRoom {
         })
     }
 
+    /// Whether rows of a stream have cells, when there are enough of them.
+    pub(crate) fn has_cells_of(&self, stream: Stream) -> bool {
+        self.rollups.of(stream).next().is_some() || (stream == Stream::Events && self.sessions.is_some())
+    }
+
+    /// The definitions of the engine.
+    #[cfg(test)]
+    pub(crate) fn rollups(&self) -> &Arc<Rollups> {
+        &self.rollups
+    }
+
     /// Opens cell files of one segment, the finest tier first. One that cannot be opened is named and
     /// left out: rows answer instead.
     ///

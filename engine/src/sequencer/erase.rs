@@ -42,6 +42,7 @@ impl Planner<'_> {
                 Erased::User(Some(ErasedUser { user: user.into_bytes(), credential, keys }))
             }
         };
+        let counted = earlier.as_ref().and_then(|earlier| earlier.counted.clone());
         let record = ErasureRecord {
             tenant: number,
             name: name.as_str().to_owned(),
@@ -50,6 +51,7 @@ impl Planner<'_> {
             hidden: self.received,
             bound: Lsn(self.lsn.0.saturating_sub(1)),
             last_key: KeyId(self.sequencer.next_key.saturating_sub(1)),
+            counted,
             outcome: None,
         };
         self.puts.push(record.put(id)?);

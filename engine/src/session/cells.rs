@@ -83,6 +83,12 @@ pub(crate) struct OpenChain {
     pub(crate) chain: Chain,
 }
 
+impl OpenChain {
+    fn order(&self) -> (TenantNo, u128, TimestampUs) {
+        (self.tenant, self.key, self.chain.first)
+    }
+}
+
 impl Slot {
     /// Adds what another set of chains has in the same interval.
     pub(crate) fn absorb(&mut self, other: &Self) {
@@ -114,15 +120,19 @@ impl FoldedSessions {
         for slot in &other.slots {
             self.slot(slot.index).absorb(slot);
         }
-        let order = |o: &OpenChain| (o.tenant, o.key, o.chain.first);
         let sorted = match (self.open.last(), other.open.first()) {
-            (Some(last), Some(first)) => order(last) <= order(first),
+            (Some(last), Some(first)) => last.order() <= first.order(),
             _ => true,
         };
         self.open.extend_from_slice(&other.open);
         if !sorted {
-            self.open.sort_unstable_by_key(order);
+            self.sort_open();
         }
+    }
+
+    /// Puts the open chains in their order after keys have changed.
+    pub(crate) fn sort_open(&mut self) {
+        self.open.sort_unstable_by_key(OpenChain::order);
     }
 
     /// The bytes of the layout above.
@@ -247,6 +257,31 @@ pub(crate) fn decode_app(bytes: &[u8], code: u32) -> Decoded<AppSessions> {
     }
     cursor.end()?;
     Ok(found)
+}
+
+/// The sessions of every application out of the bytes of [`encode_apps`], as that takes them.
+///
+/// # Errors
+///
+/// When the bytes are not what the layout says.
+pub(crate) fn decode_apps(bytes: &[u8]) -> Decoded<Vec<(u32, Option<FoldedSessions>)>> {
+    let mut cursor = Cursor::new(bytes);
+    if cursor.u8()? != VERSION {
+        return Err(Malformed("sessions of an unknown version"));
+    }
+    let mut apps: Vec<(u32, Option<FoldedSessions>)> = Vec::new();
+    for _ in 0..cursor.len(cursor.rest().len() / 2)? {
+        let code = u32::try_from(cursor.varint()?).map_err(|_| Malformed("a code above 32 bits"))?;
+        if apps.last().is_some_and(|(before, _)| *before >= code) {
+            return Err(Malformed("applications out of order"));
+        }
+        let len = cursor.len(cursor.rest().len())?;
+        let bytes = cursor.take(len)?;
+        let cells = if len == 0 { None } else { Some(FoldedSessions::decode(bytes)?) };
+        apps.push((code, cells));
+    }
+    cursor.end()?;
+    Ok(apps)
 }
 
 /// When a day starts.

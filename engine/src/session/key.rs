@@ -26,6 +26,11 @@ pub(crate) fn session_key(kind: KeyKind, name: &[u8]) -> u128 {
     siphash128(SEED, kind as u8, name)
 }
 
+/// What takes the place of a key under a secret that nobody keeps: equal keys stay equal.
+pub(crate) fn pseudonym(secret: [u64; 2], key: u128) -> u128 {
+    siphash128(secret, 0, &key.to_le_bytes())
+}
+
 /// SipHash-2-4-128 of one byte and a text, one after the other.
 fn siphash128(seed: [u64; 2], first: u8, text: &[u8]) -> u128 {
     let mut hasher = SipHasher24::new_with_keys(seed[0], seed[1]);

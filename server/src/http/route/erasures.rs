@@ -99,6 +99,9 @@ struct Erasure {
     files: u64,
     /// Their bytes
     bytes: u64,
+    /// Of the files those of rollups whose rows had expired before: nobody is named in them any more, sums over
+    /// everybody stay as they were
+    rollup_files: u64,
 }
 
 impl Erasure {
@@ -119,6 +122,7 @@ impl Erasure {
             removed: outcome.map(|o| Removed { events: o.events, metrics: o.metrics, audit: o.audit }),
             files: outcome.map_or(0, |outcome| outcome.files),
             bytes: outcome.map_or(0, |outcome| outcome.bytes),
+            rollup_files: outcome.map_or(0, |outcome| outcome.cells),
         }
     }
 
