@@ -84,6 +84,10 @@ class Peer:
         """What the server says of the last answer, when it says so: `elapsed_us`, `rows_scanned`, `cells_read`."""
         return None
 
+    def took(self):
+        """Seconds of the last answer, for a peer that takes the time itself; else the harness's clock counts."""
+        return None
+
     def floor(self, question, parameter_sets):
         """Median seconds of the same conversations when a trivial server sends the same bytes, for servers."""
         return None

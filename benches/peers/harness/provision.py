@@ -83,11 +83,12 @@ def _program(work, name):
 def programs(work, release):
     """Programs by name, and for each peer that lacks one the reason."""
     found, missing = {}, {}
-    for key in ("server", "inspect"):
-        path = os.path.join(release, f"insights-{key}")
-        found[key] = path
-        if not os.path.exists(path):
-            missing["insights"] = f"no {path}; cargo build --release -p insights-server -p insights-inspect"
+    needs = {"insights": ("server", "inspect"), "insights-inproc": ("bench", "inspect")}
+    for peer, keys in needs.items():
+        for key in keys:
+            found[key] = os.path.join(release, f"insights-{key}")
+            if not os.path.exists(found[key]):
+                missing[peer] = f"no {found[key]}; cargo build --release -p insights-{key}"
     if postgres := _program(work, "initdb"):
         found["postgres"] = os.path.dirname(postgres)
     else:

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
 
 use crate::question::Question;
 
@@ -47,10 +48,14 @@ pub(crate) enum Command {
     /// Answer every request with the same bytes: what HTTP itself costs on this machine
     #[command(hide = true)]
     Floor(Floor),
+    /// Be the engine of benches/peers: one JSON object a line in, one a line out (see benches/peers/README.md)
+    #[command(hide = true)]
+    Peer(Peer),
 }
 
 /// The stream that records go to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Stream {
     /// Product events.
     Events,
@@ -288,6 +293,14 @@ pub(crate) struct Floor {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:0")]
     pub(crate) listen: std::net::SocketAddr,
+}
+
+/// `peer`.
+#[derive(Debug, Args)]
+pub(crate) struct Peer {
+    /// The data directory; made when there is none. No server may have it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
 }
 
 /// The time of `8`, `8s`, `5m` or `1h`; a second to a day.

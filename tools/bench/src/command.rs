@@ -16,7 +16,7 @@ use crate::progress::{Done, Progress};
 use crate::query_report::{Line, QueryReport};
 use crate::records::Spread;
 use crate::report::{Report, json};
-use crate::{floor, soak, subject};
+use crate::{floor, peer, soak, subject};
 
 /// `ingest`.
 ///
@@ -143,6 +143,16 @@ pub(crate) fn soak(args: &Soak) -> Result<bool, BenchError> {
 /// When the address cannot be listened on.
 pub(crate) fn floor(args: &args::Floor) -> Result<bool, BenchError> {
     runtime()?.block_on(floor::run(args))?;
+    Ok(true)
+}
+
+/// `peer`.
+///
+/// # Errors
+///
+/// When the engine cannot be opened or closed, or the harness has gone.
+pub(crate) fn peer(args: &args::Peer) -> Result<bool, BenchError> {
+    peer::run(&args.data_dir, std::io::stdin().lock(), std::io::stdout().lock())?;
     Ok(true)
 }
 

@@ -13,6 +13,7 @@ mod inside;
 mod load;
 mod own_metrics;
 mod pace;
+mod peer;
 mod progress;
 mod query_report;
 mod question;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Mixed(args) => command::mixed(&args),
         Command::Soak(args) => command::soak(&args),
         Command::Floor(args) => command::floor(&args),
+        Command::Peer(args) => command::peer(&args),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

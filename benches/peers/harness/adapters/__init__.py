@@ -4,6 +4,7 @@ import importlib
 
 PEERS = {
     "insights": "insights:Adapter",
+    "insights-inproc": "insights_inproc:Adapter",
     "clickhouse": "clickhouse:Adapter",
     "duckdb": "duckdb:Adapter",
     "sqlite": "sqlite:Adapter",

@@ -17,11 +17,12 @@ use jiff::tz::TimeZone;
 
 use crate::question::{ACTION_PREFIX, DAYS, LIVE_METRICS, PAGE_ROWS, Question, SEARCH_ROWS, Subject};
 
-const MINUTE_US: i64 = 60_000_000;
+/// A minute, in microseconds.
+pub(crate) const MINUTE_US: i64 = 60_000_000;
 /// Most buckets of a window.
-const BUCKETS_MAX: usize = 1_000;
+pub(crate) const BUCKETS_MAX: usize = 1_000;
 /// Metrics of hosts.
-const SYSTEM_METRICS: [&str; 3] = ["cpu.usage", "memory.usage", "disk.usage"];
+pub(crate) const SYSTEM_METRICS: [&str; 3] = ["cpu.usage", "memory.usage", "disk.usage"];
 
 /// One call of the engine.
 #[derive(Debug, Clone)]
@@ -126,16 +127,7 @@ impl Asked<'_> {
 
     /// Sessions by day.
     fn sessions(&self) -> Call {
-        Call::Sessions(SessionRequest {
-            scope: self.scope.clone(),
-            window: self.window,
-            buckets: self.days.clone(),
-            filter: Filter::all(),
-            classes: classes(),
-            exact: false,
-            budget: Budget::default(),
-            allow_partial: false,
-        })
+        Call::Sessions(sessions(self.scope.clone(), self.window, self.days.clone()))
     }
 
     /// What hosts measure, by day.
@@ -194,7 +186,7 @@ pub(super) fn long_window(end: i64) -> TimeRange {
 }
 
 /// A count of all rows, to be made more of.
-pub(super) fn numbers(scope: Scope, stream: Stream, window: TimeRange) -> Query {
+pub(crate) fn numbers(scope: Scope, stream: Stream, window: TimeRange) -> Query {
     Query {
         scope,
         stream,
@@ -208,8 +200,22 @@ pub(super) fn numbers(scope: Scope, stream: Stream, window: TimeRange) -> Query 
     }
 }
 
+/// Sessions by bucket.
+pub(crate) fn sessions(scope: Scope, window: TimeRange, buckets: Buckets) -> SessionRequest {
+    SessionRequest {
+        scope,
+        window,
+        buckets,
+        filter: Filter::all(),
+        classes: classes(),
+        exact: false,
+        budget: Budget::default(),
+        allow_partial: false,
+    }
+}
+
 /// The newest rows.
-pub(super) fn rows(
+pub(crate) fn rows(
     scope: Scope,
     stream: Stream,
     window: TimeRange,
@@ -230,16 +236,17 @@ pub(super) fn rows(
 }
 
 /// A column as a field.
-pub(super) fn column(def: &ColumnDef) -> Field {
+pub(crate) fn column(def: &ColumnDef) -> Field {
     Field::Column(def.id)
 }
 
 /// Text of a column equals this.
-pub(super) fn is(def: &ColumnDef, value: &str) -> Filter {
+pub(crate) fn is(def: &ColumnDef, value: &str) -> Filter {
     Filter::Compare(column(def), Op::Is(Literal::Str(value.to_owned())))
 }
 
-fn value() -> Field {
+/// The value of a point.
+pub(crate) fn value() -> Field {
     column(&VALUE)
 }
 
@@ -247,12 +254,14 @@ fn live_metrics() -> Filter {
     one_of(&NAME, &LIVE_METRICS)
 }
 
-fn one_of<T: AsRef<str>>(def: &ColumnDef, values: &[T]) -> Filter {
+/// Text of a column equals one of these.
+pub(crate) fn one_of<T: AsRef<str>>(def: &ColumnDef, values: &[T]) -> Filter {
     let values = values.iter().map(|value| Literal::Str(value.as_ref().to_owned())).collect();
     Filter::Compare(column(def), Op::In(values))
 }
 
-fn data_is(key: &str, value: &str) -> Filter {
+/// Text in the data of an event equals this.
+pub(crate) fn data_is(key: &str, value: &str) -> Filter {
     let path = Field::Path(EVENT_DATA.id, vec![key.to_owned()]);
     Filter::Compare(path, Op::Is(Literal::Str(value.to_owned())))
 }

@@ -1,7 +1,7 @@
 //! The engine in this process, without a server: its own figures.
 
 pub(crate) mod ask;
-mod calls;
+pub(crate) mod calls;
 pub(crate) mod load;
-mod open;
+pub(crate) mod open;
 mod subject;
