@@ -1,12 +1,15 @@
 //! Seeded workloads for the benches.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion};
+use insights_engine::Result;
+use insights_engine::codes::{Codes, Tenants};
 use insights_engine::id::{FileId, Lsn, Stream, TenantId, TenantNo};
 use insights_engine::part::Run;
-use insights_engine::schema::{BytesColumn, ColumnType, Document, NULL_CODE, Schema, Value};
+use insights_engine::schema::{BytesColumn, ColumnType, Document, IdentityKind, NULL_CODE, Schema, Value};
 use insights_engine::segment::{SegmentColumn, SegmentInput, StreamRows};
 use insights_engine::time::{DAY_US, TimestampUs};
 
@@ -107,5 +110,33 @@ pub fn segment_input(stream: Stream, rows: usize, seed: u64) -> SegmentInput {
         flushed_lsn: Lsn(1),
         replaces: Vec::<FileId>::new(),
         tenant_names: TenantId::new("acme").map(|name| (TenantNo(1), name)).into_iter().collect(),
+    }
+}
+
+/// A dictionary whose identities, and whose tenants' names, are their numbers in decimal.
+#[derive(Debug)]
+pub struct Decimal;
+
+impl Codes for Decimal {
+    fn code_of(&self, _: TenantNo, _: IdentityKind, identity: &[u8]) -> Result<Option<u32>> {
+        Ok(std::str::from_utf8(identity).ok().and_then(|text| text.parse().ok()))
+    }
+
+    fn identity_of(&self, _: TenantNo, _: IdentityKind, code: u32) -> Result<Option<Arc<[u8]>>> {
+        Ok(Some(code.to_string().into_bytes().into()))
+    }
+
+    fn count(&self, _: TenantNo, _: IdentityKind) -> Result<u32> {
+        Ok(1_000_000)
+    }
+}
+
+impl Tenants for Decimal {
+    fn number_of(&self, tenant: &TenantId) -> Option<TenantNo> {
+        tenant.as_str().parse().ok().map(TenantNo)
+    }
+
+    fn name_of(&self, number: TenantNo) -> Option<TenantId> {
+        TenantId::new(&number.to_string()).ok()
     }
 }

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use insights_benches::Decimal;
 use insights_engine::Result;
-use insights_engine::codes::{Codes, Tenants};
-use insights_engine::id::{Lsn, Stream, TenantId, TenantNo};
+use insights_engine::id::{Lsn, Stream, TenantNo};
 use insights_engine::part::{Part, Run, ZoneMap};
 use insights_engine::query::{
     Aggregate, Budget, Field, Filter, GroupBy, Literal, Op, PartId, Query, Scope, Snapshot, Stop, aggregate,
 };
 use insights_engine::schema::stream::{APP_ID, HOST, NAME, TIME, USER_ID, VALUE};
-use insights_engine::schema::{ColumnDef, ColumnId, ColumnVector, IdentityKind};
+use insights_engine::schema::{ColumnDef, ColumnId, ColumnVector};
 use insights_engine::time::{BucketUnit, Buckets, DAY_US, TimeRange, TimestampUs};
 
 const ROWS: usize = 10_000_000;
@@ -132,33 +132,6 @@ impl Part for Memory {
 
     fn bytes_read(&self) -> u64 {
         0
-    }
-}
-
-#[derive(Debug)]
-struct Decimal;
-
-impl Codes for Decimal {
-    fn code_of(&self, _: TenantNo, _: IdentityKind, identity: &[u8]) -> Result<Option<u32>> {
-        Ok(std::str::from_utf8(identity).ok().and_then(|text| text.parse().ok()))
-    }
-
-    fn identity_of(&self, _: TenantNo, _: IdentityKind, code: u32) -> Result<Option<Arc<[u8]>>> {
-        Ok(Some(code.to_string().into_bytes().into()))
-    }
-
-    fn count(&self, _: TenantNo, _: IdentityKind) -> Result<u32> {
-        Ok(1_000_000)
-    }
-}
-
-impl Tenants for Decimal {
-    fn number_of(&self, tenant: &TenantId) -> Option<TenantNo> {
-        tenant.as_str().parse().ok().map(TenantNo)
-    }
-
-    fn name_of(&self, number: TenantNo) -> Option<TenantId> {
-        TenantId::new(&number.to_string()).ok()
     }
 }
 

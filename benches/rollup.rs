@@ -349,11 +349,19 @@ fn fold(c: &mut Criterion) {
     ];
     for (name, store, questions) in &cases {
         let answer = |query: &Query| aggregate(store, query).expect("an answer");
-        let cells: u64 = questions.iter().map(|q| answer(q).cost.cells_read).sum();
+        // The first answers read the cells from the disk, the later ones find them in the cache.
+        let first: Vec<_> = questions.iter().map(|q| answer(q).cost).collect();
+        let cells: u64 = first.iter().map(|cost| cost.cells_read).sum();
+        let bytes: u64 = first.iter().map(|cost| cost.bytes_read).sum();
         assert!(cells > 0 && questions.iter().all(|q| answer(q).cost.rows_scanned == 0), "{name}");
         group.throughput(Throughput::Elements(cells));
         group.bench_function(*name, |b| {
             b.iter(|| questions.iter().map(|q| black_box(answer(q)).groups.len()).sum::<usize>());
+        });
+        // Memory alone: the bytes of the cells that are folded, copied.
+        let cells = vec![0x5A_u8; usize::try_from(bytes).expect("fits in memory")];
+        group.bench_function(format!("{name}/copy_of_{bytes}_bytes"), |b| {
+            b.iter(|| black_box(&cells).clone())
         });
     }
     group.finish();

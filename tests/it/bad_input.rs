@@ -672,6 +672,42 @@ fn parameters_of_lists_are_judged_like_bodies() {
 }
 
 #[test]
+fn tables_have_pages_and_judge_their_parameters() {
+    let world = World::new();
+    let (key, other) = (world.key("acme", &["admin"]), world.key("other", &["admin"]));
+    world.key("acme", &["read"]);
+    let actions = ["a.one", "b.two", "c.three"].map(|action| json!({"action_type": action, "user_id": "u"}));
+    world.post(AUDIT, &key, &json!(actions)).expect(201);
+    for (list, name) in [("keys", "id"), ("metrics", "name"), ("audit/actions", "action_type")] {
+        let path = |rest: &str| format!("/api/insights/{list}/?{rest}");
+        for query in ["limit=0", "limit=1001", "limit=x", "limit=all", "limit=5&limit=6", "nothing=1"] {
+            assert_eq!(code(&world.get(&path(query), &key), 422), "invalid", "{list} {query}");
+        }
+        let whole = world.get(&path(""), &key).expect(200);
+        let (mut walked, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = world.get(&path(&format!("limit=1&cursor={cursor}")), &key).expect(200);
+            walked.extend(page["results"].as_array().unwrap().iter().map(|row| row[name].clone()));
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            next.clone_into(&mut cursor);
+        }
+        let expected: Vec<_> =
+            whole["results"].as_array().unwrap().iter().map(|row| row[name].clone()).collect();
+        assert!(expected.len() > 1, "{list}");
+        assert_eq!(walked, expected, "{list}");
+        for (credential, rest) in [
+            (&other, format!("cursor={cursor}")),
+            (&key, "cursor=AAAA".to_owned()),
+            (&key, "cursor=%00%FF".to_owned()),
+            (&key, format!("cursor={}", "A".repeat(5_000))),
+        ] {
+            let answer = world.get(&path(&rest), credential);
+            assert_eq!(code(&answer, 422), "invalid_cursor", "{list} {rest}");
+        }
+    }
+}
+
+#[test]
 fn a_cursor_is_good_for_its_own_question_alone() {
     let world = World::new();
     let (key, other) = (world.key("acme", &["admin"]), world.key("other", &["admin"]));

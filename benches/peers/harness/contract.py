@@ -81,7 +81,7 @@ class Peer:
         raise NotImplementedError
 
     def cost(self):
-        """What the server says of the last answer, when it says so: `elapsed_us`, `rows_scanned`, `cells_read`."""
+        """What the server says of the last answer, when it says so: any of `elapsed_us`, `rows_scanned`, `cells_read`."""
         return None
 
     def took(self):

@@ -268,8 +268,8 @@ class Measurement:
         floor = None if rollup else worker.floor(question, self.parameters[question])
         self.result["answers"][key] = answers
         warm = {"median": statistics.median(times), "min": min(times), "max": max(times), "n": len(times)}
-        if all(cost is not None for cost in costs):
-            for field in ("elapsed_us", "rows_scanned", "cells_read"):
+        for field in ("elapsed_us", "rows_scanned", "cells_read"):
+            if all(cost is not None and field in cost for cost in costs):
                 warm[field] = statistics.median(cost[field] for cost in costs)
         if floor is not None:
             self.result["floor"][key] = floor

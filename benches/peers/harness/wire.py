@@ -19,6 +19,8 @@ class Connection:
         self.headers = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         # Request -> answer, as bytes, when it is a dict.
         self.recorded = None
+        # The `Server-Timing` of the last answer, or None.
+        self.timing = None
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -43,6 +45,7 @@ class Connection:
         while (end := data.find(b"\r\n\r\n")) < 0:
             data += self._more()
         head = data[:end].lower()
+        self.timing = _header(head, b"server-timing:")
         status, body = int(head.split(b" ", 2)[1]), end + 4
         if b"transfer-encoding: chunked" in head:
             return self._chunks(status, data, body)
@@ -77,6 +80,12 @@ class Connection:
 
     def close(self):
         self.socket.close()
+
+
+def _header(head, name):
+    """The value of a header in the lower-case head of an answer, or None."""
+    at = head.find(b"\r\n" + name)
+    return None if at < 0 else head[at + 2 + len(name) :].split(b"\r\n", 1)[0].strip().decode()
 
 
 def free_port():

@@ -100,7 +100,7 @@ impl Keyring {
         self.keys.read().get(id).map(Arc::clone)
     }
 
-    /// The keys of an organization, or all of them; newest first.
+    /// The keys of an organization, or all of them; newest first, equal instants by id.
     pub fn list(&self, organization: Option<&TenantId>) -> Vec<Arc<KeyEntry>> {
         let mut keys: Vec<_> = self
             .keys
@@ -109,7 +109,7 @@ impl Keyring {
             .filter(|entry| organization.is_none() || entry.key.organization() == organization)
             .map(Arc::clone)
             .collect();
-        keys.sort_by(|a, b| (b.key.created, &b.key.id).cmp(&(a.key.created, &a.key.id)));
+        keys.sort_by(|a, b| (b.key.created, &a.key.id).cmp(&(a.key.created, &b.key.id)));
         keys
     }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::doc_markdown, reason = "clap prints these comments as they stand")]
 
+use axum::body::Bytes;
 use axum::http::Method;
 use clap::{Args, Subcommand};
 use insights_engine::append::{Append, CatalogPut};
@@ -19,6 +20,7 @@ use crate::auth::keyring::{Keyring, last_use_put};
 use crate::config::units::parse_duration;
 use crate::domain::instant::Rfc3339;
 use crate::http::error::ApiError;
+use crate::http::list::parameters::LIMIT_MAX;
 use crate::http::route::keys::{KeyList, KeyView, NewKey};
 
 #[derive(Debug, Subcommand)]
@@ -183,9 +185,7 @@ fn create(args: &CreateArgs, settings: &SettingsArgs) -> Result<(), ProgramError
 
 fn list(args: &ListArgs, settings: &SettingsArgs) -> Result<(), ProgramError> {
     let views = if let Some(server) = args.place.server()? {
-        let query = args.organization.as_ref().map(|id| format!("?organization_id={id}")).unwrap_or_default();
-        let answer = server.send(Method::GET, &format!("/api/insights/keys/{query}"), Vec::new())?;
-        serde_json::from_slice::<KeyList>(&answer).map_err(std::io::Error::other)?.results
+        all_pages(args.organization.as_deref(), |path| server.send(Method::GET, path, Vec::new()))?
     } else {
         let organization = args.organization.as_deref().map(TenantId::new).transpose()?;
         offline(settings, |opened| {
@@ -197,6 +197,30 @@ fn list(args: &ListArgs, settings: &SettingsArgs) -> Result<(), ProgramError> {
         return print(&json!({ "results": views, "next_cursor": null }).to_string());
     }
     print(table(&views).trim_end())
+}
+
+/// The keys of all pages, each got by its path.
+fn all_pages(
+    organization: Option<&str>,
+    mut get: impl FnMut(&str) -> Result<Bytes, ProgramError>,
+) -> Result<Vec<KeyView>, ProgramError> {
+    let (mut views, mut cursor) = (Vec::new(), None);
+    loop {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("limit", &LIMIT_MAX.to_string());
+        for (name, value) in [("organization_id", organization), ("cursor", cursor.as_deref())] {
+            if let Some(value) = value {
+                query.append_pair(name, value);
+            }
+        }
+        let answer = get(&format!("/api/insights/keys/?{}", query.finish()))?;
+        let page: KeyList = serde_json::from_slice(&answer).map_err(std::io::Error::other)?;
+        views.extend(page.results);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(views);
+        }
+    }
 }
 
 /// Keys as a table for people.
@@ -251,6 +275,21 @@ fn revoke(args: &RevokeArgs, settings: &SettingsArgs) -> Result<(), ProgramError
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_keys_of_every_page_are_listed() {
+        let key = json!({"id": "k", "name": "n", "organization_id": null, "scopes": [], "superuser": true,
+                         "created_at": "2024-01-01T00:00:00Z", "expires_at": null, "last_used_at": null});
+        let mut asked = Vec::new();
+        let views = all_pages(Some("a:b"), |path| {
+            asked.push(path.to_owned());
+            let next = (asked.len() < 3).then(|| format!("c{}", asked.len()));
+            Ok(json!({"results": [key], "next_cursor": next}).to_string().into())
+        });
+        assert_eq!(views.unwrap().len(), 3);
+        let first = "/api/insights/keys/?limit=1000&organization_id=a%3Ab";
+        assert_eq!(asked, [first.to_owned(), format!("{first}&cursor=c1"), format!("{first}&cursor=c2")]);
+    }
 
     #[test]
     fn keys_are_shown_in_columns() {

@@ -13,3 +13,4 @@ pub(crate) mod report;
 pub mod route;
 pub mod router;
 pub mod serve;
+pub mod timing;

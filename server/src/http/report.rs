@@ -9,6 +9,7 @@ use serde_json::Value;
 use utoipa::IntoParams;
 
 use super::error::ApiError;
+use super::timing;
 use crate::export::Format;
 use crate::report::flat::{self, Row};
 
@@ -48,5 +49,8 @@ pub(crate) fn respond(
         Format::Ndjson => flat::ndjson(rows(&json)),
         Format::Csv => flat::csv(&rows(&json)),
     };
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()))], bytes).into_response())
+    let mut response =
+        ([(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()))], bytes).into_response();
+    timing::add(&mut response, elapsed);
+    Ok(response)
 }

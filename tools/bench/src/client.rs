@@ -1,14 +1,18 @@
 //! One keep-alive connection to the server, with one request in flight.
 
+use std::time::Duration;
+
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Uri};
 use hyper_util::rt::TokioIo;
+use insights_server::http::timing::SERVER_TIMING;
 use tokio::net::TcpStream;
 
 use crate::error::BenchError;
+use crate::load::micros;
 
 /// Bytes of an error's body that are told.
 const TOLD_CHARS: usize = 300;
@@ -89,12 +93,18 @@ fn uri(path: &str) -> Result<Uri, BenchError> {
 pub(crate) struct Client {
     server: Server,
     connection: Option<SendRequest<Full<Bytes>>>,
+    server_us: Option<u64>,
 }
 
 impl Client {
     /// Not yet connected.
     pub(crate) fn new(server: Server) -> Self {
-        Self { server, connection: None }
+        Self { server, connection: None, server_us: None }
+    }
+
+    /// Microseconds that the last answer took in the server, as its `Server-Timing` says.
+    pub(crate) fn server_us(&self) -> Option<u64> {
+        self.server_us
     }
 
     /// Sends a request and reads the answer, whole.
@@ -119,6 +129,8 @@ impl Client {
             .map_err(|error| BenchError::refused(0, error.to_string()))?;
         let response = connection.send_request(built).await?;
         let status = response.status();
+        let timing = response.headers().get(&SERVER_TIMING).and_then(|value| value.to_str().ok());
+        self.server_us = timing.and_then(engine_us);
         let answer = response.into_body().collect().await?.to_bytes();
         self.connection = Some(connection);
         if !status.is_success() {
@@ -141,9 +153,31 @@ impl Client {
     }
 }
 
+/// The duration of the metric `engine` in a `Server-Timing` header, microseconds.
+fn engine_us(timing: &str) -> Option<u64> {
+    let metric = timing.split(',').find(|metric| metric.trim().split(';').next() == Some("engine"))?;
+    let ms = metric.split(';').find_map(|parameter| parameter.trim().strip_prefix("dur="))?;
+    let seconds: f64 = ms.parse::<f64>().ok()? / 1e3;
+    Duration::try_from_secs_f64(seconds).ok().map(micros)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_in_the_server_is_that_of_the_metric_engine() {
+        for (timing, expected) in [
+            ("engine;dur=0.042", Some(42)),
+            ("cache;desc=hit;dur=1, engine;desc=x;dur=2.5", Some(2_500)),
+            ("engine", None),
+            ("engines;dur=1", None),
+            ("engine;dur=-1", None),
+            ("engine;dur=x", None),
+        ] {
+            assert_eq!(engine_us(timing), expected, "{timing}");
+        }
+    }
 
     #[test]
     fn a_server_is_a_plain_address() {

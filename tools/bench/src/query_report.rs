@@ -28,7 +28,7 @@ pub(crate) struct Line {
     requests: u64,
     errors: u64,
     latency_ms: Latency,
-    /// Time in the server, as answers say it; lists do not.
+    /// Time in the server, as answers say it.
     server_ms: Option<Pair>,
     /// The same requests to a server that does nothing.
     floor_ms: Option<Pair>,

@@ -18,6 +18,7 @@ use crate::export::{Csv, Format, Record, rows};
 use crate::http::cursor::{self, Question};
 use crate::http::damage::DamagedRange;
 use crate::http::error::{ApiError, FieldError};
+use crate::http::timing;
 
 /// Says in NDJSON and CSV, which have no room for it, that damaged rows are missing.
 const PARTIAL: HeaderName = HeaderName::from_static("x-insights-partial");
@@ -57,7 +58,8 @@ struct PageJson<'a> {
 /// `invalid_cursor`, `invalid` for an unknown field or `limit=all` in JSON, and the errors of the store.
 pub async fn respond(state: &AppState, list: List, uri: &Uri) -> Result<Response, ApiError> {
     check_fields(list.stream, list.paging.fields.as_deref())?;
-    let question = question(&list, uri);
+    let began = state.clock.monotonic();
+    let question = question(list.stream.name(), list.scope.organization(), uri);
     let mut request = list.scope.row_request(list.stream, list.window, 0);
     request.filter = list.filter.clone();
     request.order = list.order;
@@ -76,7 +78,9 @@ pub async fn respond(state: &AppState, list: List, uri: &Uri) -> Result<Response
                 }
                 None => None,
             };
-            page_response(state, &list, &page, next.as_deref(), uri)
+            let mut response = page_response(state, &list, &page, next.as_deref(), uri)?;
+            timing::add(&mut response, state.clock.monotonic().saturating_sub(began));
+            Ok(response)
         }
         (Limit::All, Format::Json) => {
             Err(ApiError::invalid_at("/limit", "invalid", "`limit=all` needs format=ndjson or csv"))
@@ -96,8 +100,8 @@ async fn read(state: &AppState, list: &List, request: RowRequest) -> Result<RowP
     page.map_err(|error| ApiError::of_read(error, list.stream, list.window, &state.store.health().damaged))
 }
 
-/// What a cursor of this list is bound to.
-fn question(list: &List, uri: &Uri) -> Question {
+/// What a cursor of a list is bound to: its name, whose it is, and the parameters that say which rows there are.
+pub(super) fn question(list: &str, organization: Option<&TenantId>, uri: &Uri) -> Question {
     let pairs: Vec<_> = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).collect();
     // What says nothing is not bound: an empty value, the order that is the default. The organization is
     // bound as the scope.
@@ -108,7 +112,7 @@ fn question(list: &List, uri: &Uri) -> Question {
             && (*name, *value) != ("order", "desc")
     };
     let bound = pairs.iter().map(|(name, value)| (&**name, &**value)).filter(says_something);
-    Question::new(list.stream.name(), list.scope.organization().map(TenantId::as_str), bound)
+    Question::new(list, organization.map(TenantId::as_str), bound)
 }
 
 /// Refuses fields that no record of the stream has.
@@ -258,7 +262,7 @@ fn with_type(body: Body, format: Format) -> Response {
 }
 
 /// The `Link` to the next page: the same question with another cursor.
-fn next_link(uri: &Uri, cursor: &str) -> Option<HeaderValue> {
+pub(super) fn next_link(uri: &Uri, cursor: &str) -> Option<HeaderValue> {
     let mut query = form_urlencoded::Serializer::new(String::new());
     let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     query.extend_pairs(pairs.filter(|(name, _)| name != "cursor"));

@@ -2,12 +2,14 @@
 
 pub mod answer;
 pub mod filter;
+pub mod pages;
 pub mod parameters;
 pub mod stream_body;
 pub mod table;
 pub mod window;
 
 pub use answer::List;
+pub use pages::Pages;
 pub use parameters::{Limit, ListOrder, Paging};
 pub use window::window;
 

@@ -190,6 +190,97 @@ async fn one_record_and_the_actions_are_seen_by_their_own_organization_alone() {
     assert_eq!(get(&app, &writer, AUDIT).await.status, StatusCode::FORBIDDEN);
 }
 
+/// One member of every row of a list, page by page; every page tells its time and leads on by `Link`.
+async fn walk_tables(app: &TestApp, key: &str, path: &str, member: &str) -> Vec<String> {
+    let (mut all, mut next) = (Vec::new(), path.to_owned());
+    loop {
+        let answer = get(app, key, &next).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        let timing = answer.headers[crate::http::timing::SERVER_TIMING].to_str().unwrap().to_owned();
+        assert!(timing.starts_with("engine;dur="), "{timing}");
+        let json = answer.json();
+        let rows = json["results"].as_array().unwrap();
+        all.extend(rows.iter().map(|row| row[member].as_str().unwrap().to_owned()));
+        let link = answer.headers.get(header::LINK).map(|link| link.to_str().unwrap().to_owned());
+        assert_eq!(link.is_some(), json["next_cursor"].is_string(), "{json}");
+        let Some(link) = link else { return all };
+        next = link.strip_prefix('<').unwrap().split('>').next().unwrap().to_owned();
+    }
+}
+
+#[tokio::test]
+async fn keys_metrics_and_actions_come_in_pages_too() {
+    let app = TestApp::new();
+    let key = app.key("acme", &["audit:write", "audit:read", "read", "metrics:write", "admin"]).await;
+    for _ in 0..4 {
+        app.key("acme", &["read"]).await;
+    }
+    let other = app.key("other", &["audit:read", "read", "admin"]).await;
+    // As many of some actions as of others: those are told apart by name.
+    let records: Vec<Value> = (0..30)
+        .map(|n| json!({"action_type": format!("act.{:02}", n % 7), "user_id": "u", "timestamp": START + n}))
+        .collect();
+    post(&app, &key, AUDIT, Value::Array(records)).await;
+    for (path, member) in [
+        ("/api/insights/keys/", "id"),
+        ("/api/insights/metrics/", "name"),
+        ("/api/insights/audit/actions/", "action_type"),
+    ] {
+        let whole = get(&app, &key, &format!("{path}?limit=1000")).await.json();
+        assert!(whole["next_cursor"].is_null(), "{path}");
+        let rows = whole["results"].as_array().unwrap();
+        let expected: Vec<&str> = rows.iter().map(|row| row[member].as_str().unwrap()).collect();
+        assert!(expected.len() >= 5, "{path}: {expected:?}");
+        assert_eq!(walk_tables(&app, &key, &format!("{path}?limit=2"), member).await, expected, "{path}");
+        let csv = get(&app, &key, &format!("{path}?limit=all&format=csv")).await;
+        assert_eq!(String::from_utf8(csv.bytes).unwrap().lines().count(), expected.len() + 1, "{path}");
+        for bad in ["limit=0", "limit=1001", "limit=all", "limit=x"] {
+            let answer = get(&app, &key, &format!("{path}?{bad}")).await;
+            assert_eq!(answer.json()["errors"][0]["pointer"], "/limit", "{path}?{bad}");
+        }
+        let first = get(&app, &key, &format!("{path}?limit=2")).await.json();
+        let cursor = first["next_cursor"].as_str().unwrap();
+        let foreign = get(&app, &other, &format!("{path}?cursor={cursor}")).await;
+        assert_eq!(foreign.json()["code"], "invalid_cursor", "{path}");
+        let events = get(&app, &key, &format!("{EVENTS}?cursor={cursor}")).await;
+        assert_eq!(events.json()["code"], "invalid_cursor", "{path}");
+        let narrower = get(&app, &key, &format!("{path}?allow_partial=true&limit=3&cursor={cursor}")).await;
+        assert_eq!(
+            narrower.status,
+            if member == "id" { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK }
+        );
+    }
+}
+
+#[tokio::test]
+async fn later_pages_of_actions_count_what_the_first_page_counted() {
+    let app = TestApp::new();
+    let key = app.key("acme", &["audit:write", "audit:read"]).await;
+    let records = |range: std::ops::Range<i64>, action: &str| {
+        Value::Array(
+            range.map(|n| json!({"action_type": action, "user_id": "u", "timestamp": START + n})).collect(),
+        )
+    };
+    post(&app, &key, AUDIT, records(0..3, "a.often")).await;
+    post(&app, &key, AUDIT, records(0..2, "b.twice")).await;
+    post(&app, &key, AUDIT, records(0..1, "c.once")).await;
+    let path = "/api/insights/audit/actions/?limit=1";
+    let first = get(&app, &key, path).await.json();
+    assert_eq!(
+        (&first["results"][0]["action_type"], &first["results"][0]["count"]),
+        (&json!("a.often"), &json!(3))
+    );
+    app.clock.advance(std::time::Duration::from_secs(60));
+    // Were these counted, `b.twice` would stand before where the page ended, and be missed.
+    post(&app, &key, AUDIT, records(10..20, "b.twice")).await;
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let second = get(&app, &key, &format!("{path}&cursor={cursor}")).await.json();
+    assert_eq!(
+        (&second["results"][0]["action_type"], &second["results"][0]["count"]),
+        (&json!("b.twice"), &json!(2))
+    );
+}
+
 /// The actions of the records of our own acts in an organization's log, once there are `count` of them.
 async fn own_acts(app: &TestApp, organization: &str, count: usize) -> Vec<String> {
     let path = format!("{AUDIT}?organization_id={organization}&action_prefix=insights.&order=asc");

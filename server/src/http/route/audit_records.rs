@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use insights_engine::id::Stream;
-use insights_engine::query::{Aggregate, Field, Filter, GroupBy, KeyValue, Op};
+use insights_engine::query::{Aggregate, Field, Filter, GroupBy, KeyValue, Literal, Op};
 use insights_engine::schema::stream;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
@@ -21,7 +21,7 @@ use crate::http::damage::DamagedRange;
 use crate::http::error::ApiError;
 use crate::http::extract::Query;
 use crate::http::list::filter::{self, identifier, present};
-use crate::http::list::{Limit, List, ListOrder, Paging, answer, parameters, table, window};
+use crate::http::list::{Limit, List, ListOrder, Pages, Paging, answer, parameters, table, window};
 use crate::http::middleware::context::RequestContext;
 
 /// The part of the OpenAPI document that is about these routes.
@@ -248,6 +248,12 @@ struct ActionsQuery {
     /// Answer without what is damaged
     #[serde(default)]
     allow_partial: bool,
+    /// Rows of a page, 1 to 1000; `all` gives every row in NDJSON or CSV
+    #[serde(default)]
+    #[param(value_type = Option<String>, default = "50")]
+    limit: Limit,
+    /// `next_cursor` of the page before
+    cursor: Option<String>,
     /// The format; without it `Accept` decides
     format: Option<Format>,
 }
@@ -270,6 +276,8 @@ struct ActionCount {
 struct Actions {
     /// The most frequent first
     results: Vec<ActionCount>,
+    /// The cursor of the next page, null at the end
+    next_cursor: Option<String>,
     /// Whether something is missing because stored bytes are damaged
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     partial: bool,
@@ -280,7 +288,7 @@ struct Actions {
 
 /// Audit actions
 ///
-/// Which action types occur, how often, and from when to when.
+/// Which action types occur, how often, and from when to when. Later pages count what the first one counted.
 #[utoipa::path(get, path = "/api/insights/audit/actions/", tag = "audit", params(ActionsQuery), responses(
     (status = 200, description = "The action types", body = Actions),
 ))]
@@ -289,14 +297,18 @@ async fn actions(
     principal: Principal,
     context: RequestContext,
     headers: HeaderMap,
+    uri: Uri,
     Query(query): Query<ActionsQuery>,
 ) -> Result<Response, ApiError> {
     let scope = principal.read_scope(query.organization_id.as_deref(), Scopes::AUDIT_READ)?;
+    let format = Format::wanted(query.format, filter::accept(&headers));
+    let page = (query.limit, query.cursor.as_deref(), format);
+    let pages = Pages::wanted(&state, &uri, ("audit/actions", scope.organization()), page).await?;
     let mut question = scope.query(Stream::Audit, window(query.start.as_deref(), query.end.as_deref())?);
     question.allow_partial = query.allow_partial;
-    if query.include.is_none() {
-        question.filter = no_own_acts();
-    }
+    let mut filter = vec![filter::compare(&stream::RECEIVED, Op::Lte(Literal::I64(pages.as_of().0)))];
+    filter.extend(query.include.is_none().then(no_own_acts));
+    question.filter = Filter::And(filter);
     let time = Field::Column(stream::TIME.id);
     question.group_by = vec![GroupBy::Field(Field::Column(stream::ACTION_TYPE.id))];
     question.aggregates = vec![Aggregate::Count, Aggregate::Min(time.clone()), Aggregate::Max(time)];
@@ -322,9 +334,10 @@ async fn actions(
     let act =
         if scope.organization().is_none() { OwnAct::ReadAcrossOrganizations } else { OwnAct::AuditRead };
     state.own_acts.record(&principal, &context, act, scope.organization(), "audit");
-    let format = Format::wanted(query.format, filter::accept(&headers));
     let damaged: Vec<DamagedRange> = answer.damaged.iter().map(DamagedRange::from).collect();
-    table::respond(format, &Actions { results, partial: !damaged.is_empty(), damaged })
+    let (results, next_cursor) = pages.cut(results, |action| (action.count, &action.action_type)).await?;
+    let actions = Actions { results, next_cursor, partial: !damaged.is_empty(), damaged };
+    pages.respond(&actions, actions.next_cursor.as_deref())
 }
 
 impl table::Table for Actions {
@@ -345,8 +358,6 @@ impl table::Table for Actions {
 
 #[cfg(test)]
 mod tests {
-    use insights_engine::query::Literal;
-
     use super::*;
     use crate::http::extract::parse_query;
 

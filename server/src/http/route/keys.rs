@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use insights_engine::id::TenantId;
@@ -20,7 +20,7 @@ use crate::domain::own_act::OwnAct;
 use crate::export::{Csv, Format};
 use crate::http::error::{ApiError, FieldError, PROBLEM_JSON, Problem};
 use crate::http::extract::{Json, NoParameters, Query, identifier_text};
-use crate::http::list::{filter, table};
+use crate::http::list::{Limit, Pages, filter, table};
 use crate::http::middleware::context::RequestContext;
 
 /// The part of the OpenAPI document that is about these routes.
@@ -209,9 +209,9 @@ impl From<&KeyEntry> for KeyView {
 /// Keys, newest first.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct KeyList {
-    /// All of them.
+    /// Those of the page.
     pub results: Vec<KeyView>,
-    /// Always null: keys are few, they come in one page.
+    /// The cursor of the next page, null at the end.
     pub next_cursor: Option<String>,
 }
 
@@ -222,6 +222,12 @@ pub struct KeyList {
 struct ListQuery {
     /// The organization; a superuser who names none gets the keys of all.
     organization_id: Option<String>,
+    /// Rows of a page, 1 to 1000; `all` gives every row in NDJSON or CSV.
+    #[serde(default)]
+    #[param(value_type = Option<String>, default = "50")]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
     /// The format; without it `Accept` decides.
     format: Option<Format>,
 }
@@ -233,18 +239,26 @@ struct ListQuery {
     responses(
         (status = 200, description = "The keys", body = KeyList),
         (status = 401, description = "No valid credential", body = Problem, content_type = PROBLEM_JSON),
-        (status = 403, description = "Without `admin`", body = Problem, content_type = PROBLEM_JSON)))]
+        (status = 403, description = "Without `admin`", body = Problem, content_type = PROBLEM_JSON),
+        (status = 422, description = "`invalid`, `invalid_cursor`", body = Problem, content_type = PROBLEM_JSON)))]
 async fn list(
     State(state): State<AppState>,
     principal: Principal,
     headers: HeaderMap,
+    uri: Uri,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, ApiError> {
     let scope = principal.read_scope(query.organization_id.as_deref(), Scopes::ADMIN)?;
-    let entries = state.auth.keyring().list(scope.organization());
-    let results = entries.iter().map(|entry| KeyView::from(&**entry)).collect();
+    let organization = scope.organization();
     let format = Format::wanted(query.format, filter::accept(&headers));
-    table::respond(format, &KeyList { results, next_cursor: None })
+    let page = (query.limit, query.cursor.as_deref(), format);
+    let pages = Pages::wanted(&state, &uri, ("keys", organization), page).await?;
+    let entries = state.auth.keyring().list(organization);
+    let (entries, next_cursor) =
+        pages.cut(entries, |entry| (entry.key.created.0.cast_unsigned(), &entry.key.id)).await?;
+    let results = entries.iter().map(|entry| KeyView::from(&**entry)).collect();
+    let keys = KeyList { results, next_cursor };
+    pages.respond(&keys, keys.next_cursor.as_deref())
 }
 
 impl table::Table for KeyList {

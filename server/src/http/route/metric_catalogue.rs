@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use axum::routing::get;
 use insights_engine::append::CatalogKind;
@@ -23,7 +23,7 @@ use crate::export::{Csv, Format};
 use crate::http::damage::DamagedRange;
 use crate::http::error::ApiError;
 use crate::http::extract::Query;
-use crate::http::list::{filter, table};
+use crate::http::list::{Limit, Pages, filter, table};
 use crate::http::middleware::context::RequestContext;
 
 /// The part of the OpenAPI document that is about these routes.
@@ -46,6 +46,12 @@ struct CatalogueQuery {
     /// Answer without what is damaged
     #[serde(default)]
     allow_partial: bool,
+    /// Rows of a page, 1 to 1000; `all` gives every row in NDJSON or CSV
+    #[serde(default)]
+    #[param(value_type = Option<String>, default = "50")]
+    limit: Limit,
+    /// `next_cursor` of the page before
+    cursor: Option<String>,
     /// The format; without it `Accept` decides
     format: Option<Format>,
 }
@@ -75,6 +81,8 @@ struct Metric {
 struct Catalogue {
     /// Sorted by name; metrics that are known beforehand are there before their first point
     results: Vec<Metric>,
+    /// The cursor of the next page, null at the end
+    next_cursor: Option<String>,
     /// Whether something is missing because stored bytes are damaged
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     partial: bool,
@@ -85,7 +93,8 @@ struct Catalogue {
 
 /// Metrics
 ///
-/// The catalogue of metrics with type, unit, description and last value.
+/// The catalogue of metrics with type, unit, description and last value, by name. A metric whose first point comes
+/// while pages are read is on a later page or on none.
 #[utoipa::path(get, path = "/api/insights/metrics/", tag = "metrics", params(CatalogueQuery), responses(
     (status = 200, description = "The metrics", body = Catalogue),
 ))]
@@ -94,9 +103,13 @@ async fn list(
     principal: Principal,
     context: RequestContext,
     headers: HeaderMap,
+    uri: Uri,
     Query(query): Query<CatalogueQuery>,
 ) -> Result<Response, ApiError> {
     let scope = principal.read_scope(query.organization_id.as_deref(), Scopes::READ)?;
+    let format = Format::wanted(query.format, filter::accept(&headers));
+    let page = (query.limit, query.cursor.as_deref(), format);
+    let pages = Pages::wanted(&state, &uri, ("metrics", scope.organization()), page).await?;
     let declared = scope.organization().map_or_else(Vec::new, |organization| {
         state.store.catalog_scan(CatalogKind::Metric, &MetricRecord::key_prefix(organization.as_str()))
     });
@@ -125,9 +138,10 @@ async fn list(
     add_points(&mut metrics, &answer);
     state.own_acts.read(&principal, &context, &scope, "metrics");
     let damaged: Vec<DamagedRange> = answer.damaged.iter().map(DamagedRange::from).collect();
-    let results = metrics.into_values().collect();
-    let catalogue = Catalogue { results, partial: !damaged.is_empty(), damaged };
-    table::respond(Format::wanted(query.format, filter::accept(&headers)), &catalogue)
+    let metrics: Vec<Metric> = metrics.into_values().collect();
+    let (results, next_cursor) = pages.cut(metrics, |metric| (0, &metric.name)).await?;
+    let catalogue = Catalogue { results, next_cursor, partial: !damaged.is_empty(), damaged };
+    pages.respond(&catalogue, catalogue.next_cursor.as_deref())
 }
 
 /// The metrics that are known beforehand, by name, without points.
