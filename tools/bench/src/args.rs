@@ -27,7 +27,10 @@ Examples, with KEY from <data-dir>/superuser.key:
   insights-bench query --url http://127.0.0.1:8686 --key $KEY --organization northwind --clients 4
   insights-bench mixed --url http://127.0.0.1:8686 --key $KEY --organization bench --rate 100000
   insights-bench soak --url http://127.0.0.1:8686 --key $KEY --duration 5m
-  insights-bench ingest --data-dir /tmp/scratch --stream metrics";
+  insights-bench ingest --data-dir /tmp/scratch --stream metrics
+  insights-bench fill --data-dir /tmp/scratch --stream audit --rows 10000000
+  insights-bench flat --dir /tmp/scratch
+  insights-bench restart --data-dir /tmp/scratch";
 
 /// What is measured.
 #[derive(Debug, Subcommand)]
@@ -45,6 +48,21 @@ pub(crate) enum Command {
     /// quarter of the run are compared. The key must be a superuser's. Exits with 1 when a request failed, or
     /// memory or descriptors grew by more than --tolerance.
     Soak(Soak),
+    /// Fill a data directory with records of the last whole days, without a server, and merge them
+    ///
+    /// Each user has one session a day, however many records there are: directories of more and of fewer rows have
+    /// the same identities. `query --data-dir`, or a server on the directory, asks about it.
+    Fill(Fill),
+    /// Judge whether a report takes as long with more rows, and with more organizations beside its own
+    ///
+    /// Fills three data directories below --dir without a server: one organization with few rows, the same one with
+    /// many, and with few among many other organizations. Then asks each in turn for 30 days of the one organization.
+    /// Exits with 1 when a median is more than --tolerance above that of the first.
+    Flat(Flat),
+    /// Kill a server that has as many rows in memory as it may, and measure how long until it is ready again
+    ///
+    /// Starts the server itself. Exits with 1 when a record that was acknowledged is gone.
+    Restart(Restart),
     /// Answer every request with the same bytes: what HTTP itself costs on this machine
     #[command(hide = true)]
     Floor(Floor),
@@ -276,6 +294,108 @@ pub(crate) struct Soak {
     /// Percent that the last quarter's median may be above the second one's (beside 16 MiB, 16 descriptors)
     #[arg(long, default_value = "15", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) tolerance: u8,
+    /// What all randomness comes from
+    #[arg(long, default_value = "1")]
+    pub(crate) seed: u64,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `fill`.
+#[derive(Debug, Args)]
+pub(crate) struct Fill {
+    /// The data directory; made when there is none. No server may have it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// A stream; may be given several times, each gets an equal share of the records
+    #[arg(long = "stream", value_enum, value_name = "STREAM", default_value = "events")]
+    pub(crate) streams: Vec<Stream>,
+    /// Records of the organization
+    #[arg(long, default_value = "1000000", value_parser = clap::value_parser!(u64).range(1..=10_000_000_000))]
+    pub(crate) rows: u64,
+    /// Whole UTC days before today that they are of
+    #[arg(long, default_value = "30", value_parser = clap::value_parser!(u32).range(1..=365))]
+    pub(crate) days: u32,
+    /// The organization
+    #[arg(long, default_value = "bench")]
+    pub(crate) organization: String,
+    /// Its users
+    #[arg(long, default_value = "5000", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) users: u32,
+    /// Organizations beside it, with 5 records of each stream
+    #[arg(long, default_value = "0", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub(crate) others: u32,
+    /// What all randomness comes from
+    #[arg(long, default_value = "1")]
+    pub(crate) seed: u64,
+    /// One JSON object instead of a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `flat`.
+#[derive(Debug, Args)]
+pub(crate) struct Flat {
+    /// Where the three data directories are made; what an earlier run left there is not touched
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Records of the first store: half events, half metric points
+    #[arg(long, default_value = "100000", value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+    pub(crate) rows: u64,
+    /// Records of the second one
+    #[arg(long, default_value = "10000000", value_parser = clap::value_parser!(u64).range(1_000..=10_000_000_000))]
+    pub(crate) rows_max: u64,
+    /// Organizations of the third one, all but one of them with 5 events and 5 points
+    #[arg(long, default_value = "100000", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    pub(crate) organizations: u32,
+    /// Users of the organization that is asked about
+    #[arg(long, default_value = "500", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) users: u32,
+    /// How often each store is asked
+    #[arg(long, default_value = "200", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rounds: u32,
+    /// Percent that a median may be above that of the first store (beside 0.1 ms)
+    #[arg(long, default_value = "50", value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub(crate) tolerance: u32,
+    /// What all randomness comes from
+    #[arg(long, default_value = "1")]
+    pub(crate) seed: u64,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `restart`.
+#[derive(Debug, Args)]
+pub(crate) struct Restart {
+    /// The data directory, empty or not there yet
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// The server's program; without it the `insights-server` beside this one
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) server: Option<PathBuf>,
+    /// The stream that is sent
+    #[arg(long, value_enum, default_value = "events")]
+    pub(crate) stream: Stream,
+    /// Bytes of rows that the server may have in memory (its INSIGHTS_MEMTABLE_BYTES)
+    #[arg(long, default_value = "134217728", value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    pub(crate) memtable_bytes: u64,
+    /// Percent of them at which it is killed
+    #[arg(long, default_value = "90", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) fill: u8,
+    /// After which time it is killed although there are not as many, because flushes keep up with the load
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub(crate) fill_timeout: Duration,
+    /// Connections, each with one request in flight
+    #[arg(long, default_value = "64", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) clients: u32,
+    /// Records of a request
+    #[arg(long, default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) batch: u32,
+    /// How often it is filled and killed
+    #[arg(long, default_value = "3", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
     /// What all randomness comes from
     #[arg(long, default_value = "1")]
     pub(crate) seed: u64,

@@ -10,13 +10,14 @@ use crate::client::{Client, Server};
 use crate::error::BenchError;
 use crate::fsync::Fsyncs;
 use crate::inside;
+use crate::inside::fill::{Filling, ROWS_OF_OTHERS};
 use crate::load::{self, Load, Outcome};
 use crate::pace::Span;
 use crate::progress::{Done, Progress};
 use crate::query_report::{Line, QueryReport};
 use crate::records::Spread;
 use crate::report::{Report, json};
-use crate::{floor, peer, soak, subject};
+use crate::{floor, peer, restart, soak, subject};
 
 /// `ingest`.
 ///
@@ -132,6 +133,66 @@ pub(crate) fn mixed(args: &Mixed) -> Result<bool, BenchError> {
 /// When nothing could be measured.
 pub(crate) fn soak(args: &Soak) -> Result<bool, BenchError> {
     let report = runtime()?.block_on(soak::run(args))?;
+    print(args.json, &report, || report.table())?;
+    Ok(report.passed())
+}
+
+/// What `fill` did.
+#[derive(Debug, Serialize)]
+struct FillReport {
+    rows: u64,
+    append_s: f64,
+    merge_s: f64,
+}
+
+/// `fill`.
+///
+/// # Errors
+///
+/// When the directory cannot be opened, or the engine fails.
+pub(crate) fn fill(args: &args::Fill) -> Result<bool, BenchError> {
+    let filling = Filling {
+        organization: args.organization.clone(),
+        streams: args.streams.clone(),
+        rows: args.rows,
+        days: args.days.into(),
+        users: args.users.into(),
+        others: args.others.into(),
+        rows_of_others: ROWS_OF_OTHERS,
+        seed: args.seed,
+    };
+    let inside = inside::open::Inside::open(&args.data_dir)?;
+    let done = Done::default();
+    let progress = Progress::towards(filling.rows(), &done, "records");
+    let filled = inside::fill::fill(&inside, &filling, &done)?;
+    drop(progress);
+    inside.close()?;
+    let (append_s, merge_s) = (filled.appending.as_secs_f64(), filled.merging.as_secs_f64());
+    let report = FillReport { rows: filled.rows, append_s, merge_s };
+    print(args.json, &report, || {
+        format!("{} records in {append_s:.1} s, merged in {merge_s:.1} s", report.rows)
+    })?;
+    Ok(true)
+}
+
+/// `flat`.
+///
+/// # Errors
+///
+/// When nothing could be measured.
+pub(crate) fn flat(args: &args::Flat) -> Result<bool, BenchError> {
+    let report = inside::flat::run(args)?;
+    print(args.json, &report, || report.table())?;
+    Ok(report.flat)
+}
+
+/// `restart`.
+///
+/// # Errors
+///
+/// When nothing could be measured.
+pub(crate) fn restart(args: &args::Restart) -> Result<bool, BenchError> {
+    let report = runtime()?.block_on(restart::run(args))?;
     print(args.json, &report, || report.table())?;
     Ok(report.passed())
 }

@@ -20,6 +20,7 @@ mod question;
 mod random;
 mod records;
 mod report;
+mod restart;
 mod soak;
 mod subject;
 #[cfg(test)]
@@ -39,6 +40,9 @@ fn main() -> ExitCode {
         Command::Query(args) => command::query(&args),
         Command::Mixed(args) => command::mixed(&args),
         Command::Soak(args) => command::soak(&args),
+        Command::Fill(args) => command::fill(&args),
+        Command::Flat(args) => command::flat(&args),
+        Command::Restart(args) => command::restart(&args),
         Command::Floor(args) => command::floor(&args),
         Command::Peer(args) => command::peer(&args),
     };

@@ -60,6 +60,27 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// Shows how many things of the named kind of `total` are done.
+    pub(crate) fn towards(total: u64, done: &Done, unit: &'static str) -> Self {
+        let bar = ProgressBar::new(total);
+        if let Ok(style) = ProgressStyle::with_template("{elapsed:>4} {wide_bar} {msg}") {
+            bar.set_style(style);
+        }
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        if !bar.is_hidden() {
+            let (bar, done) = (bar.clone(), done.clone());
+            std::thread::spawn(move || {
+                while stopped.recv_timeout(EVERY) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                    bar.set_message(format!("{} of {total} {unit}", done.get()));
+                    bar.set_position(done.get().min(total));
+                }
+            });
+        }
+        Self(bar, Some(stop))
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         drop(self.1.take());

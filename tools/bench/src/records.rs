@@ -5,8 +5,9 @@ use crate::random::Random;
 
 /// Users of an organization, when nothing is said.
 const USERS: u64 = 5_000;
-/// Apps, hosts and pages that records are about.
-const APPS: u64 = 40;
+/// Apps that records are about.
+pub(crate) const APPS: u64 = 40;
+/// Hosts and pages that they are about.
 const HOSTS: u64 = 20;
 const PAGES: u64 = 200;
 /// How old a record is that is not late, milliseconds.
@@ -144,7 +145,8 @@ impl Records {
     }
 }
 
-fn what(stream: Stream, random: &mut Random, user: u64) -> What {
+/// What a record of a stream says; `user` did it.
+pub(crate) fn what(stream: Stream, random: &mut Random, user: u64) -> What {
     match stream {
         Stream::Events => What::Event {
             event_type: random.pick(&EVENT_TYPES),

@@ -28,19 +28,24 @@ pub(crate) async fn find(client: &mut Client, about: &About) -> Result<Subject, 
     let newest =
         json(client, &Request::get(&list(&subject, "events/", &[("limit", "1"), ("end", &end_text)]))?)
             .await?;
-    let Some(event) = newest.pointer("/results/0") else {
+    let event = newest.pointer("/results/0");
+    let audit = match event {
+        Some(_) => None,
+        None => json(client, &Request::get(&audit_page(&subject))?).await?.pointer("/results/0").cloned(),
+    };
+    let Some(record) = event.or(audit.as_ref()) else {
         return Err(BenchError::NothingToAsk(format!(
-            "there is no event before {end}: name an --organization that has some, or fill the server with \
-             `insights-bench ingest`, or serve `insights-server demo`"
+            "there is no event before {end} and no audit record: name an --organization that has some, or fill the \
+             server with `insights-bench ingest`, or serve `insights-server demo`"
         )));
     };
-    subject.organization = subject.organization.or_else(|| text(event.get("organization_id")));
-    subject.page = text(event.pointer("/event_data/page")).unwrap_or_default();
-    subject.browser = text(event.pointer("/event_data/browser")).unwrap_or_default();
+    subject.organization = subject.organization.or_else(|| text(record.get("organization_id")));
+    subject.page = event.and_then(|event| text(event.pointer("/event_data/page"))).unwrap_or_default();
+    subject.browser = event.and_then(|event| text(event.pointer("/event_data/browser"))).unwrap_or_default();
     subject.app = match &about.app {
         Some(app) => app.clone(),
         None => {
-            busiest_app(client, &subject).await?.or_else(|| text(event.get("app_id"))).unwrap_or_default()
+            busiest_app(client, &subject).await?.or_else(|| text(record.get("app_id"))).unwrap_or_default()
         }
     };
     let asked = about.asked();

@@ -148,6 +148,39 @@ fn an_engine_takes_every_stream_and_answers_every_question() {
     assert!(asked.iter().all(|asked| asked.errors == 0 && asked.latencies.count() > 0), "{asked:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_was_filled_with_audit_records_alone_is_asked_about_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = [
+        "insights-bench",
+        "fill",
+        "--data-dir",
+        "d",
+        "--stream",
+        "audit",
+        "--rows",
+        "3000",
+        "--users",
+        "4",
+        "--others",
+        "3",
+    ];
+    let Command::Fill(mut args) = Arguments::parse_from(arguments).command else { panic!("another command") };
+    args.data_dir = directory.path().to_owned();
+    assert!(crate::command::fill(&args).unwrap());
+    let mut about = about("bench");
+    about.questions = vec![crate::question::Question::AuditSearch];
+    let asking = Asking { clients: 1, rate: None };
+    let (asked, _) = inside::ask::run(directory.path(), &about, asking, A_MOMENT).unwrap();
+    assert!(asked.len() == 1 && asked[0].errors == 0 && asked[0].latencies.count() > 0, "{asked:?}");
+    let server = Server::new(&server(directory.path()).await, KEY).unwrap();
+    let subject = subject::find(&mut Client::new(server.clone()), &about).await.unwrap();
+    let questions = subject::requests(&about, &subject).unwrap();
+    let asked = ask::run(&server, &questions, asking, A_MOMENT, &Done::default()).await.unwrap();
+    assert!(asked[0].errors == 0 && asked[0].bytes.quantile(50, 100) > 1_000, "{asked:?}");
+    assert!(asked[0].server.count() > 0, "a list says what it took in the server");
+}
+
 #[test]
 fn a_directory_without_events_says_what_to_do() {
     let directory = tempfile::tempdir().unwrap();

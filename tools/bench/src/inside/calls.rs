@@ -3,7 +3,7 @@
 use insights_engine::Result;
 use insights_engine::id::{Stream, TenantId};
 use insights_engine::query::{
-    Aggregate, Budget, Cursor, Field, Filter, GroupBy, Literal, Op, Order, Query, RowRequest, Scope,
+    Aggregate, Budget, Cost, Cursor, Field, Filter, GroupBy, Literal, Op, Order, Query, RowRequest, Scope,
     SessionClasses, SessionRequest,
 };
 use insights_engine::schema::ColumnDef;
@@ -38,10 +38,15 @@ pub(super) enum Call {
 impl Call {
     /// Makes it and drops the answer.
     pub(super) fn run(&self, view: &View) -> Result<()> {
+        self.cost(view).map(drop)
+    }
+
+    /// Makes it, and says what it cost.
+    pub(super) fn cost(&self, view: &View) -> Result<Cost> {
         match self {
-            Self::Numbers(query) => view.aggregate(query).map(drop),
-            Self::Sessions(request) => view.sessions(request).map(drop),
-            Self::Rows(request) => view.rows(request).map(drop),
+            Self::Numbers(query) => view.aggregate(query).map(|answer| answer.cost),
+            Self::Sessions(request) => view.sessions(request).map(|answer| answer.cost),
+            Self::Rows(request) => view.rows(request).map(|page| page.cost),
         }
     }
 }

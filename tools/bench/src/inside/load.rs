@@ -90,7 +90,8 @@ fn batches(load: &Load, index: u32, tenant: &TenantId) -> Vec<Batch> {
     (0..load.batches_made()).map(|_| batch()).collect()
 }
 
-const fn engine_stream(stream: Stream) -> insights_engine::id::Stream {
+/// The engine's name of a stream.
+pub(super) const fn engine_stream(stream: Stream) -> insights_engine::id::Stream {
     match stream {
         Stream::Events => insights_engine::id::Stream::Events,
         Stream::Metrics => insights_engine::id::Stream::Metrics,
@@ -99,7 +100,7 @@ const fn engine_stream(stream: Stream) -> insights_engine::id::Stream {
 }
 
 /// Appends one record as the server's parser does.
-fn push(out: &mut BatchBuilder, record: &Record) {
+pub(super) fn push(out: &mut BatchBuilder, record: &Record) {
     let at_us = record.at_ms.saturating_mul(1000);
     out.i64(&TIME, at_us).i64(&stream::RECEIVED, at_us);
     out.str(&APP_ID, Some(&format!("app-{}", record.app)));

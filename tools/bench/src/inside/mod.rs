@@ -2,6 +2,8 @@
 
 pub(crate) mod ask;
 pub(crate) mod calls;
+pub(crate) mod fill;
+pub(crate) mod flat;
 pub(crate) mod load;
 pub(crate) mod open;
 mod subject;

@@ -35,18 +35,20 @@ pub(super) fn find(
     };
     let before = TimeRange { start: TimestampUs(i64::MIN), end: TimestampUs(end.as_microsecond()) };
     let events = newest(inside, &subject, Stream::Events, before, 1).map_err(ours)?;
-    let Some(event) = events.batches.first() else {
+    let audit = newest(inside, &subject, Stream::Audit, TimeRange::ALL, PAGE_ROWS).map_err(ours)?;
+    let event = events.batches.first();
+    let Some(newest_row) = event.or_else(|| audit.batches.first()) else {
         return Err(BenchError::NothingToAsk(format!(
-            "there is no event before {end}: name an --organization that has some, or fill the directory with \
+            "there is no event before {end} and no audit record: name an --organization that has some, or fill the directory with \
              `insights-bench ingest --data-dir` or `insights-server demo`"
         )));
     };
-    subject.organization.get_or_insert_with(|| event.tenant().as_str().to_owned());
-    subject.page = data(event, "page");
-    subject.browser = data(event, "browser");
+    subject.organization.get_or_insert_with(|| newest_row.tenant().as_str().to_owned());
+    subject.page = event.map(|event| data(event, "page")).unwrap_or_default();
+    subject.browser = event.map(|event| data(event, "browser")).unwrap_or_default();
     subject.app = match &about.app {
         Some(app) => app.clone(),
-        None => busiest_app(inside, &subject).map_err(ours)?.unwrap_or_else(|| text(event, &APP_ID)),
+        None => busiest_app(inside, &subject).map_err(ours)?.unwrap_or_else(|| text(newest_row, &APP_ID)),
     };
     let audit = newest(inside, &subject, Stream::Audit, TimeRange::ALL, PAGE_ROWS).map_err(ours)?;
     let user = || audit.batches.first().map(|record| text(record, &USER_ID));
