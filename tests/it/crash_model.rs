@@ -503,6 +503,7 @@ fn nothing_acknowledged_is_lost_at_any_operation() {
             }
         }
     }
+    eprintln!("{states} crash states, each another workload, operation or policy of loss");
     assert!(states >= 2_000, "only {states} crash states");
 }
 

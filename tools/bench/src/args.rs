@@ -378,7 +378,7 @@ pub(crate) struct Restart {
     /// The stream that is sent
     #[arg(long, value_enum, default_value = "events")]
     pub(crate) stream: Stream,
-    /// Bytes of rows that the server may have in memory (its INSIGHTS_MEMTABLE_BYTES)
+    /// Bytes of rows that the server may have in memory (what its setting `memtable_bytes` says)
     #[arg(long, default_value = "134217728", value_parser = clap::value_parser!(u64).range(1 << 20..))]
     pub(crate) memtable_bytes: u64,
     /// Percent of them at which it is killed

@@ -17,7 +17,7 @@ use crate::progress::{Done, Progress};
 use crate::query_report::{Line, QueryReport};
 use crate::records::Spread;
 use crate::report::{Report, json};
-use crate::{floor, peer, restart, soak, subject};
+use crate::{floor, own_metrics, peer, restart, soak, subject};
 
 /// `ingest`.
 ///
@@ -29,19 +29,23 @@ pub(crate) fn ingest(args: &Ingest) -> Result<bool, BenchError> {
     let directory = args.place.data_dir.as_deref();
     let mut syncs = Fsyncs::in_directory(&args.load.fsync_dir)?;
     syncs.sample()?;
-    let (outcome, cpu) = if let Some(directory) = directory {
+    let (outcome, cpu, memory) = if let Some(directory) = directory {
         let (outcome, cpu) = inside::load::run(directory, &load, args.run.duration)?;
-        (outcome, Some(cpu))
+        (outcome, Some(cpu), None)
     } else {
         let server = server(&args.place)?;
-        let outcome = runtime()?.block_on(async {
+        let (outcome, memory) = runtime()?.block_on(async {
             load.send_first(&server, 1).await?;
-            send(&server, &load, args.run.duration).await
+            let duration = args.run.duration;
+            Ok::<_, BenchError>(tokio::join!(
+                send(&server, &load, duration),
+                own_metrics::memory_peak(&server, duration)
+            ))
         })?;
-        (outcome, None)
+        (outcome?, None, memory)
     };
     syncs.sample()?;
-    let report = Report::new(&load, &outcome, cpu, &syncs);
+    let report = Report::new(&load, &outcome, cpu, &syncs).with_server_memory(memory);
     print(args.run.json, &report, || report.table())?;
     Ok(outcome.errors == 0)
 }
@@ -53,20 +57,30 @@ pub(crate) fn ingest(args: &Ingest) -> Result<bool, BenchError> {
 /// When nothing could be measured.
 pub(crate) fn query(args: &Query) -> Result<bool, BenchError> {
     let asking = Asking { clients: args.clients, rate: args.rate };
-    let (lines, organization) = if let Some(directory) = args.place.data_dir.as_deref() {
+    let ((lines, organization), memory) = if let Some(directory) = args.place.data_dir.as_deref() {
         let (asked, organization) = inside::ask::run(directory, &args.about, asking, args.run.duration)?;
-        (asked.iter().map(|asked| Line::new(asked, None)).collect(), organization)
+        ((asked.iter().map(|asked| Line::new(asked, None)).collect(), organization), None)
     } else {
-        runtime()?.block_on(query_server(args, asking))?
+        let server = server(&args.place)?;
+        let (answers, memory) = runtime()?.block_on(async {
+            tokio::join!(
+                query_server(&server, args, asking),
+                own_metrics::memory_peak(&server, args.run.duration)
+            )
+        });
+        (answers?, memory)
     };
-    let report = QueryReport::new(organization, asking, args.about.windows, lines);
+    let report = QueryReport::new(organization, asking, args.about.windows, lines).with_server_memory(memory);
     print(args.run.json, &report, || report.table())?;
     Ok(report.errors() == 0)
 }
 
 /// Asks a server one question after the other.
-async fn query_server(args: &Query, asking: Asking) -> Result<(Vec<Line>, Option<String>), BenchError> {
-    let server = server(&args.place)?;
+async fn query_server(
+    server: &Server,
+    args: &Query,
+    asking: Asking,
+) -> Result<(Vec<Line>, Option<String>), BenchError> {
     let subject = subject::find(&mut Client::new(server.clone()), &args.about).await?;
     let questions = subject::requests(&args.about, &subject)?;
     let share = args.run.duration / u32::try_from(questions.len().max(1)).unwrap_or(1);
@@ -74,7 +88,7 @@ async fn query_server(args: &Query, asking: Asking) -> Result<(Vec<Line>, Option
     let progress = Progress::show(Span::of(args.run.duration), &done, "questions");
     let mut lines = Vec::new();
     for question in questions.chunks(1) {
-        for asked in ask::run(&server, question, asking, share, &done).await? {
+        for asked in ask::run(server, question, asking, share, &done).await? {
             let requests = question.first().map(|(_, requests)| requests.as_slice()).unwrap_or_default();
             let bytes = usize::try_from(asked.bytes.quantile(50, 100)).unwrap_or(0);
             let floor = if args.no_floor {

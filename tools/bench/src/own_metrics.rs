@@ -1,13 +1,16 @@
 //! What a server says of itself in `/metrics`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::client::{Client, Request, Server};
 use crate::error::BenchError;
 use crate::pace::Span;
+
+/// How often the peak of a server's memory is looked for.
+const PEAK_EVERY: Duration = Duration::from_millis(250);
 
 /// The numbers of a process and of its engine at one moment. Absent is what the server does not say.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -60,6 +63,31 @@ impl Sample {
 pub(crate) async fn once(client: &mut Client, at_s: f64) -> Result<Sample, BenchError> {
     let answer = client.send(&Request::get("/metrics")?).await?;
     Ok(Sample::read(&String::from_utf8_lossy(&answer), at_s))
+}
+
+/// The most anonymous memory that a server had at a look every quarter of a second; `None` where it does not say it, or
+/// not to this key.
+pub(crate) async fn memory_peak(server: &Server, duration: Duration) -> Option<u64> {
+    let span = Span::of(duration);
+    let mut client = Client::new(server.clone());
+    let mut ticks = tokio::time::interval(PEAK_EVERY);
+    let mut peak = None;
+    while Instant::now() < span.deadline {
+        ticks.tick().await;
+        let sample = once(&mut client, 0.0).await.ok()?;
+        peak = peak.max(sample.anonymous_bytes.map(whole));
+    }
+    peak
+}
+
+/// A number of the server as a whole one.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "bytes of one process; `as` saturates"
+)]
+pub(crate) fn whole(number: f64) -> u64 {
+    number as u64
 }
 
 /// Reads `/metrics` again and again for a while; the samples, and how many reads failed.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::ask::{Asked, Asking};
 use crate::histogram::Histogram;
-use crate::report::{Latency, ms};
+use crate::report::{Latency, memory_line, ms};
 
 /// The median and a high quantile, milliseconds.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -69,6 +69,9 @@ pub(crate) struct QueryReport {
     windows: u32,
     questions: Vec<Line>,
     errors: u64,
+    /// The most anonymous memory that the server had meanwhile; over HTTP, to a key that may read `/metrics`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_memory_peak_bytes: Option<u64>,
 }
 
 impl QueryReport {
@@ -76,7 +79,20 @@ impl QueryReport {
     pub(crate) fn new(organization: Option<String>, asking: Asking, windows: u32, lines: Vec<Line>) -> Self {
         let errors = lines.iter().map(|line| line.errors).sum();
         let Asking { clients, rate } = asking;
-        Self { organization, clients, rate, windows, questions: lines, errors }
+        Self {
+            organization,
+            clients,
+            rate,
+            windows,
+            questions: lines,
+            errors,
+            server_memory_peak_bytes: None,
+        }
+    }
+
+    /// With the peak of the server's anonymous memory.
+    pub(crate) fn with_server_memory(self, peak: Option<u64>) -> Self {
+        Self { server_memory_peak_bytes: peak, ..self }
     }
 
     /// Requests that failed.
@@ -112,6 +128,7 @@ impl QueryReport {
                 line.bytes_p50
             )
         }));
+        lines.extend(self.server_memory_peak_bytes.map(memory_line));
         lines.push(
             "server, floor: medians, of the time in the server and of a server that does nothing".to_owned(),
         );

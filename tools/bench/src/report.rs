@@ -57,6 +57,9 @@ pub(crate) struct Report {
     latency_ms: Latency,
     errors: u64,
     raw_fdatasync_ms: Raw,
+    /// The most anonymous memory that the server had meanwhile; over HTTP, to a key that may read `/metrics`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_memory_peak_bytes: Option<u64>,
 }
 
 impl Report {
@@ -78,7 +81,13 @@ impl Report {
             latency_ms: Latency::of(&outcome.latencies),
             errors: outcome.errors,
             raw_fdatasync_ms: Raw { p50: raw.p50, p99: raw.p99 },
+            server_memory_peak_bytes: None,
         }
+    }
+
+    /// With the peak of the server's anonymous memory.
+    pub(crate) fn with_server_memory(self, peak: Option<u64>) -> Self {
+        Self { server_memory_peak_bytes: peak, ..self }
     }
 
     /// Lines for people.
@@ -101,8 +110,14 @@ impl Report {
         if let Some(rows) = self.rows_per_cpu_s {
             lines.push(format!("a core      {rows:.0} records a second of processor time, flushes included"));
         }
+        lines.extend(self.server_memory_peak_bytes.map(memory_line));
         lines.join("\n")
     }
+}
+
+/// What people are told of a server's memory.
+pub(crate) fn memory_line(peak: u64) -> String {
+    format!("memory      {:.1} MiB anonymous, the server's peak", to_f64(peak) / 1_048_576.0)
 }
 
 /// One line of JSON.

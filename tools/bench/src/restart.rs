@@ -12,7 +12,7 @@ use crate::args::{Restart, Stream};
 use crate::client::{Client, Request, Server};
 use crate::error::BenchError;
 use crate::load::{self, Load};
-use crate::own_metrics::{self, Sample};
+use crate::own_metrics::{self, Sample, whole};
 use crate::progress::Done;
 use crate::records::Spread;
 
@@ -22,7 +22,7 @@ const ORGANIZATION: &str = "restart";
 const FILL_EVERY: Duration = Duration::from_millis(20);
 const START_EVERY: Duration = Duration::from_millis(2);
 /// A server that is not ready by then has failed.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// One kill and what came after it.
 #[derive(Debug, Serialize)]
@@ -130,14 +130,12 @@ async fn start(program: &Path, args: &Restart) -> Result<(Killed, Client), Bench
         .map_while(Result::ok)
         .find_map(|line| line.strip_prefix("listening on ").map(str::to_owned));
     let server = Server::new(url.as_deref().unwrap_or_default(), KEY);
-    let killed = match server {
-        Ok(server) => Killed { child, server },
-        Err(_) => {
-            drop(child.kill());
-            let status = child.wait()?;
-            return Err(BenchError::NothingToAsk(format!("the server did not start: {status}")));
-        }
+    let Ok(server) = server else {
+        drop(child.kill());
+        let status = child.wait()?;
+        return Err(BenchError::NothingToAsk(format!("the server did not start: {status}")));
     };
+    let killed = Killed { child, server };
     let mut client = Client::new(killed.server.clone());
     let began = Instant::now();
     loop {
@@ -215,15 +213,6 @@ async fn round(
 /// A number of the engine, 0 where the server does not say it.
 fn engine(sample: &Sample, name: &str) -> u64 {
     sample.engine.get(name).copied().map_or(0, whole)
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "bytes of one process; `as` saturates"
-)]
-fn whole(number: f64) -> u64 {
-    number as u64
 }
 
 impl RestartReport {

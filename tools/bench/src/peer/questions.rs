@@ -30,7 +30,6 @@ const QUANTILES: [f64; 3] = [0.5, 0.95, 0.99];
 
 /// A question by its name in the harness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[expect(clippy::enum_variant_names, reason = "the names of the harness")]
 pub(super) enum PeerQuestion {
     Q1,
     Q2,

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use insights_engine::append::Append;
 use insights_engine::compaction::Effort;
+use insights_engine::schema::Batch;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -83,7 +84,7 @@ fn perform(
     match wish {
         Wish::Read { stream, files } => {
             *ready = intake.read(stream, &files)?;
-            let rows = ready.iter().flatten().flat_map(|append| &append.batches).map(|batch| batch.rows());
+            let rows = ready.iter().flatten().flat_map(|append| &append.batches).map(Batch::rows);
             Ok(json!({ "rows": rows.sum::<usize>() }))
         }
         Wish::Append => {
@@ -125,13 +126,17 @@ mod tests {
 
     use super::*;
 
-    /// Microseconds of 2024-02-29T12:00:00Z, in milliseconds.
+    /// 2024-02-29T12:00:00Z, in milliseconds since 1970.
     const AT_MS: i64 = 1_709_208_000_000;
 
+    /// One value a line.
+    fn text_of(values: &[Value]) -> String {
+        values.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n") + "\n"
+    }
+
     fn lines(wishes: &[Value], directory: &Path) -> Vec<Value> {
-        let input: String = wishes.iter().map(|wish| format!("{wish}\n")).collect();
         let mut output = Vec::new();
-        run(directory, Cursor::new(input), &mut output).unwrap();
+        run(directory, Cursor::new(text_of(wishes)), &mut output).unwrap();
         let text = String::from_utf8(output).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
@@ -139,99 +144,116 @@ mod tests {
     /// A file of one body.
     fn body(directory: &Path, name: &str, records: &[Value]) -> PathBuf {
         let path = directory.join(name);
-        let text: String = records.iter().map(|record| format!("{record}\n")).collect();
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, text_of(records)).unwrap();
         path
     }
 
-    fn window(more: Value) -> Value {
+    fn window(more: &Value) -> Value {
         let mut all = json!({"org": "acme", "t0": AT_MS - 43_200_000, "t1": AT_MS + 43_200_000});
         all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         all
     }
 
-    #[test]
-    fn bodies_are_taken_and_every_question_is_answered_before_and_after_compaction() {
-        let place = tempfile::tempdir().unwrap();
-        let events: Vec<Value> = (0..20)
+    fn events() -> Vec<Value> {
+        (0..20)
             .map(|n| {
                 json!({"organization_id": "acme", "user_id": format!("u{}", n % 3), "session_id": format!("s{}", n % 4),
                        "event_type": if n % 2 == 0 { "page_view" } else { "click" }, "app_id": "a",
                        "timestamp": AT_MS + n, "event_data": {"page": "/p", "browser": "b"}})
             })
-            .collect();
+            .collect()
+    }
+
+    fn points() -> [Value; 5] {
         let point = |n: i64, name: &str, value: i64, app: Option<&str>| {
             json!({"organization_id": "acme", "name": name, "value": value, "app_id": app, "host": "h",
                    "timestamp": AT_MS + n})
         };
-        let points = [
+        [
             point(0, "cpu.usage", 40, None),
             point(1, "cpu.usage", 60, None),
             point(2, "response.time", 12, Some("a")),
             point(3, "requests.count", 4, Some("a")),
             point(4, "errors.count", 1, Some("a")),
-        ];
-        let records: Vec<Value> = (0..70)
+        ]
+    }
+
+    fn records() -> Vec<Value> {
+        (0..70)
             .map(|n| {
                 json!({"organization_id": "acme", "user_id": "u1", "timestamp": AT_MS + n,
                        "action_type": if n % 2 == 0 { "security.login" } else { "project.created" },
                        "content_object": {"type": "user", "id": format!("o{n}")}})
             })
-            .collect();
+            .collect()
+    }
+
+    /// Every question, once.
+    fn questions() -> [Value; 9] {
+        let questions = [
+            ("Q1", window(&json!({}))),
+            ("Q2", window(&json!({}))),
+            ("Q3", window(&json!({"app": "a"}))),
+            ("Q4a", window(&json!({}))),
+            ("Q4b", window(&json!({}))),
+            ("Q5", window(&json!({"user": "u1"}))),
+            ("Q6", window(&json!({"page": "/p", "browser": "b"}))),
+            ("Q7", window(&json!({"app": "a", "t0": AT_MS, "t1": AT_MS + 3_600_000}))),
+            ("Q8", window(&json!({}))),
+        ];
+        questions.map(|(name, parameters)| json!({"do": "ask", "question": name, "parameters": parameters}))
+    }
+
+    /// Judges the answers to [`questions`].
+    fn judge(of: &[Value]) {
+        let midnight = AT_MS - 43_200_000;
+        let rows = |n: usize| &of[n]["rows"];
+        assert_eq!(
+            rows(0),
+            &json!([
+                [midnight, "", 20, 3, 4],
+                [midnight, "click", 10, 0, 0],
+                [midnight, "page_view", 10, 0, 0]
+            ])
+        );
+        assert_eq!(
+            (&rows(1)[0][1], &rows(1)[0][2], &rows(1)[0][3]),
+            (&json!("cpu.usage"), &json!(50.0), &json!(60.0))
+        );
+        assert_eq!((&rows(2)[0][1], &rows(2)[0][5]), (&json!(12.0), &json!(0.25)));
+        assert_eq!(rows(3), &json!([[midnight, 20, 3]]));
+        assert_eq!((&rows(4)[0][1], &rows(4)[0][2]), (&json!(4.0), &json!(1.0)));
+        assert_eq!(rows(5).as_array().unwrap().len(), 35);
+        assert_eq!(rows(5)[0], json!([AT_MS + 68, 69, "security.login", "o68"]));
+        assert_eq!(rows(6), &json!([[midnight, 20]]));
+        assert_eq!(rows(7), &json!([[AT_MS, 12.0, 4.0, 1.0]]));
+        assert_eq!(rows(8).as_array().unwrap().len(), 70);
+        assert_eq!(rows(8)[50], json!([AT_MS + 19, 20, "project.created"]));
+    }
+
+    #[test]
+    fn bodies_are_taken_and_every_question_is_answered_before_and_after_compaction() {
+        let place = tempfile::tempdir().unwrap();
         let directory = place.path().join("bodies");
         std::fs::create_dir(&directory).unwrap();
         let read = |stream: &str, path: PathBuf| json!({"do": "read", "stream": stream, "files": [[path]]});
         let mut wishes = vec![
-            read("events", body(&directory, "e", &events)),
+            read("events", body(&directory, "e", &events())),
             json!({"do": "append"}),
-            read("metrics", body(&directory, "m", &points)),
+            read("metrics", body(&directory, "m", &points())),
             json!({"do": "append"}),
-            read("audit", body(&directory, "a", &records)),
+            read("audit", body(&directory, "a", &records())),
             json!({"do": "append"}),
         ];
-        let questions = [
-            ("Q1", window(json!({}))),
-            ("Q2", window(json!({}))),
-            ("Q3", window(json!({"app": "a"}))),
-            ("Q4a", window(json!({}))),
-            ("Q4b", window(json!({}))),
-            ("Q5", window(json!({"user": "u1"}))),
-            ("Q6", window(json!({"page": "/p", "browser": "b"}))),
-            ("Q7", window(json!({"app": "a", "t0": AT_MS, "t1": AT_MS + 3_600_000}))),
-            ("Q8", window(json!({}))),
-        ];
-        let asked = questions
-            .map(|(name, parameters)| json!({"do": "ask", "question": name, "parameters": parameters}));
+        let asked = questions();
         wishes.extend(asked.clone());
         wishes.push(json!({"do": "compact"}));
         wishes.extend(asked);
         let answers = lines(&wishes, &place.path().join("data"));
         assert_eq!(answers.iter().filter(|answer| answer.get("error").is_some()).count(), 0, "{answers:?}");
         assert_eq!([1, 3, 5].map(|n| answers[n]["rows"].as_u64().unwrap()), [20, 5, 70]);
-        let midnight = AT_MS - 43_200_000;
         for of in [&answers[7..16], &answers[17..26]] {
-            let rows = |n: usize| &of[n]["rows"];
-            assert_eq!(
-                rows(0),
-                &json!([
-                    [midnight, "", 20, 3, 4],
-                    [midnight, "click", 10, 0, 0],
-                    [midnight, "page_view", 10, 0, 0]
-                ])
-            );
-            assert_eq!(
-                (&rows(1)[0][1], &rows(1)[0][2], &rows(1)[0][3]),
-                (&json!("cpu.usage"), &json!(50.0), &json!(60.0))
-            );
-            assert_eq!((&rows(2)[0][1], &rows(2)[0][5]), (&json!(12.0), &json!(0.25)));
-            assert_eq!(rows(3), &json!([[midnight, 20, 3]]));
-            assert_eq!((&rows(4)[0][1], &rows(4)[0][2]), (&json!(4.0), &json!(1.0)));
-            assert_eq!(rows(5).as_array().unwrap().len(), 35);
-            assert_eq!(rows(5)[0], json!([AT_MS + 68, 69, "security.login", "o68"]));
-            assert_eq!(rows(6), &json!([[midnight, 20]]));
-            assert_eq!(rows(7), &json!([[AT_MS, 12.0, 4.0, 1.0]]));
-            assert_eq!(rows(8).as_array().unwrap().len(), 70);
-            assert_eq!(rows(8)[50], json!([AT_MS + 19, 20, "project.created"]));
+            judge(of);
         }
     }
 
@@ -244,7 +266,7 @@ mod tests {
             json!({"do": "nothing"}),
             json!({"do": "read", "stream": "events", "files": [["/nowhere"]]}),
             json!({"do": "read", "stream": "events", "files": [[bad]]}),
-            json!({"do": "ask", "question": "Q8", "parameters": window(json!({"org": ""}))}),
+            json!({"do": "ask", "question": "Q8", "parameters": window(&json!({"org": ""}))}),
             json!({"do": "flush"}),
         ];
         let answers = lines(&wishes, &directory.join("data"));
