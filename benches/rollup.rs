@@ -228,6 +228,7 @@ fn rollups() -> Arc<Rollups> {
         keys,
         tiers,
         priority: id,
+        together: false,
     };
     let by_type = vec![column(&EVENT_TYPE)];
     let by_app = vec![column(&EVENT_TYPE), column(&APP_ID)];

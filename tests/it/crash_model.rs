@@ -108,6 +108,7 @@ fn rollups() -> Vec<RollupDefinition> {
         keys: vec![Field::Column(key.id)],
         tiers: Tier::ALL.map(|tier| TierAggregates { tier, aggregates: vec![aggregate.clone()] }).to_vec(),
         priority: id,
+        together: false,
     };
     let users = Aggregate::Distinct(Field::Column(stream::USER_ID.id));
     let sum = Aggregate::Sum(Field::Column(stream::VALUE.id));

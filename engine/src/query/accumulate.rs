@@ -17,7 +17,7 @@ use super::request::{Aggregate, Field, Number};
 use super::row_groups::RowGroups;
 use crate::error::{Error, Result};
 use crate::rollup::Histogram;
-use crate::rollup::histogram::{Tally, interpolate, rank_of};
+use crate::rollup::histogram::{Growing, Tally, interpolate, rank_of};
 use crate::schema::Schema;
 use crate::schema::stream::{LSN, SEQ, TIME};
 
@@ -93,7 +93,7 @@ struct Order {
 pub(crate) struct Accumulators {
     states: Vec<State>,
     inputs: Vec<Input>,
-    histograms: Vec<(usize, Vec<Histogram>)>,
+    histograms: Vec<(usize, Vec<Growing>)>,
     lists: Vec<(usize, Vec<Vec<f64>>)>,
     distincts: Vec<Distinct>,
     conditions: Vec<Condition>,
@@ -288,7 +288,7 @@ impl Accumulators {
                 State::CountIf(_, counts) => counts.resize(groups, 0),
             }
         }
-        self.histograms.iter_mut().for_each(|(_, h)| h.resize(groups, Histogram::new()));
+        self.histograms.iter_mut().for_each(|(_, h)| h.resize(groups, Growing::default()));
         self.lists.iter_mut().for_each(|(_, l)| l.resize(groups, Vec::new()));
     }
 
@@ -306,7 +306,7 @@ impl Accumulators {
     pub(crate) fn memory_bytes(&self) -> usize {
         let a_group = 64
             + self.states.len() * 24
-            + self.histograms.len() * size_of::<Histogram>()
+            + self.histograms.len() * size_of::<Growing>()
             + self.lists.len() * 24;
         let distinct: usize = self.distincts.iter().map(Distinct::memory_bytes).sum();
         self.counts.len() * a_group + self.variable_bytes + distinct
@@ -315,13 +315,24 @@ impl Accumulators {
     /// The numbers of every group, by group.
     pub(crate) fn finish(mut self) -> Vec<Vec<Number>> {
         self.lists.iter_mut().flat_map(|(_, l)| l).for_each(|l| l.sort_unstable_by(f64::total_cmp));
+        let histograms: Vec<Vec<Histogram>> = std::mem::take(&mut self.histograms)
+            .into_iter()
+            .map(|(_, list)| list.into_iter().map(Growing::finish).collect())
+            .collect();
         let distincts: Vec<Vec<u64>> = self.distincts.iter().map(|d| d.totals(self.counts.len())).collect();
         (0..self.counts.len())
-            .map(|group| self.states.iter().map(|state| self.number(state, group, &distincts)).collect())
+            .map(|group| {
+                self.states.iter().map(|state| self.number(state, group, (&histograms, &distincts))).collect()
+            })
             .collect()
     }
 
-    fn number(&self, state: &State, group: usize, distincts: &[Vec<u64>]) -> Number {
+    fn number(
+        &self,
+        state: &State,
+        group: usize,
+        (histograms, distincts): (&[Vec<Histogram>], &[Vec<u64>]),
+    ) -> Number {
         let double = |n: Option<f64>| n.map_or(Number::Absent, Number::F64);
         match state {
             State::Count => Number::U64(self.counts.get(group).copied().unwrap_or(0)),
@@ -335,7 +346,7 @@ impl Accumulators {
             }
             State::Last(_, latest) => double(latest.get(group).copied().flatten().map(|l| l.value)),
             State::Quantile(at, q) => {
-                double(self.histograms.get(*at).and_then(|(_, h)| h.get(group)).and_then(|h| h.quantile(*q)))
+                double(histograms.get(*at).and_then(|h| h.get(group)).and_then(|h| h.quantile(*q)))
             }
             State::QuantileExact(at, q) => {
                 double(self.lists.get(*at).and_then(|(_, l)| l.get(group)).and_then(|l| quantile_of(l, *q)))

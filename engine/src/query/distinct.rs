@@ -9,12 +9,10 @@ use super::id_set::IdSet;
 use super::ids::{self, Space};
 use super::mask::Rows;
 use super::row_groups::RowGroups;
+use super::set_places::{NO_SET, SetPlaces};
 use crate::error::Result;
 use crate::id::TenantNo;
 use crate::rollup::{SetList, SetRef};
-
-/// A set that is not looked up yet.
-const NO_SET: u32 = u32::MAX;
 
 /// Bytes that an empty set and its place cost, by estimate.
 const SET_BYTES: usize = 96;
@@ -39,8 +37,8 @@ pub(crate) struct Distinct {
     /// The ids of the rows at hand, for each space.
     read: Vec<(Space, Vec<u32>)>,
     sets: Vec<GroupSet>,
-    places: HashMap<(u32, TenantNo, Space), u32>,
-    /// By group the set of the tenant and space at hand; [`NO_SET`] between calls.
+    places: SetPlaces,
+    /// By group the set of the tenant and space at hand; [`NO_SET`] while it is not looked up.
     at_hand: Vec<u32>,
     /// The groups whose place is in `at_hand`.
     touched: Vec<u32>,
@@ -57,7 +55,7 @@ impl Distinct {
             ids: DistinctIds::default(),
             read: Vec::new(),
             sets: Vec::new(),
-            places: HashMap::new(),
+            places: SetPlaces::default(),
             at_hand: Vec::new(),
             touched: Vec::new(),
             bytes: 0,
@@ -98,7 +96,7 @@ impl Distinct {
     fn add(&mut self, group: u32, tenant: TenantNo, space: Space, ids: &[u32]) {
         let Some(at_hand) = self.at_hand.get_mut(group as usize) else { return };
         if *at_hand == NO_SET {
-            *at_hand = *self.places.entry((group, tenant, space)).or_insert_with(|| {
+            *at_hand = self.places.get_or_insert((group, tenant, space), || {
                 self.sets.push(GroupSet { group, set: IdSet::default(), bytes: (0, 0) });
                 u32::try_from(self.sets.len() - 1).unwrap_or(NO_SET)
             });
@@ -125,6 +123,9 @@ impl Distinct {
         if let Some(of_group) = self.sets.get_mut(place as usize) {
             let bytes = of_group.set.memory_bytes();
             let now = (bytes, if of_group.set.is_dense() { bytes } else { 0 });
+            if now == of_group.bytes {
+                return;
+            }
             let before = std::mem::replace(&mut of_group.bytes, now);
             self.bytes = (self.bytes + now.0).saturating_sub(before.0);
             self.dense_bytes = (self.dense_bytes + now.1).saturating_sub(before.1);
@@ -159,7 +160,7 @@ impl Distinct {
             }
             codes => codes,
         };
-        let place = *self.places.entry((group, tenant, space)).or_insert_with(|| {
+        let place = self.places.get_or_insert((group, tenant, space), || {
             self.sets.push(GroupSet { group, set: IdSet::default(), bytes: (0, 0) });
             u32::try_from(self.sets.len() - 1).unwrap_or(NO_SET)
         });
@@ -246,6 +247,6 @@ impl Distinct {
 
     /// Bytes of memory this takes.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.ids.memory_bytes() + self.sets.len() * SET_BYTES + self.bytes
+        self.ids.memory_bytes() + self.sets.len() * SET_BYTES + self.bytes + self.places.memory_bytes()
     }
 }

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::id::{Stream, TenantNo};
 use crate::part::ZoneMap;
 use crate::schema::stream::TIME;
-use crate::schema::{Bitmap, ColumnType, ColumnVector, IdentityKind, NULL_CODE, Scalar};
+use crate::schema::{Bitmap, BytesColumn, ColumnType, ColumnVector, IdentityKind, NULL_CODE, Scalar};
 use crate::time::TimeRange;
 
 /// Deepest nesting of a filter.
@@ -55,7 +55,12 @@ enum CodeTest {
 struct DictTest {
     token: u64,
     seen: Vec<u8>,
+    /// The values that pass, once all were looked at.
+    passing: Option<Vec<u32>>,
 }
+
+/// As many codes are compared with every row; a table says it of more.
+const CODES_COMPARED_MAX: usize = 8;
 
 impl Predicate {
     /// Resolves a filter.
@@ -292,15 +297,8 @@ impl Compare {
             ColumnVector::Dict { codes, values } => {
                 let dictionary = self.dictionaries.entry(leaf).or_default();
                 dictionary.start(granule.token, values.len());
-                let text = &self.test.text;
-                mask.try_retain(|row| {
-                    let code = codes.get(base + row).copied().unwrap_or(NULL_CODE) as usize;
-                    let Some(seen) = dictionary.seen.get_mut(code) else { return Ok(false) };
-                    if *seen == 0 {
-                        *seen = if values.get(code).is_some_and(|v| text.holds(v)) { 2 } else { 1 };
-                    }
-                    Ok(*seen == 2)
-                })?;
+                let codes = codes.get(base..base + mask.len()).unwrap_or(&[]);
+                dictionary.narrow(codes, values, &self.test.text, mask)?;
             }
             ColumnVector::Bytes(bytes) => {
                 let text = &self.test.text;
@@ -403,9 +401,48 @@ impl DictTest {
     fn start(&mut self, token: u64, values: usize) {
         if self.token != token || self.seen.len() != values {
             self.token = token;
+            self.passing = None;
             self.seen.clear();
             self.seen.resize(values, 0);
         }
+    }
+
+    /// Takes the rows whose value does not pass out of the mask.
+    fn narrow(
+        &mut self,
+        codes: &[u32],
+        values: &BytesColumn,
+        text: &TextTest,
+        mask: &mut Mask,
+    ) -> Result<()> {
+        if self.passing.is_none() && self.seen.len() > mask.count() {
+            // Fewer rows than values: only theirs are looked at.
+            return mask.try_retain(|row| {
+                let code = codes.get(row).copied().unwrap_or(NULL_CODE) as usize;
+                let Some(seen) = self.seen.get_mut(code) else { return Ok(false) };
+                if *seen == 0 {
+                    *seen = if values.get(code).is_some_and(|v| text.holds(v)) { 2 } else { 1 };
+                }
+                Ok(*seen == 2)
+            });
+        }
+        let seen = &mut self.seen;
+        let passing = self.passing.get_or_insert_with(|| {
+            let mut passing = Vec::new();
+            for (code, seen) in (0_u32..).zip(seen) {
+                let passes = values.get(code as usize).is_some_and(|v| text.holds(v));
+                *seen = if passes { 2 } else { 1 };
+                passing.extend(passes.then_some(code));
+            }
+            passing
+        });
+        match passing.as_slice() {
+            [] => mask.clear(),
+            [one] => mask.retain_values(codes, |c| c == *one),
+            many if many.len() <= CODES_COMPARED_MAX => mask.retain_values(codes, |c| many.contains(&c)),
+            _ => mask.retain_values(codes, |c| self.seen.get(c as usize) == Some(&2)),
+        }
+        Ok(())
     }
 }
 

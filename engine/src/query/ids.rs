@@ -1,5 +1,6 @@
 //! Values as small numbers: keys of groups and text of scans by value, distinct values by code.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -132,7 +133,7 @@ impl KeyIds {
     }
 
     /// The ids of the keys of some series, [`ABSENT`] for an absent one. Where the keys are codes `kind`
-    /// says of what.
+    /// says of what, and `whose` which series are of which tenant.
     ///
     /// # Errors
     ///
@@ -140,7 +141,7 @@ impl KeyIds {
     pub(crate) fn of_series(
         &mut self,
         snapshot: &Snapshot,
-        (tenant, kind): (TenantNo, Option<IdentityKind>),
+        (whose, kind): (&[(TenantNo, Range<usize>)], Option<IdentityKind>),
         keys: &KeyColumn,
         out: &mut Vec<u32>,
     ) -> Result<()> {
@@ -148,8 +149,12 @@ impl KeyIds {
         out.resize(keys.len(), ABSENT);
         match (keys, kind) {
             (KeyColumn::Codes(codes), Some(kind)) => {
-                let rows = Rows::Range(0, codes.len());
-                code_ids(self, snapshot, (tenant, kind), codes, rows, out)
+                for (tenant, series) in whose {
+                    let rows = Rows::Range(series.start, series.end);
+                    let Some(out) = out.get_mut(series.clone()) else { continue };
+                    code_ids(self, snapshot, (*tenant, kind), codes, rows, out)?;
+                }
+                Ok(())
             }
             (KeyColumn::Codes(_), None) => Err(Error::invalid("codes of a key that has none")),
             (KeyColumn::Values { values, places }, _) => {

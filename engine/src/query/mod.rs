@@ -34,6 +34,7 @@ mod session_build;
 mod session_cells;
 mod session_rows;
 mod sessions;
+mod set_places;
 mod stop;
 mod version;
 mod walk;

@@ -65,7 +65,8 @@ fn with_rollups(rollups: Vec<(Vec<Field>, Vec<Aggregate>)>) -> Store {
             .map(|((keys, aggregates), id)| {
                 let tiers = Tier::ALL.map(|tier| TierAggregates { tier, aggregates: aggregates.clone() });
                 let (filter, stream) = (Filter::all(), Stream::Events);
-                RollupDefinition { id, stream, filter, keys, tiers: tiers.to_vec(), priority: 1 }
+                let tiers = tiers.to_vec();
+                RollupDefinition { id, stream, filter, keys, tiers, priority: 1, together: false }
             })
             .collect();
     })

@@ -36,9 +36,8 @@ pub(super) struct Family {
 #[derive(Debug, Default)]
 pub(super) struct RunCells {
     /// Cells, also where no row passes the filter of a definition: then it is known that there are none.
+    /// A definition whose cells became too large has none.
     pub(super) families: Vec<Family>,
-    /// Definitions by place, and tiers, whose cells became too large.
-    pub(super) given_up: Vec<(usize, Tier)>,
 }
 
 /// Builds the cells of the runs of one part, stream and UTC day.
@@ -145,9 +144,7 @@ impl Builder {
         let mut out = RunCells::default();
         for pass in passes {
             let cells = export(pass.definition, pass.tier, &pass.grouping, &pass.accumulators, false);
-            if pass.given_up || !fits(&cells) {
-                out.given_up.push((pass.place, pass.tier));
-            } else {
+            if !pass.given_up && fits(&cells) {
                 out.families.push(Family { definition: pass.place, tier: pass.tier, cells });
             }
         }
@@ -239,7 +236,8 @@ impl Fold<'_> {
         let states = self.accumulators.cell_states(&asked, kept);
         let states = states.ok_or_else(|| Error::invalid("cells that a coarser tier cannot be made of"))?;
         let snapshot = &self.builder.snapshot;
-        let places = self.grouping.places_of_series(snapshot, tenant, cells, &self.dimensions)?;
+        let whose = [(tenant, 0..cells.series())];
+        let places = self.grouping.places_of_series(snapshot, &whose, cells, &self.dimensions)?;
         let ratio = u8::try_from(self.tier.width_us() / tier.width_us()).unwrap_or(u8::MAX).max(1);
         let (mut slots_of, mut groups) = (Vec::with_capacity(cells.len()), 0);
         for series in 0..cells.series() {

@@ -46,6 +46,14 @@ impl KeyColumn {
         }
     }
 
+    /// The codes, where the key is of codes.
+    pub(crate) fn codes(&self) -> Option<&[u32]> {
+        match self {
+            Self::Codes(codes) => Some(codes),
+            Self::Values { .. } => None,
+        }
+    }
+
     fn memory_bytes(&self) -> usize {
         match self {
             Self::Codes(codes) => codes.len() * 4,
@@ -280,6 +288,21 @@ impl Cells {
     /// How many series there are.
     pub(crate) fn series(&self) -> usize {
         self.ends.len()
+    }
+
+    /// Whose series lie where: all are of `tenant`, but where one more key than the `keys` of the
+    /// definition numbers the tenants.
+    pub(crate) fn whose(&self, keys: usize, tenant: TenantNo) -> Vec<(TenantNo, Range<usize>)> {
+        let Some(numbers) = self.keys.get(keys).and_then(KeyColumn::codes) else {
+            return vec![(tenant, 0..self.series())];
+        };
+        let mut from = 0;
+        let of = |chunk: &[u32]| {
+            let start = from;
+            from += chunk.len();
+            (TenantNo(chunk.first().copied().unwrap_or(0)), start..from)
+        };
+        numbers.chunk_by(|a, b| a == b).map(of).collect()
     }
 
     /// The cells of a series.

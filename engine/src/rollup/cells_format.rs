@@ -9,7 +9,8 @@
 //! |----------|----------------------------------------------------------------------------------------|
 //! | sizes    | number of series, number of cells                                                      |
 //! | keys     | for each key of the definition: byte 0 and a column of codes; or byte 1, the number of |
-//! |          | values, the values, and a column of their places (as codes: absent or place)           |
+//! |          | values, the values, and a column of their places (as codes: absent or place); and of a |
+//! |          | definition that is kept of all tenants by identities of each, the tenants as codes     |
 //! | series   | column: cells of each series                                                           |
 //! | slots    | column: number of each cell's interval within the UTC day                              |
 //! | counts   | column: rows of each cell                                                              |
@@ -345,6 +346,13 @@ pub(crate) fn decode(bytes: &[u8], layout: Layout<'_>) -> Decoded<Cells> {
     let mut cells = Cells::default();
     for _ in &layout.definition.keys {
         cells.keys.push(reader.key(series)?);
+    }
+    if layout.definition.numbers_tenants() {
+        cells.keys.push(reader.key(series)?);
+        let numbers = cells.keys.last().and_then(KeyColumn::codes).unwrap_or(&[]);
+        if numbers.len() != series || !numbers.is_sorted() {
+            return Err(Malformed("tenants out of order"));
+        }
     }
     let lens = reader.ints(series)?;
     cells.ends = ends(&lens, len)?;

@@ -37,6 +37,9 @@ pub struct RollupDefinition {
     pub tiers: Vec<TierAggregates>,
     /// Which definition goes first where there is no room for all: the least number.
     pub priority: u8,
+    /// Whether cells are kept of all tenants together alone. Keys may then be identities of one tenant,
+    /// which the tenant's number stands beside: all keys are columns of codes, and nothing is distinct.
+    pub together: bool,
 }
 
 /// What a definition keeps at one tier.
@@ -62,6 +65,11 @@ impl RollupDefinition {
         self.keys.iter().filter_map(|key| code_kind(self, key)).any(|kind| kind != IdentityKind::Name)
     }
 
+    /// Whether its cells of all tenants have one more key, the number of the tenant.
+    pub(crate) fn numbers_tenants(&self) -> bool {
+        self.together && self.tells_tenants_apart()
+    }
+
     /// A number that definitions of other cells do not have.
     pub fn hash(&self) -> u64 {
         let mut bytes = vec![self.stream.tag()];
@@ -71,6 +79,9 @@ impl RollupDefinition {
             out.push(tier.tier as u8);
             put_list(&tier.aggregates, out, put_aggregate);
         });
+        if self.together {
+            bytes.push(1);
+        }
         hash_of(&bytes)
     }
 
@@ -91,6 +102,11 @@ impl RollupDefinition {
         let aggregates = || self.tiers.iter().flat_map(|t| &t.aggregates);
         if !aggregates().all(|aggregate| self.is_kept(aggregate)) {
             return wrong("an aggregate that cells cannot keep");
+        }
+        let codes = |key: &Field| matches!(self.column(key), Some(ColumnType::Code(_)));
+        let distinct = |aggregate: &Aggregate| matches!(aggregate, Aggregate::Distinct(_));
+        if self.numbers_tenants() && !(self.keys.iter().all(codes) && !aggregates().any(distinct)) {
+            return wrong("cells by tenant with a key that is no code, or with distinct values");
         }
         let twice = |tier: &TierAggregates| {
             let list = &tier.aggregates;
@@ -267,6 +283,7 @@ mod tests {
                 },
             ],
             priority: 0,
+            together: false,
         }
     }
 
@@ -312,6 +329,7 @@ mod tests {
         assert_eq!(one.hash(), RollupDefinition { id: 7, priority: 3, ..one.clone() }.hash());
         let other = RollupDefinition { keys: vec![Field::Column(EVENT_TYPE.id)], ..one.clone() };
         assert_ne!(one.hash(), other.hash());
+        assert_ne!(one.hash(), RollupDefinition { together: true, ..one.clone() }.hash());
     }
 
     #[test]
@@ -328,6 +346,7 @@ mod tests {
         assert!(refused(with(Aggregate::QuantileExact(path, 0.5))));
         assert!(refused(RollupDefinition { keys: vec![Field::Tenant], ..definition(1) }));
         assert!(refused(RollupDefinition { tiers: Vec::new(), ..definition(1) }));
+        assert!(refused(RollupDefinition { together: true, ..definition(1) }), "users of each application");
         let tiers = definition(1).tiers.into_iter().rev().collect();
         assert!(refused(RollupDefinition { tiers, ..definition(1) }));
         assert!(Rollups::new(&[definition(1), definition(1)]).is_err());

@@ -22,6 +22,10 @@
 //! The first index of a side is zigzag, the others are greater than the one before. Whether there is
 //! a value is known from a presence byte (0 or 1) between `sum` and `min`.
 
+mod growing;
+
+pub(crate) use growing::Growing;
+
 use crate::error::{Error, Result};
 use crate::schema::document::put_varint;
 
@@ -233,13 +237,7 @@ impl Histogram {
         } else {
             self.zero = self.zero.saturating_add(1);
         }
-        if self.count == 0 {
-            (self.min, self.max) = (value, value);
-        } else {
-            (self.min, self.max) = (self.min.min(value), self.max.max(value));
-        }
-        self.count = self.count.saturating_add(1);
-        self.sum += value;
+        self.count_beside(value);
     }
 
     /// Counts many values: the same as [`Self::record`] for each of them, several times faster.
@@ -270,6 +268,23 @@ impl Histogram {
 
     /// Adds the values of another one: the same as if each had been recorded here.
     pub fn merge(&mut self, other: &Self) {
+        self.positive.merge(&other.positive);
+        self.merge_beside(other);
+    }
+
+    /// Counts a finite value beside its bucket.
+    fn count_beside(&mut self, value: f64) {
+        if self.count == 0 {
+            (self.min, self.max) = (value, value);
+        } else {
+            (self.min, self.max) = (self.min.min(value), self.max.max(value));
+        }
+        self.count = self.count.saturating_add(1);
+        self.sum += value;
+    }
+
+    /// As [`Self::merge`], of another one whose positive buckets are kept elsewhere.
+    fn merge_beside(&mut self, other: &Self) {
         if other.count == 0 {
             return;
         }
@@ -278,11 +293,20 @@ impl Histogram {
         } else {
             (self.min, self.max) = (self.min.min(other.min), self.max.max(other.max));
         }
-        self.positive.merge(&other.positive);
         self.negative.merge(&other.negative);
         self.zero = self.zero.saturating_add(other.zero);
         self.count = self.count.saturating_add(other.count);
         self.sum += other.sum;
+    }
+
+    /// Takes the positive buckets away, to be kept elsewhere.
+    fn take_positive(&mut self) -> Vec<(i32, u64)> {
+        std::mem::take(&mut self.positive.buckets)
+    }
+
+    /// Puts the positive buckets back.
+    fn put_positive(&mut self, buckets: Vec<(i32, u64)>) {
+        self.positive = Side { buckets };
     }
 
     /// Adds the values of many others: the same as [`Self::merge`] for each of them, faster for several.

@@ -9,6 +9,7 @@ mod build;
 mod cells;
 mod cells_format;
 mod forget;
+mod listed;
 mod remains;
 mod room;
 mod verify;

@@ -53,6 +53,7 @@ fn everything() -> RollupDefinition {
         keys: vec![column(&EVENT_TYPE), Field::Path(EVENT_DATA.id, vec!["a".to_owned()])],
         tiers: vec![TierAggregates { tier: Tier::Hour, aggregates }],
         priority: 0,
+        together: false,
     }
 }
 
@@ -183,6 +184,7 @@ fn engine_config() -> Config {
         keys,
         tiers: tiers.clone(),
         priority: id,
+        together: false,
     };
     Config {
         wal_file_bytes: 1 << 20,

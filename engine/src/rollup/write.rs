@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::build::{Builder, FAMILY_BYTES_MAX, Family, Fold, RunCells, finer, fits};
 use super::cell_file::{ALL_TENANTS, CellScope, CellWriter, DAY_MAX};
+use super::cells::Cells;
 use super::cells_format::{Layout, encode};
-use super::definition::Rollups;
+use super::definition::{RollupDefinition, Rollups};
+use super::listed::Listed;
 use super::tier::Tier;
 use crate::codes::{Codes, Tenants};
 use crate::disk::Disk;
@@ -150,6 +152,9 @@ impl Files<'_> {
         let mut blobs: Vec<(u8, Blob)> = others.into_iter().map(|blob| (rank(blob.0, 0), blob)).collect();
         for family in families {
             let Some(definition) = definitions.get(family.definition).copied() else { continue };
+            if definition.together && tenant != ALL_TENANTS {
+                continue;
+            }
             let blob = encode(&family.cells, Layout { definition, tier: family.tier, day: self.day });
             blobs.push((rank(definition.id, definition.priority), (definition.id, family.tier, blob)));
         }
@@ -249,21 +254,66 @@ pub(super) struct AllTenants<'b> {
 struct AllFold<'b> {
     place: usize,
     tier: Tier,
-    fold: Fold<'b>,
+    cells: Together<'b>,
+}
+
+/// How cells of all tenants come to be.
+enum Together<'b> {
+    /// Those of one key are one cell, whoever they are of.
+    Folded(Fold<'b>),
+    /// Those of each tenant stay apart.
+    Listed(Listed),
+}
+
+impl Together<'_> {
+    fn add(&mut self, tenant: TenantNo, cells: &Cells, tier: Tier) -> Result<()> {
+        match self {
+            Self::Folded(fold) => fold.add(tenant, cells, tier),
+            Self::Listed(listed) => {
+                listed.add(tenant, cells);
+                Ok(())
+            }
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Folded(fold) => fold.memory_bytes(),
+            Self::Listed(listed) => listed.memory_bytes(),
+        }
+    }
+
+    fn finish(self) -> Cells {
+        match self {
+            Self::Folded(fold) => fold.finish(),
+            Self::Listed(listed) => listed.finish(),
+        }
+    }
+}
+
+/// Whether the cells of all tenants at a tier are folded from those of a finer one.
+fn is_folded_from(definition: &RollupDefinition, at: usize) -> Option<Tier> {
+    finer(definition, at).filter(|_| !definition.numbers_tenants())
 }
 
 impl<'b> AllTenants<'b> {
     pub(super) fn new(builder: &'b Builder, source: &'b CellSource<'b>) -> Result<Self> {
         let mut folds = Vec::new();
         for (place, (definition, _)) in source.rollups.of(source.stream).enumerate() {
-            if definition.tells_tenants_apart() {
+            let listed = definition.numbers_tenants();
+            if definition.tells_tenants_apart() && !listed {
                 continue;
             }
             for (at, kept) in definition.tiers.iter().enumerate() {
-                if finer(definition, at).is_none() {
-                    let fold = builder.fold(definition, kept.tier, true)?;
-                    folds.push(AllFold { place, tier: kept.tier, fold });
+                if is_folded_from(definition, at).is_some() {
+                    continue;
                 }
+                let cells = if listed {
+                    Together::Listed(Listed::default())
+                } else {
+                    Together::Folded(builder.fold(definition, kept.tier, true)?)
+                };
+                folds.push(AllFold { place, tier: kept.tier, cells });
             }
         }
         Ok(Self { folds, tenants: 0 })
@@ -276,15 +326,16 @@ impl<'b> AllTenants<'b> {
 
     pub(super) fn add(&mut self, tenant: TenantNo, run: &RunCells) -> Result<()> {
         self.tenants += 1;
+        let of_run =
+            |all: &AllFold<'_>| run.families.iter().find(|f| f.definition == all.place && f.tier == all.tier);
+        // Cells that became too large for one tenant are there for none.
+        self.folds.retain(|all| of_run(all).is_some());
         for all in &mut self.folds {
-            if let Some(family) =
-                run.families.iter().find(|f| f.definition == all.place && f.tier == all.tier)
-            {
-                all.fold.add(tenant, &family.cells, all.tier)?;
+            if let Some(family) = of_run(all) {
+                all.cells.add(tenant, &family.cells, all.tier)?;
             }
         }
-        let gone = |all: &AllFold<'_>| run.given_up.contains(&(all.place, all.tier));
-        self.folds.retain(|all| !gone(all) && all.fold.memory_bytes() <= FAMILY_BYTES_MAX);
+        self.folds.retain(|all| all.cells.memory_bytes() <= FAMILY_BYTES_MAX);
         Ok(())
     }
 
@@ -294,12 +345,12 @@ impl<'b> AllTenants<'b> {
             return Ok(Vec::new());
         }
         let mut families: Vec<Family> = Vec::new();
-        for AllFold { place, tier, fold } in self.folds {
-            families.push(Family { definition: place, tier, cells: fold.finish() });
+        for AllFold { place, tier, cells } in self.folds {
+            families.push(Family { definition: place, tier, cells: cells.finish() });
         }
         for (place, (definition, _)) in source.rollups.of(source.stream).enumerate() {
             for (at, kept) in definition.tiers.iter().enumerate() {
-                let Some(from) = finer(definition, at) else { continue };
+                let Some(from) = is_folded_from(definition, at) else { continue };
                 let Some(family) = families.iter().find(|f| f.definition == place && f.tier == from) else {
                     continue;
                 };

@@ -37,6 +37,7 @@ const SUMMARY: [Stat; 9] = [
     Stat::Quantile(0.95),
     Stat::Quantile(0.99),
 ];
+const COUNTER: [Stat; 1] = [Stat::Sum];
 const SERIES: [Stat; 3] = [Stat::Sum, Stat::Avg, Stat::Quantile(0.95)];
 
 /// The family `app_metrics`.
@@ -127,10 +128,24 @@ pub(crate) fn of_app(app_id: Option<&str>) -> Filter {
     app_id.map_or_else(Filter::all, |id| fields::is(&stream::APP_ID, id))
 }
 
+/// The points that count requests and errors.
+pub(crate) fn counters() -> Filter {
+    fields::is_one_of(&stream::NAME, &[REQUESTS, ERRORS])
+}
+
+/// The points of response times.
+pub(crate) fn times() -> Filter {
+    fields::is(&stream::NAME, RESPONSE_TIME)
+}
+
+/// Points of one metric or a few, of one application or all.
+pub(crate) fn of_apps(names: Filter, app_id: Option<&str>, exact: bool) -> Points {
+    Points { filter: fields::both(names, of_app(app_id)), exact }
+}
+
 /// The points of requests, errors and response times.
 pub(crate) fn points(app_id: Option<&str>, exact: bool) -> Points {
-    let names = fields::is_one_of(&stream::NAME, &[REQUESTS, ERRORS, RESPONSE_TIME]);
-    Points { filter: fields::both(names, of_app(app_id)), exact }
+    of_apps(fields::is_one_of(&stream::NAME, &[REQUESTS, ERRORS, RESPONSE_TIME]), app_id, exact)
 }
 
 /// Reads and folds the family.
@@ -145,13 +160,22 @@ pub(crate) fn app_metrics(
     exact: bool,
 ) -> Result<AppMetrics, ApiError> {
     let points = points(app_id, exact);
-    let total = reader.aggregate(points.query(reader, window, false, [by_name()], &SUMMARY))?;
-    let apps = reader.aggregate(points.query(reader, window, false, [by_app(), by_name()], &SUMMARY))?;
-    let buckets = reader.aggregate(points.query(reader, window, true, [by_name()], &SERIES))?;
-    let timelines = probes::timelines(reader, window, app_id)?;
+    let others = || {
+        let total = reader.aggregate(points.query(reader, window, false, [by_name()], &SUMMARY))?;
+        let counters = of_apps(counters(), app_id, exact);
+        let counters = counters.query(reader, window, false, [by_app(), by_name()], &COUNTER);
+        let buckets = reader.aggregate(points.query(reader, window, true, [by_name()], &SERIES))?;
+        Ok((total, reader.aggregate(counters)?, buckets, probes::timelines(reader, window, app_id)?))
+    };
+    // Apart: of requests and errors nothing but the sum is asked, and there are many applications.
+    let times = || {
+        let times = of_apps(times(), app_id, exact);
+        reader.aggregate(times.query(reader, window, false, [by_app()], &SUMMARY))
+    };
+    let ((total, counters, buckets, timelines), times) = reader.both(others, times)?;
     Ok(AppMetrics {
         summary: fold_summary(window, &total, &timelines),
-        apps: fold_apps(window, &apps, &timelines),
+        apps: fold_apps(window, &counters, &times, &timelines),
         series: fold_series(window, &buckets),
     })
 }
@@ -234,13 +258,18 @@ fn fold_summary(window: &Window, total: &Answer, timelines: &[AppTimeline]) -> A
     summary
 }
 
-fn fold_apps(window: &Window, answer: &Answer, timelines: &[AppTimeline]) -> Vec<AppRow> {
+fn fold_apps(window: &Window, counters: &Answer, times: &Answer, timelines: &[AppTimeline]) -> Vec<AppRow> {
     let mut apps: BTreeMap<&str, AppSummary> = BTreeMap::new();
-    for (key, numbers) in groups(answer, &SUMMARY) {
+    for (key, numbers) in groups(counters, &COUNTER) {
         if let [app, name] = key
             && let (Some(app), Some(name)) = (key_str(app), key_str(name))
         {
             apps.entry(app).or_default().take(name, numbers);
+        }
+    }
+    for (key, numbers) in groups(times, &SUMMARY) {
+        if let Some(app) = key.first().and_then(key_str) {
+            apps.entry(app).or_default().take(RESPONSE_TIME, numbers);
         }
     }
     let mut known: BTreeMap<&str, Vec<&AppTimeline>> = BTreeMap::new();

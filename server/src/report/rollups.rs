@@ -9,6 +9,7 @@ use insights_engine::query::{Aggregate, Field, Filter};
 use insights_engine::rollup::{RollupDefinition, Tier, TierAggregates};
 use insights_engine::schema::{ColumnDef, stream};
 
+use super::app_metrics;
 use super::fields;
 
 /// The rollups of events and metrics.
@@ -21,6 +22,7 @@ pub(crate) fn definitions(page_view_types: &[String]) -> Vec<RollupDefinition> {
         keys,
         tiers: tiers.to_vec(),
         priority,
+        together: false,
     };
     let all = Filter::all();
     let views = fields::page_views(page_view_types);
@@ -36,9 +38,13 @@ pub(crate) fn definitions(page_view_types: &[String]) -> Vec<RollupDefinition> {
         of(6, 6, &views, vec![fields::page(), app()], &lists),
         of(7, 3, &named, vec![fields::feature()], &lists),
         of(8, 7, &named, vec![fields::feature(), app()], &lists),
-        metrics(20, 2, Filter::all(), &[stream::NAME, stream::APP_ID, stream::HOST]),
-        metrics(21, 1, Filter::all(), &[stream::NAME, stream::HOST]),
-        metrics(22, 0, fields::of_no_app(), &[stream::NAME, stream::HOST]),
+        metrics(20, 3, Filter::all(), &[stream::NAME, stream::APP_ID, stream::HOST]),
+        metrics(21, 2, Filter::all(), &[stream::NAME, stream::HOST]),
+        metrics(22, 1, fields::of_no_app(), &[stream::NAME, stream::HOST]),
+        by_name_together(23, Filter::all()),
+        by_name_together(26, fields::of_no_app()),
+        counters_together(),
+        times_together(),
     ]
 }
 
@@ -81,6 +87,51 @@ fn metrics(id: u8, priority: u8, filter: Filter, keys: &[ColumnDef]) -> RollupDe
         keys: keys.iter().map(fields::column).collect(),
         tiers: Tier::ALL.map(|tier| TierAggregates { tier, aggregates: aggregates.clone() }).to_vec(),
         priority,
+        together: false,
+    }
+}
+
+/// Of all tenants by day: everything that reports compute of a metric.
+fn by_name_together(id: u8, filter: Filter) -> RollupDefinition {
+    let mut definition = metrics(id, 0, filter, &[stream::NAME]);
+    definition.tiers.retain(|kept| kept.tier == Tier::Day);
+    RollupDefinition { together: true, ..definition }
+}
+
+/// Of the applications of all tenants by day: requests and errors.
+fn counters_together() -> RollupDefinition {
+    of_apps_together(24, app_metrics::counters(), &[stream::NAME, stream::APP_ID], |value| {
+        vec![Aggregate::Sum(value)]
+    })
+}
+
+/// Of the applications of all tenants by day: response times.
+fn times_together() -> RollupDefinition {
+    of_apps_together(25, app_metrics::times(), &[stream::APP_ID], |value| {
+        vec![
+            Aggregate::Sum(value.clone()),
+            Aggregate::Min(value.clone()),
+            Aggregate::Max(value.clone()),
+            Aggregate::Quantile(value, 0.5),
+        ]
+    })
+}
+
+fn of_apps_together(
+    id: u8,
+    filter: Filter,
+    keys: &[ColumnDef],
+    aggregates: impl Fn(Field) -> Vec<Aggregate>,
+) -> RollupDefinition {
+    RollupDefinition {
+        id,
+        stream: Stream::Metrics,
+        filter,
+        keys: keys.iter().map(fields::column).collect(),
+        tiers: vec![TierAggregates { tier: Tier::Day, aggregates: aggregates(fields::value()) }],
+        // They save the rows of everybody.
+        priority: 0,
+        together: true,
     }
 }
 
@@ -146,9 +197,14 @@ mod tests {
             [Stat::Count, Stat::Sum, Stat::Avg, Stat::Min, Stat::Max, Stat::Last, Stat::Quantile(0.95)];
         let (name, app) = (fields::column(&stream::NAME), fields::column(&stream::APP_ID));
         let host = Filter::Compare(fields::column(&stream::HOST), Op::Exists);
+        let times = app_metrics::of_apps(app_metrics::times(), None, false).filter;
+        let of_apps = stats.iter().filter(|stat| **stat != Stat::Last);
+        let of_apps = of_apps.map(|stat| stat.aggregate(false)).collect();
+        let query = question(Stream::Metrics, times, vec![fields::column(&stream::APP_ID)], of_apps);
+        assert_eq!(rollups.tiers_of(&query).unwrap(), Tier::ALL);
         for (filter, group_by) in [
             (system_performance::points(false).filter, vec![name.clone()]),
-            (app_metrics::points(None, false).filter, vec![app.clone(), name.clone()]),
+            (app_metrics::of_apps(app_metrics::counters(), None, false).filter, vec![app, name.clone()]),
             (app_metrics::points(Some("web"), false).filter, vec![name.clone()]),
             (fields::both(fields::is_one_of(&stream::NAME, &["a"]), host), vec![name.clone()]),
         ] {

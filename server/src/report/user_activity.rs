@@ -164,15 +164,23 @@ pub(crate) fn user_activity(
     let views = fields::page_views(&selection.page_view_types);
     let named = fields::with_feature(&selection.page_view_types);
     let by = |field: Field, filter: Filter| list_query(reader, window, selection, field, filter);
-    let parts = Parts {
-        buckets: reader.aggregate(numbers_query(reader, window, selection, true))?,
-        total: reader.aggregate(numbers_query(reader, window, selection, false))?,
-        event_types: reader.aggregate(by(fields::column(&stream::EVENT_TYPE), Filter::all()))?,
-        pages: reader.aggregate(by(fields::page(), views))?,
-        features: reader.aggregate(by(fields::feature(), named))?,
-        sessions: sessions(reader, window, selection)?,
-        breakdown: breakdown.map(|by| breakdown::breakdown(reader, window, selection, by)).transpose()?,
+    // The lists of types and features take about as long as everything else.
+    let lists = || {
+        let event_types = reader.aggregate(by(fields::column(&stream::EVENT_TYPE), Filter::all()))?;
+        Ok((event_types, reader.aggregate(by(fields::feature(), named))?))
     };
+    let others = || {
+        let buckets = reader.aggregate(numbers_query(reader, window, selection, true))?;
+        let total = reader.aggregate(numbers_query(reader, window, selection, false))?;
+        let pages = reader.aggregate(by(fields::page(), views))?;
+        let sessions = sessions(reader, window, selection)?;
+        let breakdown =
+            breakdown.map(|by| breakdown::breakdown(reader, window, selection, by)).transpose()?;
+        Ok((buckets, total, pages, sessions, breakdown))
+    };
+    let ((buckets, total, pages, sessions, breakdown), (event_types, features)) =
+        reader.both(others, lists)?;
+    let parts = Parts { buckets, total, event_types, pages, features, sessions, breakdown };
     Ok(fold(window, parts))
 }
 

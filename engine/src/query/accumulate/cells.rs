@@ -122,9 +122,8 @@ impl Accumulators {
             }
             State::Quantile(at, _) => {
                 let list = self.histograms.get(*at).map_or(&[][..], |(_, list)| list);
-                StateColumn::Histogram(
-                    groups.iter().map(|g| list.get(*g as usize).cloned().unwrap_or_default()).collect(),
-                )
+                let of_group = |g: &u32| list.get(*g as usize).cloned().unwrap_or_default().finish();
+                StateColumn::Histogram(groups.iter().map(of_group).collect())
             }
             State::Distinct(at) => {
                 let spaces = spaces.next()?;

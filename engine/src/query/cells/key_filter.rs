@@ -1,5 +1,7 @@
 //! A filter on keys of cells: each value of a key is tested once for a question.
 
+use std::ops::Range;
+
 use crate::error::Result;
 use crate::id::TenantNo;
 use crate::query::compare::Test;
@@ -58,21 +60,30 @@ impl KeyFilter {
         self.keys.iter().any(|(key, _)| *key == KeyRef::Tenant)
     }
 
-    /// Takes the keys of cells at hand.
+    /// Takes the keys of cells at hand; `whose` says which series are of which tenant.
     ///
     /// # Errors
     ///
     /// Those of the dictionary.
-    pub(crate) fn take(&mut self, snapshot: &Snapshot, tenant: TenantNo, cells: &Cells) -> Result<()> {
+    pub(crate) fn take(
+        &mut self,
+        snapshot: &Snapshot,
+        whose: &[(TenantNo, Range<usize>)],
+        cells: &Cells,
+    ) -> Result<()> {
         for ((key, known), ids) in self.keys.iter_mut().zip(&mut self.ids) {
             match key {
                 KeyRef::Tenant => {
                     ids.clear();
-                    ids.resize(cells.series(), known.of_tenant(snapshot, tenant));
+                    ids.resize(cells.series(), ABSENT);
+                    for (tenant, series) in whose {
+                        let id = known.of_tenant(snapshot, *tenant);
+                        ids.get_mut(series.clone()).unwrap_or_default().fill(id);
+                    }
                 }
                 KeyRef::Key(key, kind) => {
                     if let Some(column) = cells.keys.get(*key) {
-                        known.of_series(snapshot, (tenant, *kind), column, ids)?;
+                        known.of_series(snapshot, (whose, *kind), column, ids)?;
                     }
                 }
             }

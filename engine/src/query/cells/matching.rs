@@ -30,7 +30,8 @@ impl Match<'_> {
 
     /// Whether cells of all tenants together answer it too.
     pub(crate) fn takes_all_tenants(&self) -> bool {
-        !self.filter.is_of_tenant() && !self.dimensions.contains(&CellDimension::Tenant)
+        self.definition.numbers_tenants()
+            || (!self.filter.is_of_tenant() && !self.dimensions.contains(&CellDimension::Tenant))
     }
 }
 

@@ -260,14 +260,18 @@ fn load(
     tenant: TenantNo,
 ) -> Option<Loaded> {
     matches.iter_mut().enumerate().find_map(|(of, matched)| {
-        let refused = tenant == ALL_TENANTS && !matched.takes_all_tenants();
+        let refused = match tenant {
+            ALL_TENANTS => !matched.takes_all_tenants(),
+            _ => matched.definition.together,
+        };
         if refused || matched.states(file.tier()).is_none() {
             return None;
         }
         let cells = file.cells(tenant, matched.hash)?;
         // What a damaged dictionary keeps from being told apart is left to rows, which say so.
-        matched.filter.take(snapshot, tenant, &cells).ok()?;
-        let places = grouping.places_of_series(snapshot, tenant, &cells, &matched.dimensions).ok()?;
+        let whose = cells.whose(matched.definition.keys.len(), tenant);
+        matched.filter.take(snapshot, &whose, &cells).ok()?;
+        let places = grouping.places_of_series(snapshot, &whose, &cells, &matched.dimensions).ok()?;
         let passes = (0..cells.series()).map(|series| matched.filter.passes(series)).collect();
         Some(Loaded { of, cells, places, passes })
     })

@@ -21,7 +21,7 @@ use crate::query::tests::{BASE_US, HOUR_US, agrees, column, filter, op, path, pi
 use crate::query::{Aggregate, Answer, Budget, Field, Filter, Literal, Number, Op, PartId, aggregate};
 use crate::rollup::{CellCache, CellSource, RollupDefinition, TierAggregates, verify, write_cells};
 use crate::schema::stream::{
-    ANONYMOUS_ID, EVENT_DATA, EVENT_TYPE, HOST, KIND, NAME, SESSION_ID, USER_AGENT, USER_ID, VALUE,
+    ANONYMOUS_ID, APP_ID, EVENT_DATA, EVENT_TYPE, HOST, KIND, NAME, SESSION_ID, USER_AGENT, USER_ID, VALUE,
 };
 use crate::schema::{ColumnId, ColumnVector, Value};
 use crate::time::{BucketUnit, Buckets, DAY_US};
@@ -140,9 +140,25 @@ fn tiers(fine: &[Aggregate], day: &[Aggregate]) -> Vec<TierAggregates> {
     vec![at(Tier::Quarter, fine), at(Tier::Hour, fine), at(Tier::Day, day)]
 }
 
+fn together(definition: RollupDefinition) -> RollupDefinition {
+    RollupDefinition { together: true, ..definition }
+}
+
+fn on_kind() -> Filter {
+    Filter::Compare(column(&KIND), Op::Exists)
+}
+
 fn definitions(stream: Stream) -> Vec<RollupDefinition> {
     let users = || Aggregate::Distinct(identity());
-    let of = |id, filter, keys, tiers| RollupDefinition { id, stream, filter, keys, tiers, priority: id };
+    let of = |id, filter, keys, tiers| RollupDefinition {
+        id,
+        stream,
+        filter,
+        keys,
+        tiers,
+        priority: id,
+        together: false,
+    };
     match stream {
         Stream::Events => {
             let pages = Aggregate::CountIf(Box::new(one_of(&["page.1", "page.2"])));
@@ -168,6 +184,9 @@ fn definitions(stream: Stream) -> Vec<RollupDefinition> {
             vec![
                 of(1, Filter::all(), vec![column(&NAME), column(&HOST), column(&KIND)], tiers(&all, &all)),
                 of(2, Filter::all(), vec![column(&NAME)], tiers(&some, &all)),
+                // By identities of each tenant, and by what tenants share.
+                together(of(3, Filter::all(), vec![column(&APP_ID), column(&NAME)], tiers(&some, &all))),
+                together(of(4, on_kind(), vec![column(&NAME)], tiers(&[], &all))),
             ]
         }
         Stream::Audit => Vec::new(),
@@ -405,6 +424,33 @@ fn the_coarsest_cells_that_no_edge_cuts_are_folded_and_rows_at_the_edges() {
     assert_eq!(check(&store, &snapshot, &query).cost.cells_read, 6);
     query.group_by = vec![GroupBy::Field(Field::Tenant)];
     assert_eq!(check(&store, &snapshot, &query).cost.cells_read, 12);
+}
+
+/// Applications are identities of one tenant: their cells of all tenants say whose they are.
+#[test]
+fn applications_of_all_tenants_are_folded_from_one_blob_a_day() {
+    let disk = disk();
+    let store = fixed(Stream::Metrics);
+    let snapshot = with_cells(&disk, &store.snapshot(), &definitions(Stream::Metrics), true);
+    let value = || column(&VALUE);
+    let numbers = vec![Aggregate::Sum(value()), Aggregate::Quantile(value(), 0.9)];
+    let by = |field: Field| vec![GroupBy::Field(field)];
+    let mut query = question(Stream::Metrics, numbers, by(column(&APP_ID)));
+    query.scope = Scope::All;
+    let answer = check(&store, &snapshot, &query);
+    assert_eq!(answer.cost.rows_scanned, 0);
+    assert!(answer.cost.cells_read > 6);
+    // Also by tenant, and of one of them by name.
+    query.group_by = [by(Field::Tenant), by(column(&APP_ID))].concat();
+    assert_eq!(check(&store, &snapshot, &query).cost.cells_read, answer.cost.cells_read);
+    query.filter = Filter::Compare(Field::Tenant, Op::Is(Literal::Str(tenant_name(2).as_str().to_owned())));
+    assert!(check(&store, &snapshot, &query).cost.cells_read < answer.cost.cells_read);
+    // One tenant has none of its own: rows answer.
+    query.scope = Scope::One(tenant_name(1));
+    query.filter = Filter::all();
+    let answer = check(&store, &snapshot, &query);
+    assert_eq!(answer.cost.cells_read, 0);
+    assert!(answer.cost.rows_scanned > 0);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Groups of cells: the same numbers as those of rows, from keys of series and buckets of intervals.
 
+use std::ops::Range;
+
 use super::{Dimension, Grouping, NO_GROUP};
 use crate::error::Result;
 use crate::id::TenantNo;
@@ -30,7 +32,8 @@ impl Grouping {
         }
     }
 
-    /// For each dimension the place of each series; nothing for buckets.
+    /// For each dimension the place of each series; nothing for buckets. `whose` says which series are of
+    /// which tenant.
     ///
     /// # Errors
     ///
@@ -38,7 +41,7 @@ impl Grouping {
     pub(crate) fn places_of_series(
         &mut self,
         snapshot: &Snapshot,
-        tenant: TenantNo,
+        whose: &[(TenantNo, Range<usize>)],
         cells: &Cells,
         from: &[CellDimension],
     ) -> Result<Vec<Vec<u32>>> {
@@ -48,10 +51,16 @@ impl Grouping {
             if let Dimension::Key { keys, .. } = dimension {
                 match from {
                     CellDimension::Bucket => {}
-                    CellDimension::Tenant => places = vec![keys.of_tenant(snapshot, tenant); cells.series()],
+                    CellDimension::Tenant => {
+                        places = vec![ABSENT; cells.series()];
+                        for (tenant, series) in whose {
+                            let id = keys.of_tenant(snapshot, *tenant);
+                            places.get_mut(series.clone()).unwrap_or_default().fill(id);
+                        }
+                    }
                     CellDimension::Key(key, kind) => {
                         if let Some(column) = cells.keys.get(*key) {
-                            keys.of_series(snapshot, (tenant, *kind), column, &mut places)?;
+                            keys.of_series(snapshot, (whose, *kind), column, &mut places)?;
                         }
                     }
                 }

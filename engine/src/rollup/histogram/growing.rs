@@ -1,0 +1,186 @@
+//! A histogram that many values and cells are still to join: buckets near each other are counters side by side.
+
+use super::{Histogram, Tally, index_of};
+
+/// Buckets from which on counters side by side are looked at.
+const BUCKETS_MIN: usize = 16;
+
+/// Counters that one bucket may cost: twice the bytes of buckets written one by one.
+const COUNTERS_A_BUCKET: usize = 4;
+
+/// Counters on either side of the buckets that are there, for those that come.
+const ROOM: u8 = 8;
+
+/// A [`Histogram`], and a counter for every positive bucket of some range once that is not much larger
+/// than the buckets that are there.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Growing {
+    /// Everything; while there are counters all but the positive buckets.
+    histogram: Histogram,
+    /// The bucket of the first counter.
+    first: i32,
+    /// By bucket; empty until it is worth it.
+    counters: Vec<u64>,
+    /// Buckets from which on counters are looked at again.
+    look_at: usize,
+}
+
+impl Growing {
+    /// Counts many values, as [`Histogram::record`] does for each of them.
+    pub(crate) fn record_all(&mut self, values: &[f64], tally: &mut Tally) {
+        if self.counters.is_empty() {
+            self.histogram.record_all(values, tally);
+            return self.look();
+        }
+        for value in values {
+            if *value > 0.0 && value.is_finite() && self.count(index_of(*value), 1) {
+                self.histogram.count_beside(*value);
+            } else {
+                // Zero, negative ones, what does not count, and a bucket that has no counter.
+                if *value > 0.0 {
+                    self.settle();
+                }
+                self.histogram.record(*value);
+            }
+        }
+        self.look();
+    }
+
+    /// Adds the values of others, as [`Histogram::merge`] does for each of them.
+    pub(crate) fn merge_all<'h>(&mut self, others: impl Iterator<Item = &'h Histogram>, tally: &mut Tally) {
+        if self.counters.is_empty() {
+            self.histogram.merge_all(others, tally);
+            return self.look();
+        }
+        for other in others {
+            self.merge(other);
+        }
+    }
+
+    /// Adds the values of another one, as [`Histogram::merge`] does.
+    pub(crate) fn merge(&mut self, other: &Histogram) {
+        let (_, positive, _) = other.parts();
+        let inside = match (positive.first(), positive.last()) {
+            (Some((first, _)), Some((last, _))) => self.slot(*first).is_some() && self.slot(*last).is_some(),
+            _ => !self.counters.is_empty(),
+        };
+        if !inside {
+            self.settle();
+            self.histogram.merge(other);
+            return self.look();
+        }
+        for (index, count) in positive {
+            self.count(*index, *count);
+        }
+        self.histogram.merge_beside(other);
+    }
+
+    /// The counter of a bucket.
+    fn slot(&self, index: i32) -> Option<usize> {
+        usize::try_from(index - self.first).ok().filter(|at| *at < self.counters.len())
+    }
+
+    fn count(&mut self, index: i32, more: u64) -> bool {
+        let at = usize::try_from(index - self.first).unwrap_or(usize::MAX);
+        let counter = self.counters.get_mut(at);
+        counter.map(|counter| *counter = counter.saturating_add(more)).is_some()
+    }
+
+    /// Lays counters out when the buckets are near enough to each other.
+    fn look(&mut self) {
+        let (_, positive, _) = self.histogram.parts();
+        if !self.counters.is_empty() || positive.len() < self.look_at.max(BUCKETS_MIN) {
+            return;
+        }
+        self.look_at = positive.len() + positive.len() / 4;
+        let (Some((first, _)), Some((last, _))) = (positive.first(), positive.last()) else { return };
+        let span =
+            usize::try_from(last - first).unwrap_or(usize::MAX).saturating_add(1 + 2 * usize::from(ROOM));
+        if span > positive.len() * COUNTERS_A_BUCKET {
+            return;
+        }
+        self.first = first - i32::from(ROOM);
+        self.counters.resize(span, 0);
+        for (index, count) in self.histogram.take_positive() {
+            self.count(index, count);
+        }
+    }
+
+    /// Makes buckets of the counters.
+    fn settle(&mut self) {
+        let counters = std::mem::take(&mut self.counters);
+        if counters.is_empty() {
+            return;
+        }
+        let buckets = (self.first..).zip(counters).filter(|(_, count)| *count > 0);
+        self.histogram.put_positive(buckets.collect());
+        self.look_at = 0;
+    }
+
+    /// The histogram.
+    pub(crate) fn finish(mut self) -> Histogram {
+        self.settle();
+        self.histogram
+    }
+
+    /// Bytes of memory this takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of::<Self>() - size_of::<Histogram>()
+            + self.histogram.memory_bytes()
+            + self.counters.len() * size_of::<u64>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            20 => 1.0..40.0_f64,
+            4 => 1e-3..1e6_f64,
+            1 => proptest::sample::select(vec![0.0, -3.5, 1e300, 5e-324, f64::NAN, f64::INFINITY]),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_growing_histogram_counts_as_one_that_is_whole(
+            steps in prop::collection::vec((any::<bool>(), prop::collection::vec(value(), 0..90)), 0..40),
+        ) {
+            let (mut growing, mut whole) = (Growing::default(), Histogram::new());
+            let mut tally = Tally::default();
+            for (merged, values) in &steps {
+                let mut other = Histogram::new();
+                values.iter().for_each(|value| other.record(*value));
+                if *merged {
+                    growing.merge_all(std::iter::once(&other), &mut tally);
+                } else {
+                    growing.record_all(values, &mut tally);
+                }
+                values.iter().for_each(|value| whole.record(*value));
+            }
+            let growing = growing.finish();
+            prop_assert_eq!(growing.parts(), whole.parts());
+            prop_assert_eq!((growing.count(), growing.min(), growing.max()), (whole.count(), whole.min(), whole.max()));
+            prop_assert!((growing.sum() - whole.sum()).abs() <= whole.sum().abs() * 1e-9);
+        }
+    }
+
+    #[test]
+    fn buckets_near_each_other_become_counters_and_one_far_away_lets_them_be_buckets() {
+        let (mut growing, mut tally) = (Growing::default(), Tally::default());
+        let values: Vec<f64> = (0..100).map(|n| 10.0 + f64::from(n) / 5.0).collect();
+        growing.record_all(&values, &mut tally);
+        assert!(!growing.counters.is_empty());
+        growing.record_all(&values, &mut tally);
+        assert!(!growing.counters.is_empty());
+        growing.record_all(&[1e-9], &mut tally);
+        assert!(growing.counters.is_empty());
+        assert_eq!(growing.finish().count(), 201);
+    }
+}
