@@ -105,7 +105,7 @@ impl RollupDefinition {
         }
         let codes = |key: &Field| matches!(self.column(key), Some(ColumnType::Code(_)));
         let distinct = |aggregate: &Aggregate| matches!(aggregate, Aggregate::Distinct(_));
-        if self.numbers_tenants() && !(self.keys.iter().all(codes) && !aggregates().any(distinct)) {
+        if self.numbers_tenants() && (!self.keys.iter().all(codes) || aggregates().any(distinct)) {
             return wrong("cells by tenant with a key that is no code, or with distinct values");
         }
         let twice = |tier: &TierAggregates| {

@@ -1,6 +1,9 @@
 //! Takes a user out of cells that have outlived their rows: out of sets, keys and open chains. What is summed
 //! over everybody cannot be told apart any more, and stays.
 
+use std::ops::Range;
+
+use super::cell_file::ALL_TENANTS;
 use super::cells::{Cells, KeyColumn, StateColumn};
 use super::definition::RollupDefinition;
 use crate::id::TenantNo;
@@ -53,9 +56,12 @@ impl Forgotten {
             return false;
         }
         let mut changed = false;
+        // Codes are of one tenant: cells of all tenants say whose they are, or have texts in their place.
+        let whose = cells.whose(definition.keys.len(), of.unwrap_or(ALL_TENANTS));
+        let own = whose.into_iter().find(|(tenant, _)| *tenant == self.tenant);
+        let own = own.map_or(0..0, |(_, series)| series);
         for (key, field) in cells.keys.iter_mut().zip(&definition.keys) {
-            // Codes are of one tenant: cells of all tenants have texts in their place.
-            changed |= self.leave_key(key, field, definition, of.is_some());
+            changed |= self.leave_key(key, field, definition, own.clone());
         }
         for state in &mut cells.states {
             let StateColumn::Distinct(lists) = state else { continue };
@@ -70,23 +76,24 @@ impl Forgotten {
         changed
     }
 
-    /// Makes a key absent where it is the user.
+    /// Makes a key absent where it is the user; codes are of the user's tenant in the series `own`.
     fn leave_key(
         &self,
         key: &mut KeyColumn,
         field: &Field,
         definition: &RollupDefinition,
-        of_one: bool,
+        own: Range<usize>,
     ) -> bool {
         let mut kinds = Vec::new();
         identities(field, definition, &mut kinds);
         match key {
             KeyColumn::Codes(codes) => {
-                let Some(code) = kinds.first().filter(|_| of_one).and_then(|kind| self.code(*kind)) else {
+                let Some(code) = kinds.first().and_then(|kind| self.code(*kind)) else {
                     return false;
                 };
                 let mut changed = false;
-                for found in codes.iter_mut().filter(|found| **found == code) {
+                let own = codes.get_mut(own).unwrap_or_default();
+                for found in own.iter_mut().filter(|found| **found == code) {
                     (*found, changed) = (NULL_CODE, true);
                 }
                 changed
@@ -155,5 +162,43 @@ fn identities(field: &Field, definition: &RollupDefinition, out: &mut Vec<Identi
             }
         }
         Field::Path(..) | Field::Tenant => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Stream;
+    use crate::query::Filter;
+    use crate::rollup::{Tier, TierAggregates};
+    use crate::schema::stream::USER_ID;
+
+    #[test]
+    fn a_user_leaves_the_keys_of_its_own_tenant_alone() {
+        let definition = RollupDefinition {
+            id: 1,
+            stream: Stream::Events,
+            filter: Filter::all(),
+            keys: vec![Field::Column(USER_ID.id)],
+            tiers: vec![TierAggregates { tier: Tier::Day, aggregates: Vec::new() }],
+            priority: 0,
+            together: true,
+        };
+        let tenants = KeyColumn::Codes(vec![1, 1, 2]);
+        let mut cells = Cells {
+            keys: vec![KeyColumn::Codes(vec![5, 7, 5]), tenants.clone()],
+            ends: vec![1, 2, 3],
+            ..Cells::default()
+        };
+        let user = Forgotten {
+            tenant: TenantNo(2),
+            user: Some(5),
+            object: None,
+            name: b"ann".to_vec(),
+            seed: [0, 0],
+        };
+        assert!(user.leave_cells(&mut cells, None, &definition));
+        assert_eq!(cells.keys, [KeyColumn::Codes(vec![5, 7, NULL_CODE]), tenants]);
+        assert!(!user.leave_cells(&mut cells, None, &definition), "nothing is left of it");
     }
 }

@@ -260,7 +260,7 @@ struct AllFold<'b> {
 /// How cells of all tenants come to be.
 enum Together<'b> {
     /// Those of one key are one cell, whoever they are of.
-    Folded(Fold<'b>),
+    Folded(Box<Fold<'b>>),
     /// Those of each tenant stay apart.
     Listed(Listed),
 }
@@ -311,7 +311,7 @@ impl<'b> AllTenants<'b> {
                 let cells = if listed {
                     Together::Listed(Listed::default())
                 } else {
-                    Together::Folded(builder.fold(definition, kept.tier, true)?)
+                    Together::Folded(Box::new(builder.fold(definition, kept.tier, true)?))
                 };
                 folds.push(AllFold { place, tier: kept.tier, cells });
             }

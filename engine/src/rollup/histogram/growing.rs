@@ -3,10 +3,10 @@
 use super::{Histogram, Tally, index_of};
 
 /// Buckets from which on counters side by side are looked at.
-const BUCKETS_MIN: usize = 16;
+const BUCKETS_MIN: usize = 8;
 
-/// Counters that one bucket may cost: twice the bytes of buckets written one by one.
-const COUNTERS_A_BUCKET: usize = 4;
+/// Counters that one bucket may cost: four times the bytes of buckets written one by one.
+const COUNTERS_A_BUCKET: usize = 8;
 
 /// Counters on either side of the buckets that are there, for those that come.
 const ROOM: u8 = 8;
