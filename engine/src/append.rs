@@ -29,6 +29,8 @@ pub enum CatalogKind {
     Sequence = 2,
     /// (tenant number, block of 256 records) -> root of their leaves.
     AuditRoot = 3,
+    /// (tenant number, block of 256 records) -> hashes that cover those of its leaves that have expired.
+    AuditCover = 5,
     /// Name -> secret of the store (derived ids, cursors).
     Secret = 4,
     /// (organization, metric) -> kind and unit.
@@ -47,11 +49,12 @@ pub enum CatalogKind {
 
 impl CatalogKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Tenant,
         Self::SubjectKey,
         Self::Sequence,
         Self::AuditRoot,
+        Self::AuditCover,
         Self::Secret,
         Self::Metric,
         Self::ApiKey,

@@ -1,5 +1,6 @@
 //! The state that the door and the threads share, and the steps that move it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,8 +8,8 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::append::{Append, Appended, CatalogPut};
-use crate::catalog::Catalog;
 use crate::catalog::state::check_put;
+use crate::catalog::{Catalog, ErasureId};
 use crate::clock::Clock;
 use crate::codes::Tenants;
 use crate::compaction::compactor::Compactor;
@@ -203,6 +204,8 @@ pub(crate) struct Core {
     pub erasing: Mutex<()>,
     /// Held while erasures are carried out.
     pub erasure_pass: Mutex<()>,
+    /// Since when this process knows each pending erasure, by the monotonic clock.
+    pub erasures_known: Mutex<BTreeMap<ErasureId, Duration>>,
     /// What went wrong with retention or erasure last, in words.
     pub retention_failure: Mutex<Option<String>>,
     /// Segments that cannot be read, whose rows should stand in a file of another class, in words.

@@ -5,6 +5,7 @@
 //! [`manifest`], [`catalog`], [`dictionary`], [`dedup`] < [`sequencer`], [`query`] < [`engine`].
 
 pub mod append;
+pub mod audit;
 mod background;
 pub mod catalog;
 pub mod checkpoint;

@@ -20,7 +20,7 @@
 //! | `states`  | runs of equal states until all probes have one: the state (bit 0 up, bit 1 in     |
 //! |           | maintenance), how many probes                                                     |
 
-use crate::codec::{Cursor, Decoded, Malformed, put_varint};
+use crate::codec::{Cursor, Decoded, Malformed, put_varint, unzigzag, zigzag};
 use crate::schema::NULL_CODE;
 use crate::time::{DAY_US, TimestampUs};
 
@@ -132,14 +132,6 @@ fn start_of(day: i32) -> i64 {
 
 fn state(probe: &Probe) -> u8 {
     u8::from(probe.up) | u8::from(probe.maintenance) << 1
-}
-
-fn zigzag(n: i64) -> u64 {
-    (n.wrapping_shl(1) ^ (n >> 63)).cast_unsigned()
-}
-
-fn unzigzag(n: u64) -> i64 {
-    (n >> 1).cast_signed() ^ -(n & 1).cast_signed()
 }
 
 const _: () = assert!(NULL_CODE.wrapping_add(1) == 0);

@@ -94,6 +94,7 @@ pub(crate) fn open(
         trusted_clock,
         erasing: Mutex::new(()),
         erasure_pass: Mutex::new(()),
+        erasures_known: Mutex::default(),
         retention_failure: Mutex::new(None),
         unmoved: Mutex::default(),
         unerased: Mutex::default(),

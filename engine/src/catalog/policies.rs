@@ -70,6 +70,7 @@ impl Policies {
             | CatalogKind::SubjectKey
             | CatalogKind::Sequence
             | CatalogKind::AuditRoot
+            | CatalogKind::AuditCover
             | CatalogKind::Secret
             | CatalogKind::Metric
             | CatalogKind::ApiKey

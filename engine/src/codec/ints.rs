@@ -69,11 +69,13 @@ pub const fn from_ordered(value: u64) -> i64 {
     (value ^ (1 << 63)).cast_signed()
 }
 
-pub(super) const fn zigzag(value: i64) -> u64 {
+/// A signed number as an unsigned one that is small where the number is near 0.
+pub(crate) const fn zigzag(value: i64) -> u64 {
     (value.wrapping_shl(1) ^ (value >> 63)).cast_unsigned()
 }
 
-pub(super) const fn unzigzag(value: u64) -> i64 {
+/// The inverse of [`zigzag`].
+pub(crate) const fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 

@@ -35,4 +35,5 @@ pub use varint::put_varint;
 
 pub(crate) use blocks::{put_block, take_block};
 pub(crate) use cursor::Cursor;
+pub(crate) use ints::{unzigzag, zigzag};
 pub(crate) use section::put_section;

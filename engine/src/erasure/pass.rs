@@ -52,11 +52,23 @@ pub struct ErasurePass {
 }
 
 /// Whether an erasure has waited so long that its bytes must go, or files wait to be wiped.
+///
+/// A wall clock that was set back makes nobody wait longer: an erasure is due, too, when this process has known
+/// it for so long, and when it was asked for in what is the future now.
 pub(crate) fn is_due(core: &Core) -> bool {
     let wait = i64::try_from(WAIT.as_micros()).unwrap_or(i64::MAX);
-    let latest = core.clock.now().0.saturating_sub(wait);
+    let (now, monotonic) = (core.clock.now().0, core.clock.monotonic());
     let policies = core.catalog.policies();
-    is_unwiped(core) || policies.pending().values().any(|record| record.requested.0 <= latest)
+    let mut known = core.erasures_known.lock();
+    known.retain(|id, _| policies.pending().contains_key(id));
+    let mut is_due = is_unwiped(core);
+    for (id, record) in policies.pending() {
+        let since = *known.entry(*id).or_insert(monotonic);
+        let requested = record.requested.0;
+        is_due |= requested <= now.saturating_sub(wait) || requested > now;
+        is_due |= monotonic.saturating_sub(since) >= WAIT;
+    }
+    is_due
 }
 
 /// Segments that a pass could not read, and why.
@@ -241,12 +253,13 @@ fn rewrite_cells(
     let has_gone = remains.runs(remains.stream()).iter().any(|run| gone.contains(&run.tenant));
     let (mut add, mut kept, mut removed) = (Vec::new(), Vec::new(), Vec::new());
     for file in live() {
+        let Some(described) = version.get(file.meta().id) else { continue };
         let fate = |tenant: TenantNo, id: u8| match tenant {
             ALL_TENANTS if has_gone => Ok(BlobFate::Drop),
             tenant if gone.contains(&tenant) => Ok(BlobFate::Drop),
             tenant => file.without_users(tenant, id, users),
         };
-        match file.rewrite(core.disk.as_ref(), allocate, &fate) {
+        match file.rewrite(core.disk.as_ref(), allocate, described, &fate) {
             Ok(Rewritten::Same) => {
                 kept.push(Arc::clone(file));
                 continue;
@@ -611,7 +624,9 @@ fn receipts(
 
 /// Removes the keys, seqs and roots of an erased tenant, a bounded number a frame.
 fn purge(core: &Core, tenant: TenantNo) -> Result<()> {
-    for kind in [CatalogKind::SubjectKey, CatalogKind::Sequence, CatalogKind::AuditRoot] {
+    let kinds =
+        [CatalogKind::SubjectKey, CatalogKind::Sequence, CatalogKind::AuditRoot, CatalogKind::AuditCover];
+    for kind in kinds {
         let records = core.catalog.scan(kind, &tenant_prefix(tenant));
         for some in records.chunks(PURGED_MAX) {
             let gone = |key: &Vec<u8>| CatalogPut { kind, key: key.clone(), value: None };

@@ -4,6 +4,7 @@ use super::ErasurePass;
 use super::testing::*;
 use crate::append::{Append, Idempotency, IdempotencyKey};
 use crate::catalog::erasure::{EraseTarget, Erased};
+use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::disk::sim::{CrashPolicy, SimDisk};
 use crate::engine::Usage;
@@ -474,5 +475,31 @@ fn answers_to_requests_after_an_erasure_stay() {
         let again = named(&store, name, user, "new");
         assert!(again.replayed && again.batches[0].first_seq == first.batches[0].first_seq, "{name}");
         assert!(!named(&store, name, user, "old").replayed, "{name}: the old answer is gone");
+    }
+}
+
+#[test]
+fn an_erasure_is_due_in_time_also_when_the_clock_is_set_back() {
+    use std::time::Duration;
+    let hour = Duration::from_hours(1);
+    let due = |store: &Store| super::pass::is_due(store.engine.core());
+    for back in [0, 1, 3, 1_000] {
+        let store = filled(true);
+        store.engine.erase(user_of("acme", "ann"), Append::default()).unwrap();
+        assert!(!due(&store));
+        store.clock.advance(hour * 2);
+        assert!(!due(&store));
+        let set_back = i64::from(back) * 3_600_000_000;
+        store.clock.set(crate::time::TimestampUs(store.clock.now().0 - set_back));
+        assert_eq!(due(&store), back > 2, "it was asked for in the future: {back} hours");
+        if back > 2 {
+            store.engine.run_erasures().unwrap();
+            assert!(!due(&store), "once it is done, nothing is due");
+            continue;
+        }
+        store.clock.advance(hour * 17);
+        assert!(!due(&store));
+        store.clock.advance(hour);
+        assert!(due(&store), "after 20 hours at the latest: {back}");
     }
 }

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::disk::{Disk, SimDisk};
 use crate::engine::Engine;
 use crate::id::{Stream, TenantId};
+use crate::part::Part;
 use crate::schema::{BatchBuilder, stream};
 use crate::time::TimestampUs;
 
@@ -71,7 +72,7 @@ fn a_whole_store_has_no_findings_and_a_flipped_byte_has_one() {
     let (disk, engine) = store();
     let below: Arc<dyn Disk> = Arc::new(disk.clone());
     for level in [Level::Quick, Level::Full, Level::Deep] {
-        let found = Inspection::open(&below).unwrap().verify(level);
+        let found = Inspection::open(&below).unwrap().verify(level, &[]).unwrap();
         assert_eq!((found.findings, found.torn_tail_bytes), (Vec::new(), 0));
         assert!(found.checked.files >= 3);
     }
@@ -81,8 +82,8 @@ fn a_whole_store_has_no_findings_and_a_flipped_byte_has_one() {
     let mut byte = [0];
     file.read_at(200, &mut byte).unwrap();
     file.write_at(200, &[byte[0] ^ 1]).unwrap();
-    assert!(Inspection::open(&below).unwrap().verify(Level::Quick).findings.is_empty());
-    let found = Inspection::open(&below).unwrap().verify(Level::Full).findings;
+    assert!(Inspection::open(&below).unwrap().verify(Level::Quick, &[]).unwrap().findings.is_empty());
+    let found = Inspection::open(&below).unwrap().verify(Level::Full, &[]).unwrap().findings;
     assert_eq!(found.iter().map(|f| (f.file.clone(), f.kind)).collect::<Vec<_>>(), [(path, "corrupt")]);
     engine.close().unwrap();
 }
@@ -93,9 +94,34 @@ fn a_missing_file_is_named_and_an_empty_directory_is_no_store() {
     let below: Arc<dyn Disk> = Arc::new(disk.clone());
     let path = Inspection::open(&below).unwrap().segments().first().unwrap().meta.path();
     disk.remove(&path).unwrap();
-    let found = Inspection::open(&below).unwrap().verify(Level::Quick).findings;
+    let found = Inspection::open(&below).unwrap().verify(Level::Quick, &[]).unwrap().findings;
     assert_eq!(found.iter().map(|f| (f.file.clone(), f.kind)).collect::<Vec<_>>(), [(path, "missing")]);
     let empty: Arc<dyn Disk> = Arc::new(SimDisk::new());
     assert!(Inspection::open(&empty).is_err());
+    engine.close().unwrap();
+}
+
+#[test]
+fn an_audit_record_that_was_changed_with_its_checksum_is_not_that_of_the_root() {
+    let (disk, engine) = store();
+    let mut batch = BatchBuilder::new(TenantId::new("a").unwrap(), Stream::Audit);
+    for (row, name) in (0..).zip(["Ada Lovelace", "Grace Hopper", "Hedy Lamarr"]) {
+        batch.i64(&stream::TIME, NOW.0 + row).str(&stream::USER_NAME, Some(name)).finish_row();
+    }
+    engine.submit(Append::batch(batch.build()), Box::new(|done| drop(done.unwrap())));
+    while engine.step_log().unwrap() {}
+    engine.step_flush().unwrap();
+    let below: Arc<dyn Disk> = Arc::new(disk.clone());
+    let verify = || Inspection::open(&below).unwrap().verify(Level::Deep, &[]).unwrap();
+    assert_eq!((verify().findings, verify().checked.leaves), (Vec::new(), 3));
+    for one in Inspection::open(&below).unwrap().segments() {
+        let reader = one.reader.as_ref().unwrap();
+        if reader.rows(Stream::Audit) > 0 {
+            reader.forge(&disk, &one.meta.path(), b"Grace Hopper", b"Grace Hoqqer");
+        }
+    }
+    let found = verify().findings;
+    assert_eq!(found.iter().map(|f| f.kind).collect::<Vec<_>>(), ["corrupt"], "{found:?}");
+    assert!(found[0].detail.contains("root") && found[0].detail.contains("records 1 to 3 of a"));
     engine.close().unwrap();
 }

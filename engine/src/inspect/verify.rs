@@ -1,13 +1,18 @@
 //! Whether the files of a store are whole, as deep as asked for.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{Inspected, Inspection};
+use crate::clock::SystemClock;
+use crate::config::Config;
 use crate::dedup::{idempotency, ids};
-use crate::dictionary::format as dictionary;
-use crate::error::Error;
+use crate::dictionary::{DictionarySet, format as dictionary};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
 use crate::manifest::{FileKind, FileMeta};
 use crate::recover::WAL_DIR;
+use crate::rollup::{CellCache, CellFile, RollupDefinition, Rollups};
 use crate::sorted_file::SortedReader;
 use crate::wal;
 
@@ -16,9 +21,10 @@ use crate::wal;
 pub enum Level {
     /// Manifest, catalog, the WAL's frames, and of every other file its length, its footer and its index.
     Quick,
-    /// Every block's checksum too.
+    /// Every block's checksum too, those of cells included.
     Full,
-    /// Every value is decoded, and compared with what the index says of it.
+    /// Every value is decoded, and compared with what the index says of it; cells with their rows, each other
+    /// and the dictionary; audit records with the roots of their trees.
     Deep,
 }
 
@@ -44,7 +50,12 @@ pub struct Checked {
     pub blocks: u64,
     /// Bytes of the files.
     pub bytes: u64,
+    /// Audit records whose leaves were computed again and are under a root that was kept.
+    pub leaves: u64,
 }
+
+/// Bytes of decoded cells that are kept; each is read once.
+const CELL_CACHE_BYTES: u64 = 1 << 20;
 
 /// The outcome of a verification; whole when nothing was found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -81,8 +92,14 @@ impl Verification {
 }
 
 impl Inspection {
-    /// Looks at every live file and at the WAL; manifest and catalog were read when this was opened.
-    pub fn verify(&self, level: Level) -> Verification {
+    /// Looks at every live file and at the WAL; manifest and catalog were read when this was opened. What cells
+    /// of rollups are, `rollups` say: cells of others are read and not decoded.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Rollups::new`].
+    pub fn verify(&self, level: Level, rollups: &[RollupDefinition]) -> Result<Verification> {
+        let rollups = Rollups::new(rollups)?;
         let mut out = Verification::default();
         for meta in self.version.files() {
             out.checked.files += 1;
@@ -106,11 +123,63 @@ impl Inspection {
                 }
             }
         }
-        for meta in self.version.files_of(FileKind::Cells) {
-            self.verify_length(meta, &mut out);
-        }
+        self.verify_cells(level, &rollups, &mut out);
         self.verify_wal(&mut out);
-        out
+        if level == Level::Deep {
+            self.verify_audit(&mut out);
+        }
+        Ok(out)
+    }
+
+    fn verify_cells(&self, level: Level, rollups: &Arc<Rollups>, out: &mut Verification) {
+        let cache = CellCache::new(CELL_CACHE_BYTES);
+        // What is wrong with it was said of its files.
+        let codes = DictionarySet::open(Arc::clone(&self.disk), &self.version).ok();
+        for meta in self.version.files_of(FileKind::Cells) {
+            let before = out.findings.len();
+            self.verify_length(meta, out);
+            if out.findings.len() > before {
+                continue;
+            }
+            let file = match CellFile::open(&*self.disk, meta, rollups, &cache) {
+                Ok(file) => file,
+                Err(error) => {
+                    out.add(&meta.path(), &error);
+                    continue;
+                }
+            };
+            if level == Level::Quick {
+                continue;
+            }
+            match (file.verify_blocks(), &codes) {
+                (Ok(blocks), Some(codes)) if level == Level::Deep => {
+                    out.checked.blocks += blocks;
+                    let segment = meta.of.and_then(|of| self.version.get(of.segment)).unwrap_or(meta);
+                    let rows = segment.stream(file.stream()).map_or(0, |stream| stream.rows);
+                    file.check(codes, rows).iter().for_each(|error| out.add(&meta.path(), error));
+                }
+                (Ok(blocks), _) => out.checked.blocks += blocks,
+                (Err(error), _) => out.add(&meta.path(), &error),
+            }
+        }
+    }
+
+    /// Computes the leaves of audit records and the roots over them again.
+    fn verify_audit(&self, out: &mut Verification) {
+        let path = self.version.files_of(FileKind::Catalog).next().map(|meta| meta.path());
+        let path = path.unwrap_or_default();
+        let config = Config { disk_reserve_bytes: 0, ..Config::default() };
+        let checked = Engine::open_stepped(config, Arc::clone(&self.disk), SystemClock::new(), [0; 32])
+            .and_then(|engine| engine.verify_audit());
+        match checked {
+            Ok(checked) => {
+                out.checked.leaves = checked.leaves;
+                for reason in checked.findings {
+                    out.add(&path, &Error::corrupt("audit log", &path, 0, reason));
+                }
+            }
+            Err(error) => out.add(&path, &error),
+        }
     }
 
     fn verify_length(&self, meta: &FileMeta, out: &mut Verification) {

@@ -205,7 +205,8 @@ impl Inspection {
     /// What the catalog keeps so that records can be proven: all of it counts for audit records,
     /// by its share of the log.
     fn share_proofs(&self, streams: &mut [StreamWeight]) {
-        let kinds = [CatalogKind::AuditRoot, CatalogKind::Sequence, CatalogKind::SubjectKey];
+        let kinds =
+            [CatalogKind::AuditRoot, CatalogKind::AuditCover, CatalogKind::Sequence, CatalogKind::SubjectKey];
         let bytes_of = |kind| -> u64 {
             let records = self.catalog.scan(kind, b"").into_iter();
             records.map(|(key, value)| (key.len() + value.len()) as u64 + CATALOG_RECORD_BYTES).sum()

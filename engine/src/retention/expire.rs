@@ -13,8 +13,12 @@ use crate::manifest::{Edit, FileKind, FileMeta, Version};
 use crate::part::{Part, Run};
 use crate::query::Hidden;
 use crate::rollup::{CellFile, Remains, Tier};
+use crate::sequencer::plan::Prepared;
 use crate::tables::{LiveSegment, Publication, Tables};
 use crate::time::{DAY_US, TimestampUs};
+
+/// Records of hashes of expired leaves that one frame has.
+const COVERS_MAX: usize = 1_000;
 
 /// A segment or a file of cells that has expired.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,6 +145,13 @@ impl Expiry {
     fn commit(self, core: &Core) -> Result<()> {
         if self.gone.is_empty() {
             return Ok(());
+        }
+        // Before the rows go: what stands for them where records beside them are to be proven.
+        let going: Vec<Arc<LiveSegment>> = core.tables.segments();
+        let going: Vec<_> =
+            going.into_iter().filter(|s| self.gone.iter().any(|file| file.id == s.meta.id)).collect();
+        for some in core.cover_of(&going)?.chunks(COVERS_MAX) {
+            core.append_own(Prepared::own(some.to_vec())?)?;
         }
         let remove = self.gone.iter().map(|file| file.id).collect();
         core.manifest.commit(Edit { add: self.described, remove, ..Edit::default() })?;

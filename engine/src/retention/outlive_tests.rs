@@ -19,7 +19,7 @@ use crate::part::Part;
 use crate::query::{
     Aggregate, Budget, Field, Filter, GroupBy, KeyValue, Query, Scope, SessionClasses, SessionRequest,
 };
-use crate::rollup::{ALL_TENANTS, RollupDefinition, StateColumn, Tier, TierAggregates};
+use crate::rollup::{ALL_TENANTS, BlobFate, Rewritten, RollupDefinition, StateColumn, Tier, TierAggregates};
 use crate::schema::{IdentityKind, stream};
 use crate::session::cells::FoldedSessions;
 use crate::time::{BucketUnit, Buckets, DAY_US, TimeRange, TimestampUs};
@@ -501,4 +501,72 @@ fn an_erased_user_leaves_the_cells_of_rows_that_are_gone() {
         assert_eq!(numbers(&copy, &one("acme")).1, 3 * 48, "{op} {policy:?}");
     }
     check_forgotten(&whole.reopened(), code, beta, "opened again");
+}
+
+/// Writes the blobs of the cell files anew as `change` makes them, checksums and all.
+fn forge(store: &Store, change: &dyn Fn(u8, &[u8]) -> Option<Vec<u8>>) {
+    let core = store.engine.core();
+    let mut edit = crate::manifest::Edit::default();
+    for file in core.tables.remains().iter().flat_map(|remains| remains.cells().to_vec()) {
+        let fate = |of, id| {
+            let blob = file.blob(of, id)?.unwrap();
+            Ok(change(id, &blob).map_or(BlobFate::Keep, BlobFate::Change))
+        };
+        let version = core.manifest.version();
+        let described = version.get(file.meta().id).unwrap();
+        let written =
+            file.rewrite(core.disk.as_ref(), || core.manifest.allocate(), described, &fate).unwrap();
+        if let Rewritten::File(meta) = written {
+            edit.add.push(*meta);
+            edit.remove.push(file.meta().id);
+        }
+    }
+    core.manifest.commit(edit).unwrap();
+}
+
+#[test]
+fn cells_without_rows_are_verified_to_their_last_number() {
+    use crate::inspect::{Inspection, Level};
+    let verify = |store: &Store| {
+        let below: std::sync::Arc<dyn Disk> = std::sync::Arc::new(store.disk.clone());
+        let inspection = Inspection::open(&below).unwrap();
+        inspection.verify(Level::Deep, &store.config.rollups).unwrap().findings
+    };
+    assert_eq!(verify(&cells_of_users()), []);
+    assert_eq!(verify(&filled()), [], "beside their rows too");
+    type Change = fn(u8, &[u8]) -> Option<Vec<u8>>;
+    let changes: [(Change, &str); 4] = [
+        (|id, blob| (id == 200).then(|| blob[..blob.len() - 1].to_vec()), "cells 200"),
+        (
+            |id, blob| {
+                let mut cells = FoldedSessions::decode(blob).ok().filter(|_| id == 200)?;
+                cells.day += 1;
+                Some(cells.encode())
+            },
+            "another day",
+        ),
+        (
+            |id, blob| {
+                let mut cells = FoldedSessions::decode(blob).ok().filter(|_| id == 200)?;
+                cells.open.first_mut()?.chain.user = 7_000;
+                Some(cells.encode())
+            },
+            "a code that the dictionary does not have",
+        ),
+        (|id, blob| (id == 1).then(|| [blob, &[0]].concat()), "cells 1"),
+    ];
+    for (change, says) in changes {
+        let store = cells_of_users();
+        forge(&store, &change);
+        let found = verify(&store);
+        assert!(!found.is_empty(), "{says}");
+        assert!(found.iter().all(|f| f.kind == "corrupt" && f.detail.contains(says)), "{says}: {found:?}");
+    }
+    let store = cells_of_users();
+    let path = files(&store, FileKind::Cells).remove(0);
+    let file = store.disk.open_write(&path).unwrap();
+    let mut byte = [0];
+    file.read_at(60, &mut byte).unwrap();
+    file.write_at(60, &[byte[0] ^ 1]).unwrap();
+    assert_eq!(verify(&store).iter().map(|f| f.file.clone()).collect::<Vec<_>>(), [path]);
 }

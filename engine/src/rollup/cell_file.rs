@@ -27,7 +27,7 @@ use super::cells_format::{Layout, decode, encode};
 use super::definition::{DEFINITIONS_MAX, Rollups};
 use super::forget::Forgotten;
 use super::tier::Tier;
-use crate::codec::{Cursor, Decoded, Malformed, put_varint};
+use crate::codec::{Cursor, Decoded, Malformed, put_varint, unzigzag, zigzag};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::file_header::FileType;
@@ -127,7 +127,7 @@ impl CellWriter {
     pub(crate) fn finish(self, disk: &dyn Disk) -> Result<FileMeta> {
         let CellScope { stream, day, tier } = self.scope;
         let mut owner = vec![stream.tag(), tier as u8];
-        put_varint(u64::from((day.wrapping_shl(1) ^ (day >> 31)).cast_unsigned()), &mut owner);
+        put_varint(zigzag(i64::from(day)), &mut owner);
         let definitions: Vec<_> = self.rollups.of(stream).collect();
         put_varint(definitions.len() as u64, &mut owner);
         for (definition, hash) in definitions {
@@ -250,7 +250,8 @@ impl CellFile {
         Ok(tenants)
     }
 
-    /// Writes and syncs the file anew as `id`, each blob as `fate` says.
+    /// Writes and syncs the file anew as `id`, each blob as `fate` says; `described` is what the manifest says of
+    /// it by now, which is more than at its opening when its segment has gone since.
     ///
     /// # Errors
     ///
@@ -260,6 +261,7 @@ impl CellFile {
         &self,
         disk: &dyn Disk,
         id: impl FnOnce() -> FileId,
+        described: &FileMeta,
         fate: &dyn Fn(TenantNo, u8) -> Result<BlobFate>,
     ) -> Result<Rewritten> {
         // Most files have nothing to change, and none is written when nobody's cells are left.
@@ -292,7 +294,7 @@ impl CellFile {
         }
         let written = writer.finish(disk, self.reader.owner())?;
         let FileMeta { id, bytes, hash, .. } = written;
-        Ok(Rewritten::File(Box::new(FileMeta { id, bytes, hash, ..FileMeta::clone(&self.meta) })))
+        Ok(Rewritten::File(Box::new(FileMeta { id, bytes, hash, ..described.clone() })))
     }
 
     /// A blob without users who are forgotten. What nobody can read is not kept: cells of a definition that is
@@ -348,7 +350,37 @@ impl CellFile {
         Some(Layout { definition, tier: self.scope.tier, day: self.scope.day })
     }
 
-    fn blob_at(&self, offset: u64, len: i64) -> Result<Vec<u8>> {
+    /// Tenant, number, offset and length of every blob. Reads and verifies every block of entries.
+    pub(super) fn places(&self) -> Result<Vec<(TenantNo, u8, u64, i64)>> {
+        let mut out: Vec<(TenantNo, u8, u64, i64)> = Vec::new();
+        let mut entries = SortedCursor::new(&self.reader)?;
+        while let Some(entry) = entries.entry() {
+            let last = out.last().map(|(tenant, id, ..)| (*tenant, *id));
+            if last.is_some_and(|last| last >= (entry.tenant, entry.tag)) || !entry.key.is_empty() {
+                return Err(self.reader.corrupt(0, "entries out of order"));
+            }
+            out.push((entry.tenant, entry.tag, entry.value, entry.extra));
+            entries.advance()?;
+        }
+        Ok(out)
+    }
+
+    /// Damage at an offset of the file.
+    pub(super) fn corrupt(&self, offset: u64, reason: String) -> Error {
+        self.reader.corrupt(offset, reason)
+    }
+
+    /// Verifies the checksums of entries and blobs, and says how many blocks that were.
+    pub(crate) fn verify_blocks(&self) -> Result<u64> {
+        let blocks = self.reader.verify()?;
+        let places = self.places()?;
+        for (_, _, offset, len) in &places {
+            self.blob_at(*offset, *len)?;
+        }
+        Ok(blocks + places.len() as u64)
+    }
+
+    pub(super) fn blob_at(&self, offset: u64, len: i64) -> Result<Vec<u8>> {
         let len = u32::try_from(len).map_err(|_| self.reader.corrupt(offset, "a blob that is too long"))?;
         self.bytes_read.fetch_add(u64::from(len), Ordering::Relaxed);
         self.reader.read_blob(BlockPlace { offset, len })
@@ -426,8 +458,7 @@ fn decode_owner(owner: &[u8]) -> Decoded<(CellScope, Vec<(u64, u8)>)> {
     let stream = Stream::from_tag(reader.u8()?).ok_or(Malformed("an unknown stream"))?;
     let number = reader.u8()?;
     let tier = Tier::ALL.into_iter().find(|t| *t as u8 == number).ok_or(Malformed("an unknown tier"))?;
-    let day = u32::try_from(reader.varint()?).map_err(|_| Malformed("a day out of range"))?;
-    let day = (day >> 1).cast_signed() ^ -(day & 1).cast_signed();
+    let day = i32::try_from(unzigzag(reader.varint()?)).map_err(|_| Malformed("a day out of range"))?;
     if !(-DAY_MAX..=DAY_MAX).contains(&day) {
         return Err(Malformed("a day out of range"));
     }

@@ -145,6 +145,15 @@ pub(crate) enum SetRef<'a> {
 }
 
 impl SetRef<'_> {
+    /// How many values the set has.
+    pub(crate) fn len(self) -> usize {
+        match self {
+            Self::Codes(codes) => codes.len(),
+            Self::Bits { words, .. } => words.iter().map(|word| word.count_ones() as usize).sum(),
+            Self::Hashes(hashes) => hashes.len(),
+        }
+    }
+
     /// The codes of the set, ascending; none for hashes.
     pub(crate) fn codes(self) -> Vec<u32> {
         match self {

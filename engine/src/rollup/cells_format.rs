@@ -40,7 +40,7 @@ use super::histogram::Histogram;
 use super::tier::Tier;
 use crate::codec::{
     Cursor, Decoded, Malformed, decode_codes, decode_floats, decode_ints, encode_codes, encode_floats,
-    encode_ints, put_varint,
+    encode_ints, put_block, put_varint, take_block, unzigzag, zigzag,
 };
 use crate::id::TenantNo;
 use crate::query::{Aggregate, Field, KeyValue, Latest, Sum};
@@ -106,29 +106,14 @@ pub(crate) fn spaces(definition: &RollupDefinition, field: &Field) -> Vec<Option
     out
 }
 
-const fn zigzag(value: i64) -> u64 {
-    (value.wrapping_shl(1) ^ (value >> 63)).cast_unsigned()
-}
-
-const fn unzigzag(value: u64) -> i64 {
-    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
-}
-
-fn put_column(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
-    let mut bytes = Vec::new();
-    encode(&mut bytes);
-    put_varint(bytes.len() as u64, out);
-    out.append(&mut bytes);
-}
-
 fn put_ints(values: impl Iterator<Item = u64>, out: &mut Vec<u8>) {
     let values: Vec<u64> = values.collect();
-    put_column(out, |out| encode_ints(&values, out));
+    put_block(|out| encode_ints(&values, out), out);
 }
 
 fn put_floats(values: impl Iterator<Item = f64>, out: &mut Vec<u8>) {
     let values: Vec<f64> = values.collect();
-    put_column(out, |out| encode_floats(&values, out));
+    put_block(|out| encode_floats(&values, out), out);
 }
 
 /// The bytes of some cells.
@@ -154,7 +139,7 @@ fn put_key(key: &KeyColumn, out: &mut Vec<u8>) {
     match key {
         KeyColumn::Codes(codes) => {
             out.push(0);
-            put_column(out, |out| encode_codes(codes, out));
+            put_block(|out| encode_codes(codes, out), out);
         }
         KeyColumn::Values { values, places } => {
             out.push(1);
@@ -162,7 +147,7 @@ fn put_key(key: &KeyColumn, out: &mut Vec<u8>) {
             for value in values {
                 put_value(value, out);
             }
-            put_column(out, |out| encode_codes(places, out));
+            put_block(|out| encode_codes(places, out), out);
         }
     }
 }
@@ -398,8 +383,7 @@ struct Reader<'a, 'l> {
 
 impl<'a> Reader<'a, '_> {
     fn column(&mut self) -> Decoded<&'a [u8]> {
-        let len = self.cursor.len(self.cursor.rest().len())?;
-        self.cursor.take(len)
+        take_block(&mut self.cursor)
     }
 
     fn ints(&mut self, rows: usize) -> Decoded<Vec<u64>> {

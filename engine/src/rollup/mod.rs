@@ -8,6 +8,7 @@ pub mod tier;
 mod build;
 mod cells;
 mod cells_format;
+mod check;
 mod forget;
 mod listed;
 mod remains;

@@ -221,6 +221,14 @@ pub(super) fn put_block(
     Ok(Place { offset, len, number: 0 })
 }
 
+/// Makes the checksum of a block's changed bytes good again.
+#[cfg(test)]
+pub(super) fn reseal(file: FileId, offset: u64, block: &mut [u8]) {
+    let (header, payload) = block.split_at_mut(BLOCK_HEADER_BYTES);
+    let (len, id) = (header[..4].try_into().unwrap(), header[8..20].try_into().unwrap());
+    header[4..8].copy_from_slice(&block_crc(file, offset, len, id, payload).to_le_bytes());
+}
+
 /// The payload of a block that was read at `offset`; only when it is the block that was asked for.
 pub(super) fn check_block<'a>(file: FileId, offset: u64, id: &BlockId, block: &'a [u8]) -> Decoded<&'a [u8]> {
     let mut cursor = Cursor::new(block);

@@ -50,6 +50,24 @@ impl SegmentReader {
         u64::from(self.footer.blocks)
     }
 
+    /// Changes text of the file, which stands in one block, and makes the block's checksum good again.
+    #[cfg(test)]
+    pub(crate) fn forge(&self, disk: &dyn crate::disk::Disk, path: &std::path::Path, from: &[u8], to: &[u8]) {
+        assert_eq!(from.len(), to.len());
+        let file = disk.open_write(path).unwrap();
+        let mut forged = 0;
+        for (_, place) in self.all_blocks() {
+            let mut block = vec![0; place.len as usize];
+            file.read_at(place.offset, &mut block).unwrap();
+            let Some(at) = block.windows(from.len()).position(|window| window == from) else { continue };
+            block[at..at + from.len()].copy_from_slice(to);
+            super::format::reseal(self.file(), place.offset, &mut block);
+            file.write_at(place.offset, &block).unwrap();
+            forged += 1;
+        }
+        assert_eq!(forged, 1);
+    }
+
     /// The blocks that the index names; those of damaged paths are left out.
     pub(super) fn all_blocks(&self) -> Vec<(BlockId, Place)> {
         let mut out = vec![

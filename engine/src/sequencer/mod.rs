@@ -2,6 +2,7 @@
 //!
 //! `plan` decides and changes nothing; `commit` takes the decision over once the log has the frame.
 
+pub(crate) mod cover;
 pub mod derived_id;
 pub(crate) mod erase;
 pub mod leaf;
@@ -155,6 +156,7 @@ impl Sequencer {
                 }
             }
             CatalogKind::AuditRoot
+            | CatalogKind::AuditCover
             | CatalogKind::Secret
             | CatalogKind::Metric
             | CatalogKind::ApiKey
@@ -186,6 +188,7 @@ impl Sequencer {
                 self.next_seq.remove(&SequenceRecord::split_key(&put.key)?);
             }
             CatalogKind::AuditRoot
+            | CatalogKind::AuditCover
             | CatalogKind::Secret
             | CatalogKind::Metric
             | CatalogKind::ApiKey

@@ -120,6 +120,7 @@ fn check_owner(put: &CatalogPut) -> Result<()> {
         | CatalogKind::SubjectKey
         | CatalogKind::Sequence
         | CatalogKind::AuditRoot
+        | CatalogKind::AuditCover
         | CatalogKind::Retention
         | CatalogKind::Erasure
         | CatalogKind::RetentionMark => true,

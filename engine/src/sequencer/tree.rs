@@ -48,6 +48,23 @@ impl Frontier {
         self.leaves
     }
 
+    /// Roots of the perfect subtrees, the largest first.
+    pub fn peaks(&self) -> &[Hash] {
+        &self.peaks
+    }
+
+    /// Those of subtrees of fewer leaves than `leaves`, a power of two.
+    pub(crate) fn peaks_below(&self, leaves: u64) -> &[Hash] {
+        let below = (self.leaves % leaves).count_ones() as usize;
+        self.peaks.get(self.peaks.len().saturating_sub(below)..).unwrap_or(&[])
+    }
+
+    /// Those of the others.
+    pub(crate) fn peaks_above(&self, leaves: u64) -> &[Hash] {
+        let above = (self.leaves / leaves).count_ones() as usize;
+        self.peaks.get(..above).unwrap_or(&[])
+    }
+
     /// Adds a leaf. When it completes a block of [`BLOCK_LEAVES`], gives the block's number (from 0)
     /// and its root.
     pub fn append(&mut self, leaf: &Hash) -> Option<(u64, Hash)> {

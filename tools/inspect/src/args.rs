@@ -84,6 +84,9 @@ pub(crate) struct Verify {
     /// Lengths and indexes; every block's checksum; every value
     #[arg(long, default_value = "full")]
     pub(crate) level: Level,
+    /// The server's file of settings (TOML), which says what rollups there are; INSIGHTS_* count too
+    #[arg(long, env = "INSIGHTS_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// A stream, by its name.

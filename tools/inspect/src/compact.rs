@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Compact, out: &mut dyn Write) -> Result<bool, Failure> 
 }
 
 /// The engine's limits and rollups as the server would have them.
-fn settings(file: Option<&Path>) -> Result<insights_engine::Config, Failure> {
+pub(crate) fn settings(file: Option<&Path>) -> Result<insights_engine::Config, Failure> {
     let mut raw = RawConfig::defaults();
     if let Some(path) = file {
         let text = std::fs::read_to_string(path)

@@ -8,12 +8,14 @@ use insights_engine::inspect::{Inspection, Verification};
 use serde_json::json;
 
 use crate::args::Verify;
+use crate::compact::settings;
 use crate::failure::Failure;
 
 /// Prints what was found; false when that is damage.
 pub(crate) fn run(disk: &Arc<dyn Disk>, args: &Verify, out: &mut dyn Write) -> Result<bool, Failure> {
+    let rollups = settings(args.config.as_deref())?.rollups;
     let found = match Inspection::open(disk) {
-        Ok(inspection) => inspection.verify(args.level.into()),
+        Ok(inspection) => inspection.verify(args.level.into(), &rollups)?,
         // A damaged manifest or catalog is a finding too, and then there is nothing else to look at.
         Err(error) if error.is_damage() => Verification::of(&error),
         Err(error) => return Err(error.into()),
@@ -32,6 +34,9 @@ pub(crate) fn run(disk: &Arc<dyn Disk>, args: &Verify, out: &mut dyn Write) -> R
             "{} files, {} blocks, {} bytes looked at",
             checked.files, checked.blocks, checked.bytes
         )?;
+        if checked.leaves > 0 {
+            writeln!(out, "{} audit records are those of their roots", checked.leaves)?;
+        }
         if found.torn_tail_bytes > 0 {
             writeln!(out, "{} bytes of unacknowledged writes end the log; no damage", found.torn_tail_bytes)?;
         }
@@ -51,6 +56,7 @@ fn as_json(found: &Verification) -> serde_json::Value {
             "files": found.checked.files,
             "blocks": found.checked.blocks,
             "bytes": found.checked.bytes,
+            "leaves": found.checked.leaves,
         },
         "torn_tail_bytes": found.torn_tail_bytes,
     })
