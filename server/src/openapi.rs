@@ -2,7 +2,7 @@
 
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, HeaderBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use crate::export::Format;
@@ -23,6 +23,10 @@ use crate::http::route;
     security(("bearer" = []), ("api_key" = []))
 )]
 struct Base;
+
+/// The routes that compute figures.
+const REPORTS: [&str; 3] =
+    ["/api/insights/analytics/", "/api/insights/performance/", "/api/insights/metrics/query/"];
 
 /// How a request says who asks.
 struct Credentials;
@@ -62,6 +66,7 @@ pub fn document() -> Document {
     let mut document = parts.into_iter().fold(Base::openapi(), Document::merge_from);
     name_operations(&mut document);
     describe_problems(&mut document);
+    describe_headers(&mut document);
     document
 }
 
@@ -81,6 +86,28 @@ fn describe_problems(document: &mut Document) {
                 .responses
                 .entry("default".to_owned())
                 .or_insert_with(|| problem.clone().into());
+        }
+    }
+}
+
+/// Says what is in the headers of lists, which take a cursor, and of reports, whose figures have a place for it too.
+fn describe_headers(document: &mut Document) {
+    let header = |text: &str| RefOr::T(HeaderBuilder::new().description(Some(text)).build());
+    let timing = header("`engine;dur=` and the milliseconds that the answer took in the server");
+    let link = header("The next page, `rel=\"next\"`; none at the end");
+    for (path, item) in &mut document.paths.paths {
+        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            let parameters = operation.parameters.as_deref().unwrap_or_default();
+            let is_list = parameters
+                .iter()
+                .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "cursor"));
+            let Some(RefOr::T(answer)) = operation.responses.responses.get_mut("200") else { continue };
+            if is_list {
+                answer.headers.insert("Link".to_owned(), link.clone());
+            }
+            if is_list || REPORTS.contains(&path.as_str()) {
+                answer.headers.insert("Server-Timing".to_owned(), timing.clone());
+            }
         }
     }
 }
@@ -123,6 +150,23 @@ mod tests {
         for reference in references {
             assert!(document.pointer(&format!("/{reference}")).is_some(), "{reference}");
         }
+    }
+
+    #[test]
+    fn lists_lead_on_and_lists_and_reports_say_what_they_took() {
+        let document = serde_json::to_value(document()).unwrap();
+        let headers = |method: &str, path: &str| {
+            let path = format!("/api/insights/{path}");
+            let headers = document["paths"][path][method]["responses"]["200"]["headers"].as_object().cloned();
+            headers.unwrap_or_default().keys().cloned().collect::<Vec<_>>()
+        };
+        for list in ["events/", "audit/", "audit/actions/", "metrics/", "keys/"] {
+            assert_eq!(headers("get", list), ["Link", "Server-Timing"], "{list}");
+        }
+        for report in ["analytics/", "performance/", "metrics/query/"] {
+            assert_eq!(headers("post", report), ["Server-Timing"], "{report}");
+        }
+        assert!(headers("get", "audit/{id}/").is_empty());
     }
 
     #[test]

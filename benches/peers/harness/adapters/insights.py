@@ -203,7 +203,7 @@ class Adapter(HttpServer):
         path = f"{BASE}/audit/?{urllib.parse.urlencode(asked)}"
         page = self.list(path)
         records = page["results"]
-        if question == "Q8":
+        if question == "Q8" and page["next_cursor"]:
             path += f"&cursor={urllib.parse.quote(page['next_cursor'])}"
             records += self.list(path)["results"]
         rows = []
