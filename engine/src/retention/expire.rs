@@ -365,4 +365,58 @@ mod tests {
             assert_eq!(copy.count(Scope::All, Stream::Events), 6);
         }
     }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// A row is kept while its day is no more than the limit before the present day, whatever is unlinked.
+        #[test]
+        fn rows_kept_are_those_of_a_naive_filter(
+            limits in prop::collection::vec(prop::option::of(1_u32..8), 2),
+            rows in prop::collection::vec((0_usize..2, 0_i64..9, 0..DAY_US), 1..30),
+            flush_each in 1_usize..6,
+        ) {
+            let store = Store::new();
+            let names = ["acme", "beta"];
+            for (n, (whose, back, us)) in rows.iter().enumerate() {
+                let at = (1_000 - back) * DAY_US + us;
+                store.append(batch(names[*whose], Stream::Events, &[(at, "ann")]));
+                if n % flush_each == 0 {
+                    store.flush();
+                }
+            }
+            store.flush();
+            let mut all = 0;
+            let mut expected = [0, 0];
+            for (n, (name, days)) in names.iter().zip(&limits).enumerate() {
+                if !rows.iter().any(|(whose, ..)| *whose == n) {
+                    continue;
+                }
+                let days = *days;
+                let events = StreamRetention { raw_days: days, ..StreamRetention::FOREVER };
+                let document = RetentionDocument { events, ..RetentionDocument::default() };
+                store.engine.set_retention(&tenant(name), Some(document)).unwrap();
+                let is_kept = |back: i64| days.is_none_or(|days| back <= i64::from(days));
+                let own = rows.iter().filter(|(whose, back, _)| *whose == n && is_kept(*back)).count();
+                expected[n] = own as u64;
+                all += own as u64;
+            }
+            let check = |context: &str| {
+                for (name, expected) in names.iter().zip(expected) {
+                    prop_assert_eq!(store.count(one(name), Stream::Events), expected, "{} {}", name, context);
+                }
+                prop_assert_eq!(store.count(Scope::All, Stream::Events), all, "{}", context);
+                Ok(())
+            };
+            check("hidden")?;
+            let gone = store.engine.enforce_retention(false).unwrap().rows();
+            prop_assert!(gone <= rows.len() as u64 - all);
+            check("unlinked")?;
+            store.engine.compact(crate::compaction::Effort::Full).unwrap();
+            store.engine.enforce_retention(false).unwrap();
+            check("merged")?;
+        }
+    }
 }
