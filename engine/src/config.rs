@@ -97,8 +97,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             durability: Durability::Synced,
-            memtable_bytes_max: 128 << 20,
-            memtable_flush_bytes: 64 << 20,
+            memtable_bytes_max: 64 << 20,
+            memtable_flush_bytes: 32 << 20,
             wal_bytes_max: 256 << 20,
             wal_file_bytes: 16 << 20,
             flush_interval: Duration::from_mins(5),

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use super::order::{RowRef, i64s, texts, u64s};
 use crate::dictionary::{DictionarySet, DictionaryWriter};
 use crate::error::{Error, Result};
-use crate::id::TenantNo;
+use crate::id::{Stream, TenantNo};
 use crate::memtable::Chunk;
 use crate::part::Part;
 use crate::schema::{BytesColumn, ColumnDef, ColumnType, ColumnVector, IdentityKind, NULL_CODE, Schema};
@@ -80,33 +80,91 @@ impl FlushCodes {
     }
 }
 
-/// One column of the segment, in its order.
-///
-/// # Errors
-///
-/// What `codes` says.
-pub(crate) fn column(
-    def: &ColumnDef,
-    chunks: &[Arc<Chunk>],
-    rows: &[RowRef],
-    codes: &FlushCodes,
-) -> Result<SegmentColumn> {
-    Ok(match def.ty {
-        ColumnType::Time => SegmentColumn::I64(numbers(def, chunks, rows, i64s)?),
-        ColumnType::U64 => SegmentColumn::U64(numbers(def, chunks, rows, u64s)?),
-        ColumnType::F64 => SegmentColumn::F64(numbers(def, chunks, rows, f64s)?),
-        ColumnType::Code(kind) => SegmentColumn::Codes(code_column(def, kind, chunks, rows, codes)?),
-        ColumnType::Str | ColumnType::Document => {
-            let columns: Vec<Option<&BytesColumn>> = chunks.iter().map(|c| texts(c, def)).collect();
-            let bytes = columns.iter().flatten().map(|c| c.bytes().len()).sum();
-            let mut out = BytesColumn::with_capacity(rows.len(), bytes);
-            for row in rows {
-                let column = columns.get(row.chunk as usize).copied().flatten();
-                out.push(column.and_then(|c| c.get(row.row as usize)));
+/// The columns of the chunks of one stream, from which rows are gathered a granule at a time: the rows of
+/// a flush are never in memory twice.
+#[derive(Debug)]
+pub(crate) struct Gather<'a>(Vec<Source<'a>>);
+
+/// One column of all chunks, by the index of the chunk.
+#[derive(Debug)]
+enum Source<'a> {
+    I64(Vec<&'a [i64]>),
+    U64(Vec<&'a [u64]>),
+    F64(Vec<&'a [f64]>),
+    Codes(Vec<ChunkCodes>),
+    Bytes(Vec<Option<&'a BytesColumn>>),
+}
+
+impl<'a> Gather<'a> {
+    /// The columns of `chunks`, which are of one stream, in the order of its schema.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for an identity that `codes` was not made with.
+    pub(crate) fn new(stream: Stream, chunks: &'a [Arc<Chunk>], codes: &FlushCodes) -> Result<Self> {
+        let source = |def: &ColumnDef| -> Result<Source<'a>> {
+            Ok(match def.ty {
+                ColumnType::Time => Source::I64(numbers(chunks, def, i64s)),
+                ColumnType::U64 => Source::U64(numbers(chunks, def, u64s)),
+                ColumnType::F64 => Source::F64(numbers(chunks, def, f64s)),
+                ColumnType::Code(kind) => {
+                    let of = |chunk: &Arc<Chunk>| ChunkCodes::new(chunk, def, kind, codes);
+                    Source::Codes(chunks.iter().map(of).collect::<Result<_>>()?)
+                }
+                ColumnType::Str | ColumnType::Document => {
+                    Source::Bytes(chunks.iter().map(|c| texts(c, def)).collect())
+                }
+            })
+        };
+        Ok(Self(Schema::of(stream).columns.iter().map(source).collect::<Result<_>>()?))
+    }
+
+    /// These rows, in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a row that its chunk does not have.
+    pub(crate) fn columns(&self, rows: &[RowRef]) -> Result<Vec<SegmentColumn>> {
+        self.0.iter().map(|source| source.column(rows)).collect()
+    }
+}
+
+impl Source<'_> {
+    fn column(&self, rows: &[RowRef]) -> Result<SegmentColumn> {
+        Ok(match self {
+            Self::I64(chunks) => SegmentColumn::I64(picked(chunks, rows)?),
+            Self::U64(chunks) => SegmentColumn::U64(picked(chunks, rows)?),
+            Self::F64(chunks) => SegmentColumn::F64(picked(chunks, rows)?),
+            Self::Codes(chunks) => {
+                let code = |row: &RowRef| chunks.get(row.chunk as usize)?.get(row.row as usize);
+                SegmentColumn::Codes(rows.iter().map(|r| code(r).ok_or_else(no_row)).collect::<Result<_>>()?)
             }
-            SegmentColumn::Bytes(out)
-        }
-    })
+            Self::Bytes(chunks) => {
+                let value = |row: &RowRef| chunks.get(row.chunk as usize)?.as_ref()?.get(row.row as usize);
+                let bytes = rows.iter().filter_map(value).map(<[u8]>::len).sum();
+                let mut out = BytesColumn::with_capacity(rows.len(), bytes);
+                rows.iter().for_each(|row| out.push(value(row)));
+                SegmentColumn::Bytes(out)
+            }
+        })
+    }
+}
+
+fn numbers<'a, T>(
+    chunks: &'a [Arc<Chunk>],
+    def: &ColumnDef,
+    values_of: for<'c> fn(&'c Chunk, &ColumnDef) -> Option<&'c [T]>,
+) -> Vec<&'a [T]> {
+    chunks.iter().map(|chunk| values_of(chunk, def).unwrap_or(&[])).collect()
+}
+
+fn picked<T: Copy>(chunks: &[&[T]], rows: &[RowRef]) -> Result<Vec<T>> {
+    let value = |row: &RowRef| chunks.get(row.chunk as usize)?.get(row.row as usize).copied();
+    rows.iter().map(|row| value(row).ok_or_else(no_row)).collect()
+}
+
+fn no_row() -> Error {
+    Error::invalid("a row that its chunk does not have")
 }
 
 fn f64s<'a>(chunk: &'a Chunk, def: &ColumnDef) -> Option<&'a [f64]> {
@@ -116,53 +174,48 @@ fn f64s<'a>(chunk: &'a Chunk, def: &ColumnDef) -> Option<&'a [f64]> {
     }
 }
 
-fn numbers<T: Copy>(
-    def: &ColumnDef,
-    chunks: &[Arc<Chunk>],
-    rows: &[RowRef],
-    values_of: for<'a> fn(&'a Chunk, &ColumnDef) -> Option<&'a [T]>,
-) -> Result<Vec<T>> {
-    let columns: Vec<&[T]> = chunks.iter().map(|c| values_of(c, def).unwrap_or(&[])).collect();
-    let value = |row: &RowRef| columns.get(row.chunk as usize).and_then(|c| c.get(row.row as usize)).copied();
-    rows.iter()
-        .map(|row| value(row).ok_or_else(|| Error::invalid("a row that its chunk does not have")))
-        .collect()
+/// A code column of one chunk, with the dictionary's codes for the chunk's own.
+#[derive(Debug)]
+pub(crate) struct ChunkCodes {
+    column: Arc<ColumnVector>,
+    map: Vec<u32>,
 }
 
-/// The codes of a code column of one chunk, one a row.
-///
-/// # Errors
-///
-/// [`Error::Invalid`] for an identity that was not gathered.
-pub(crate) fn codes_of(
-    chunk: &Chunk,
-    def: &ColumnDef,
-    kind: IdentityKind,
-    codes: &FlushCodes,
-) -> Result<Vec<u32>> {
-    let vector = chunk.column(chunk.stream(), def.id, 0)?;
-    let ColumnVector::Dict { codes: local, values } = vector.as_ref() else {
-        return Err(Error::invalid("a code column that is none"));
-    };
-    let mut map = Vec::with_capacity(values.len());
-    for value in values.iter().flatten() {
-        map.push(codes.of(chunk.tenant(), kind, value)?);
+impl ChunkCodes {
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for an identity that was not gathered.
+    pub(crate) fn new(
+        chunk: &Chunk,
+        def: &ColumnDef,
+        kind: IdentityKind,
+        codes: &FlushCodes,
+    ) -> Result<Self> {
+        let column = chunk.column(chunk.stream(), def.id, 0)?;
+        let ColumnVector::Dict { values, .. } = column.as_ref() else {
+            return Err(Error::invalid("a code column that is none"));
+        };
+        let map = values.iter().flatten().map(|v| codes.of(chunk.tenant(), kind, v)).collect::<Result<_>>()?;
+        Ok(Self { column, map })
     }
-    let code = |local: &u32| map.get(*local as usize).copied().unwrap_or(NULL_CODE);
-    Ok(local.iter().map(code).collect())
-}
 
-fn code_column(
-    def: &ColumnDef,
-    kind: IdentityKind,
-    chunks: &[Arc<Chunk>],
-    rows: &[RowRef],
-    codes: &FlushCodes,
-) -> Result<Vec<u32>> {
-    let of_chunks: Vec<Vec<u32>> =
-        chunks.iter().map(|c| codes_of(c, def, kind, codes)).collect::<Result<_>>()?;
-    let code = |row: &RowRef| of_chunks.get(row.chunk as usize)?.get(row.row as usize).copied();
-    rows.iter()
-        .map(|row| code(row).ok_or_else(|| Error::invalid("a row without the code its chunk has")))
-        .collect()
+    /// The code of each row; [`NULL_CODE`] is absent.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.local().iter().map(|local| self.code(*local))
+    }
+
+    fn get(&self, row: usize) -> Option<u32> {
+        self.local().get(row).map(|local| self.code(*local))
+    }
+
+    fn code(&self, local: u32) -> u32 {
+        self.map.get(local as usize).copied().unwrap_or(NULL_CODE)
+    }
+
+    fn local(&self) -> &[u32] {
+        match self.column.as_ref() {
+            ColumnVector::Dict { codes, .. } => codes,
+            _ => &[],
+        }
+    }
 }

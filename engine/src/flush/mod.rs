@@ -10,9 +10,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use gather::{FlushCodes, Identities};
+use gather::{FlushCodes, Gather, Identities};
+use order::{Ordered, Pieces};
 
 use crate::append::{CatalogKind, CatalogPut, IdempotencyKey};
+use crate::codec::Density;
 use crate::codes::{Codes, Tenants};
 use crate::core::Core;
 use crate::dedup::Prepared;
@@ -23,9 +25,8 @@ use crate::error::{Error, Result};
 use crate::id::{FileId, Stream, TenantNo};
 use crate::manifest::{Edit, FileKind, FileMeta, StreamMeta, Version};
 use crate::memtable::{Chunk, Memtable};
-use crate::schema::Schema;
 use crate::segment::{
-    BlockCache, FooterHash, SegmentInput, SegmentReader, SegmentSummary, StreamRows, write_segment,
+    BlockCache, FooterHash, GRANULE_ROWS, SegmentEnd, SegmentReader, SegmentSummary, SegmentWriter,
 };
 use crate::sequencer::sequence::SequenceRecord;
 use crate::tables::{LiveSegment, Publication};
@@ -266,31 +267,24 @@ fn write_rows(
     codes: &FlushCodes,
     lsn: crate::id::Lsn,
 ) -> Result<FileMeta> {
-    let mut input = SegmentInput {
-        streams: Vec::new(),
-        flushed_lsn: lsn,
-        replaces: Vec::new(),
-        tenant_names: Vec::new(),
-    };
-    let mut numbers: Vec<TenantNo> = Vec::new();
-    for (stream, chunks) in by_stream {
-        let ordered = order::order(*stream, chunks, codes)?;
-        let columns = Schema::of(*stream).columns.iter();
-        let columns =
-            columns.map(|def| gather::column(def, chunks, &ordered.rows, codes)).collect::<Result<_>>()?;
-        numbers.extend(ordered.runs.iter().map(|run| run.tenant));
-        input.streams.push(StreamRows { stream: *stream, runs: ordered.runs, columns });
-    }
-    numbers.sort_unstable();
-    numbers.dedup();
-    for number in numbers {
-        let name = core.catalog.name_of(number);
-        input
-            .tenant_names
-            .push((number, name.ok_or_else(|| Error::invalid("rows of a tenant without a name"))?));
-    }
     let id = core.manifest.allocate();
-    let summary = write_segment(core.disk.as_ref(), &FileKind::Segment.path(id), id, &input)?;
+    let path = FileKind::Segment.path(id);
+    let mut writer = SegmentWriter::create(core.disk.as_ref(), &path, id, Density::Fast)?;
+    for (stream, chunks) in by_stream {
+        writer.begin(*stream)?;
+        let Ordered { rows, runs } = order::order(*stream, chunks, codes)?;
+        let gather = Gather::new(*stream, chunks, codes)?;
+        let mut pieces = Pieces::new(&runs);
+        for granule in rows.chunks(GRANULE_ROWS) {
+            writer.push_pieces(&pieces.take(granule.len()), &gather.columns(granule)?)?;
+        }
+    }
+    let name = |number: TenantNo| {
+        let name = core.catalog.name_of(number);
+        Ok((number, name.ok_or_else(|| Error::invalid("rows of a tenant without a name"))?))
+    };
+    let tenant_names = writer.tenants().into_iter().map(name).collect::<Result<_>>()?;
+    let summary = writer.finish(SegmentEnd { flushed_lsn: lsn, replaces: Vec::new(), tenant_names })?;
     Ok(meta_of(id, &summary))
 }
 

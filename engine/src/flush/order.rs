@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::gather::{FlushCodes, codes_of};
+use super::gather::{ChunkCodes, FlushCodes};
 use crate::error::Result;
 use crate::id::{Stream, TenantNo};
 use crate::memtable::Chunk;
@@ -47,6 +47,38 @@ pub(crate) fn order(stream: Stream, chunks: &[Arc<Chunk>], codes: &FlushCodes) -
         from += len;
     }
     Ok(out)
+}
+
+/// Runs, cut where granules end.
+#[derive(Debug)]
+pub(crate) struct Pieces<'a> {
+    runs: &'a [Run],
+    /// Rows of the first of them that were taken.
+    taken: usize,
+}
+
+impl<'a> Pieces<'a> {
+    /// From the first row on.
+    pub(crate) fn new(runs: &'a [Run]) -> Self {
+        Self { runs, taken: 0 }
+    }
+
+    /// Whose the next `rows` rows are, and how many of each tenant's day.
+    pub(crate) fn take(&mut self, rows: usize) -> Vec<(TenantNo, usize)> {
+        let mut out = Vec::new();
+        let mut left = rows;
+        while let Some((run, rest)) = self.runs.split_first().filter(|_| left > 0) {
+            let of_run = usize::try_from(run.rows.end - run.rows.start).unwrap_or(usize::MAX) - self.taken;
+            let count = of_run.min(left);
+            out.push((run.tenant, count));
+            left -= count;
+            self.taken += count;
+            if count == of_run {
+                (self.runs, self.taken) = (rest, 0);
+            }
+        }
+        out
+    }
 }
 
 /// (UTC day, rank of the stream key, time, arrival), the row.
@@ -107,11 +139,12 @@ fn series_ranks(chunks: &[Arc<Chunk>], codes: &FlushCodes) -> Result<Vec<u32>> {
     let mut numbers: HashMap<SeriesKey<'_>, u32> = HashMap::new();
     let mut of_rows = Vec::new();
     for chunk in chunks {
-        let [apps, hosts, names] = SERIES_CODES.map(|(def, kind)| codes_of(chunk, &def, kind, codes));
+        let [apps, hosts, names] =
+            SERIES_CODES.map(|(def, kind)| ChunkCodes::new(chunk, &def, kind, codes));
         let (apps, hosts, names) = (apps?, hosts?, names?);
         let labels = texts(chunk, &stream::LABELS);
-        for (row, ((app, host), name)) in apps.iter().zip(&hosts).zip(&names).enumerate() {
-            let key = ([*app, *host, *name], labels.and_then(|l| l.get(row)));
+        for (row, ((app, host), name)) in apps.iter().zip(hosts.iter()).zip(names.iter()).enumerate() {
+            let key = ([app, host, name], labels.and_then(|l| l.get(row)));
             let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
             of_rows.push(*numbers.entry(key).or_insert(next));
         }

@@ -232,24 +232,50 @@ impl SegmentWriter {
     /// [`Error::Invalid`] for columns of another stream, for rows of several days or out of the order of
     /// (tenant, day), and when a granule of a column has more than 128 MiB; [`Error::Io`].
     pub fn push(&mut self, tenant: TenantNo, columns: &[SegmentColumn]) -> Result<()> {
+        let rows = columns.first().map_or(0, SegmentColumn::len);
+        self.push_pieces(&[(tenant, rows)], columns)
+    }
+
+    /// Takes rows of several tenants and days: `pieces` says, in the order of the rows, whose they are and
+    /// how many; each is of one UTC day. A whole granule that comes when none is pending is not copied.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::push`], and [`Error::Invalid`] when pieces and columns are not of one length.
+    pub(crate) fn push_pieces(
+        &mut self,
+        pieces: &[(TenantNo, usize)],
+        columns: &[SegmentColumn],
+    ) -> Result<()> {
         let open = self.open.as_mut().ok_or_else(no_stream)?;
         let times = times_of(columns)?;
         let count = times.len();
-        if count == 0 {
-            return Ok(());
-        }
         check_columns(open.stream, columns, count)?;
-        open.add_run(tenant, times)?;
+        let mut rest = times;
+        for (tenant, rows) in pieces {
+            let (piece, others) = rest.split_at_checked(*rows).ok_or_else(uneven_pieces)?;
+            rest = others;
+            if !piece.is_empty() {
+                open.add_run(*tenant, piece)?;
+            }
+        }
+        if !rest.is_empty() {
+            return Err(uneven_pieces());
+        }
         self.lsn_max = self.lsn_max.max(newest(open.stream, columns));
         let mut from = 0;
         while from < count {
-            let room = GRANULE_ROWS - open.pending.first().map_or(0, SegmentColumn::len);
-            let to = count.min(from + room);
-            for (pending, column) in open.pending.iter_mut().zip(columns) {
-                pending.extend(column, from..to)?;
-            }
-            if to - from == room {
-                open.encode_pending(self.density, &mut self.output)?;
+            let waiting = open.pending.first().map_or(0, SegmentColumn::len);
+            let to = count.min(from + GRANULE_ROWS - waiting);
+            if to - from == GRANULE_ROWS {
+                open.encode(columns, &(from..to), self.density, &mut self.output)?;
+            } else {
+                for (pending, column) in open.pending.iter_mut().zip(columns) {
+                    pending.extend(column, from..to)?;
+                }
+                if waiting + (to - from) == GRANULE_ROWS {
+                    open.encode_pending(self.density, &mut self.output)?;
+                }
             }
             from = to;
         }
@@ -264,9 +290,7 @@ impl SegmentWriter {
         let count = rows.columns.first().map_or(0, SegmentColumn::len);
         for first in (0..count).step_by(GRANULE_ROWS) {
             let range: Range<usize> = first..count.min(first + GRANULE_ROWS);
-            let breaks = breaks_in(&rows.runs, &range);
-            let encoded = granule::encode(rows.stream, &rows.columns, &range, self.density, &breaks)?;
-            open.add_granule(encoded, &mut self.output)?;
+            open.encode(&rows.columns, &range, self.density, &mut self.output)?;
         }
         Ok(())
     }
@@ -365,6 +389,10 @@ fn breaks_in(runs: &[Run], rows: &Range<usize>) -> Vec<usize> {
     breaks
 }
 
+fn uneven_pieces() -> Error {
+    Error::invalid("rows of a segment that are not as many as their pieces say")
+}
+
 fn no_stream() -> Error {
     Error::invalid("rows for a segment before their stream")
 }
@@ -419,11 +447,25 @@ impl OpenStream {
 
     /// Encodes the rows that do not wait for more.
     fn encode_pending(&mut self, density: Density, output: &mut Output) -> Result<()> {
-        let rows = self.pending.first().map_or(0, SegmentColumn::len);
+        let mut pending = std::mem::take(&mut self.pending);
+        let rows = pending.first().map_or(0, SegmentColumn::len);
+        self.encode(&pending, &(0..rows), density, output)?;
+        pending.iter_mut().for_each(SegmentColumn::clear);
+        self.pending = pending;
+        Ok(())
+    }
+
+    /// Encodes `rows` of `columns` as the next granule; their runs are known.
+    fn encode(
+        &mut self,
+        columns: &[SegmentColumn],
+        rows: &Range<usize>,
+        density: Density,
+        output: &mut Output,
+    ) -> Result<()> {
         let first = (self.granules as usize + self.group.len()) * GRANULE_ROWS;
-        let breaks = breaks_in(&self.runs, &(first..first + rows));
-        let encoded = granule::encode(self.stream, &self.pending, &(0..rows), density, &breaks)?;
-        self.pending.iter_mut().for_each(SegmentColumn::clear);
+        let breaks = breaks_in(&self.runs, &(first..first + rows.len()));
+        let encoded = granule::encode(self.stream, columns, rows, density, &breaks)?;
         self.add_granule(encoded, output)
     }
 

@@ -110,7 +110,7 @@ pub const SETTINGS: &[Setting] = &[
     list("trusted_proxies", Some(""), "Addresses and networks whose X-Forwarded-For is believed."),
     one("log", Some("info"), "What is logged: a level, or directives such as `info,insights_server=debug`."),
     one("log_format", Some("text"), "text or json."),
-    one("memtable_bytes", Some("128MiB"), "Bytes of rows in memory; half of it starts a flush."),
+    one("memtable_bytes", Some("64MiB"), "Bytes of rows in memory; half of it starts a flush."),
     one(
         "wal_bytes",
         Some("256MiB"),
