@@ -97,21 +97,21 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             durability: Durability::Synced,
-            memtable_bytes_max: 64 << 20,
-            memtable_flush_bytes: 32 << 20,
+            memtable_bytes_max: 48 << 20,
+            memtable_flush_bytes: 24 << 20,
             wal_bytes_max: 256 << 20,
             wal_file_bytes: 16 << 20,
             flush_interval: Duration::from_mins(5),
             frame_bytes_max: 64 << 20,
             query_deadline: Duration::from_secs(30),
-            block_cache_bytes: 64 << 20,
+            block_cache_bytes: 32 << 20,
             disk_reserve_bytes: 64 << 20,
             deduplication_window: Duration::from_hours(24),
             compaction: CompactionLimits::default(),
             retention: RetentionDocument::default(),
             rollups: Vec::new(),
             sessions: None,
-            cell_cache_bytes: 32 << 20,
+            cell_cache_bytes: 24 << 20,
         }
     }
 }

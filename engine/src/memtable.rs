@@ -39,7 +39,9 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    fn new(tenant: TenantNo, stream: Stream, columns: Vec<Column>) -> Self {
+    fn new(tenant: TenantNo, stream: Stream, mut columns: Vec<Column>) -> Self {
+        // Vectors grow to twice what they hold; no row is added any more.
+        columns.iter_mut().for_each(Column::shrink_to_fit);
         let rows = columns.first().map_or(0, Column::len);
         let times = columns.first().and_then(Column::as_i64).unwrap_or(&[]);
         let min = times.iter().copied().min().unwrap_or(0);

@@ -6,13 +6,13 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Few arenas, and pages that nothing uses for a second go back to the system, whether somebody allocates or
+/// Few arenas, and pages that nothing uses for half a second go back to the system, whether somebody allocates or
 /// not. `_RJEM_MALLOC_CONF` in the environment comes after it and wins.
 // SAFETY: the name is the one that jemalloc reads, a pointer to a C string; a slice begins with its pointer, and
 // the string ends with a zero.
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub static MALLOC_CONF: &[u8] =
-    b"narenas:4,background_thread:true,max_background_threads:1,dirty_decay_ms:1000,muzzy_decay_ms:0\0";
+    b"narenas:4,lg_tcache_max:13,background_thread:true,max_background_threads:1,dirty_decay_ms:500,muzzy_decay_ms:0\0";
 
 fn main() -> ExitCode {
     insights_server::cli::main()

@@ -17,8 +17,11 @@ use crate::id::{FileId, Stream};
 use crate::manifest::{Edit, FileKind, FileMeta};
 use crate::part::Part;
 use crate::retention::class::Classes;
-use crate::segment::{FooterHash, SegmentReader};
+use crate::segment::{BlockCache, FooterHash, SegmentReader};
 use crate::tables::{LiveSegment, Publication};
+
+/// Bytes of decoded granules while cells are made: neighbours among small tenants share granules.
+const READ_BACK_CACHE_BYTES: u64 = 16 << 20;
 
 /// What a job did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -156,7 +159,9 @@ fn commit(core: &Core, job: &Job, mut added: Vec<FileMeta>) -> Result<Done> {
 /// Makes the cells of a segment out of its rows, read back from the disk, and opens them.
 fn with_cells(core: &Core, segment: LiveSegment) -> Result<(LiveSegment, Vec<FileMeta>)> {
     let allocate = || core.compactor.allocate_kind(&core.manifest, FileKind::Cells);
-    let part = (Arc::clone(&segment.reader) as Arc<dyn Part>, segment.meta.id);
+    // A reader with a cache of its own: a pass over a whole day would drive out what questions want.
+    let own = open_segment(core.disk.as_ref(), &BlockCache::new(READ_BACK_CACHE_BYTES), &segment.meta)?;
+    let part = (own.reader as Arc<dyn Part>, segment.meta.id);
     let names = (core.tables.codes(), Arc::clone(&core.catalog) as Arc<dyn Tenants>);
     let hidden = core.hidden();
     let outlive = |of: Stream| segment.runs(of).iter().any(|run| hidden.cells_outlive_rows(run.tenant, of));

@@ -241,6 +241,13 @@ impl BytesColumn {
     pub fn memory_bytes(&self) -> usize {
         self.bytes.len() + self.ends.len() * 4 + self.ends.len() / 8
     }
+
+    /// Gives back what growing took beyond the values.
+    pub(crate) fn shrink_to_fit(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.ends.shrink_to_fit();
+        self.present.words.shrink_to_fit();
+    }
 }
 
 /// All values of one column of a batch.
@@ -313,6 +320,16 @@ impl Column {
             Self::U64(v) => v.len() * 8,
             Self::F64(v) => v.len() * 8,
             Self::Bytes(v) => v.memory_bytes(),
+        }
+    }
+
+    /// Gives back what growing took beyond the values.
+    pub(crate) fn shrink_to_fit(&mut self) {
+        match self {
+            Self::I64(v) => v.shrink_to_fit(),
+            Self::U64(v) => v.shrink_to_fit(),
+            Self::F64(v) => v.shrink_to_fit(),
+            Self::Bytes(v) => v.shrink_to_fit(),
         }
     }
 
