@@ -29,8 +29,6 @@ pub enum CatalogKind {
     Sequence = 2,
     /// (tenant number, block of 256 records) -> root of their leaves.
     AuditRoot = 3,
-    /// (tenant number, block of 256 records) -> hashes that cover those of its leaves that have expired.
-    AuditCover = 5,
     /// Name -> secret of the store (derived ids, cursors).
     Secret = 4,
     /// (organization, metric) -> kind and unit.
@@ -45,6 +43,8 @@ pub enum CatalogKind {
     Erasure = 20,
     /// Name -> mark of retention: the last wall time that was trusted, the classes of files.
     RetentionMark = 21,
+    /// (tenant number, block of 256 records) -> hashes that cover those of its leaves that have expired.
+    AuditCover = 5,
 }
 
 impl CatalogKind {

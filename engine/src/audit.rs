@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::append::{CatalogKind, CatalogPut};
 use crate::codes::Tenants;
 use crate::core::Core;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::id::{Stream, TenantId, TenantNo};
 use crate::part::Part;
@@ -127,6 +128,27 @@ fn between(from: u64, to: u64) -> Filter {
     Filter::And(vec![seq(Op::Gte(Literal::U64(from))), seq(Op::Lt(Literal::U64(to)))])
 }
 
+impl Engine {
+    /// Computes the leaves of all audit records again and compares the roots over them with those that are kept.
+    ///
+    /// # Errors
+    ///
+    /// I/O, and catalog records that cannot be read; rows that cannot be read are left out.
+    pub fn verify_audit(&self) -> Result<AuditCheck> {
+        self.core.verify_audit()
+    }
+
+    /// Proves that a tenant's audit record is in the tree of the last flush, also when records beside it have
+    /// expired.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when there is no such record, or it came after the flush; I/O.
+    pub fn audit_proof(&self, tenant: &TenantId, seq: u64) -> Result<AuditProof> {
+        self.core.audit_proof(tenant, seq)
+    }
+}
+
 impl Core {
     /// The leaves of a tenant's audit rows with a seq from `from` on and below `to`, by seq. Rows that cannot be
     /// read are left out, and those whose leaf cannot be computed.
@@ -221,7 +243,7 @@ impl Core {
                 let first = block * BLOCK_LEAVES;
                 let seqs = (first + 1, first + BLOCK_LEAVES + 1);
                 self.leaves_between(&snapshot, &name, seqs, &mut |seq, leaf| {
-                    cover.add(seq - 1 - first, leaf)
+                    cover.add(seq - 1 - first, leaf);
                 })?;
                 puts.push(cover.put(tenant, block));
             }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::append::{Append, Appended, CatalogKind, CatalogPut, Idempotency};
-use crate::audit::{AuditCheck, AuditProof};
 use crate::catalog::erasure::EraseTarget;
 use crate::catalog::{ErasureId, ErasureRecord, RetentionDocument};
 use crate::checkpoint::{self, CheckpointReport};
@@ -38,7 +37,7 @@ use crate::{background, recover};
 /// An open store. One for a data directory; cheap to share in an `Arc`.
 #[derive(Debug)]
 pub struct Engine {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
     /// Released last: the directory is ours for as long as the engine lives.
@@ -487,25 +486,6 @@ impl Engine {
         let put = CatalogPut { kind: CatalogKind::Secret, key: key.to_vec(), value: Some(secret.to_vec()) };
         self.append(Append::puts(vec![put]))?;
         Ok(secret)
-    }
-
-    /// Computes the leaves of all audit records again and compares the roots over them with those that are kept.
-    ///
-    /// # Errors
-    ///
-    /// I/O, and catalog records that cannot be read; rows that cannot be read are left out.
-    pub fn verify_audit(&self) -> Result<AuditCheck> {
-        self.core.verify_audit()
-    }
-
-    /// Proves that a tenant's audit record is in the tree of the last flush, also when records beside it have
-    /// expired.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] when there is no such record, or it came after the flush; I/O.
-    pub fn audit_proof(&self, tenant: &TenantId, seq: u64) -> Result<AuditProof> {
-        self.core.audit_proof(tenant, seq)
     }
 
     /// Whether a tenant has written, or was named by [`Self::create_tenant`].

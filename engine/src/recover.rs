@@ -53,11 +53,9 @@ pub(crate) fn open(
     let manifest = Arc::new(Manifest::open_or_create(Arc::clone(&disk))?);
     let version = manifest.version();
     let catalog = Arc::new(Catalog::open(Arc::clone(&disk), &version)?);
-    let trusted_clock = TrustedClock::new(clock.as_ref(), &catalog);
-    let entropy = Entropy::from_seed(seed);
+    let (entropy, flushed) = (Entropy::from_seed(seed), version.flushed_lsn());
     let ids = Arc::new(IdIndex::open(Arc::clone(&disk), &version)?);
     let requests = Arc::new(IdempotencyIndex::open(Arc::clone(&disk), &version)?);
-    let flushed = version.flushed_lsn();
     let mut sequencer =
         Sequencer::new(&catalog, Arc::clone(&ids), Arc::clone(&requests), flushed, entropy.next())?;
     let dictionary = DictionarySet::open(Arc::clone(&disk), &version)?;
@@ -91,7 +89,7 @@ pub(crate) fn open(
     let applier = Applier::new(&tables, &catalog, &clock, &counters, config.durability);
     let log = Log::new(writer, applier, log_options(&config), Arc::clone(&clock));
     let core = Core {
-        trusted_clock,
+        trusted_clock: TrustedClock::new(clock.as_ref(), &catalog),
         erasing: Mutex::new(()),
         erasure_pass: Mutex::new(()),
         erasures_known: Mutex::default(),

@@ -40,6 +40,10 @@ pub struct CompactionReport {
     pub rows: u64,
 }
 
+/// Names the next segment to write anew, none when all are done; told which could not be read.
+pub(crate) type NextSegment<'a> =
+    dyn FnMut(&Version, &BTreeMap<FileId, Error>) -> Result<Option<Arc<FileMeta>>> + 'a;
+
 /// What became of segments that were to be written anew.
 #[derive(Debug, Default)]
 pub(crate) struct Rewrites {
@@ -186,7 +190,7 @@ impl Compactor {
         core: &Core,
         rewrite: &dyn RowRewrite,
         pace: &Pace,
-        next: &mut dyn FnMut(&Version, &BTreeMap<FileId, Error>) -> Result<Option<Arc<FileMeta>>>,
+        next: &mut NextSegment<'_>,
     ) -> Result<Rewrites> {
         let mut rewrites = Rewrites::default();
         loop {

@@ -1,5 +1,6 @@
 //! Erasure of tenants and users: hidden at once, then written out of every file.
 
+mod cells;
 mod leaves;
 pub(crate) mod pass;
 mod request;

@@ -143,7 +143,9 @@ impl Source<'_> {
                 let value = |row: &RowRef| chunks.get(row.chunk as usize)?.as_ref()?.get(row.row as usize);
                 let bytes = rows.iter().filter_map(value).map(<[u8]>::len).sum();
                 let mut out = BytesColumn::with_capacity(rows.len(), bytes);
-                rows.iter().for_each(|row| out.push(value(row)));
+                for row in rows {
+                    out.push(value(row));
+                }
                 SegmentColumn::Bytes(out)
             }
         })
@@ -195,7 +197,8 @@ impl ChunkCodes {
         let ColumnVector::Dict { values, .. } = column.as_ref() else {
             return Err(Error::invalid("a code column that is none"));
         };
-        let map = values.iter().flatten().map(|v| codes.of(chunk.tenant(), kind, v)).collect::<Result<_>>()?;
+        let map =
+            values.iter().flatten().map(|v| codes.of(chunk.tenant(), kind, v)).collect::<Result<_>>()?;
         Ok(Self { column, map })
     }
 

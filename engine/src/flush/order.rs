@@ -139,8 +139,7 @@ fn series_ranks(chunks: &[Arc<Chunk>], codes: &FlushCodes) -> Result<Vec<u32>> {
     let mut numbers: HashMap<SeriesKey<'_>, u32> = HashMap::new();
     let mut of_rows = Vec::new();
     for chunk in chunks {
-        let [apps, hosts, names] =
-            SERIES_CODES.map(|(def, kind)| ChunkCodes::new(chunk, &def, kind, codes));
+        let [apps, hosts, names] = SERIES_CODES.map(|(def, kind)| ChunkCodes::new(chunk, &def, kind, codes));
         let (apps, hosts, names) = (apps?, hosts?, names?);
         let labels = texts(chunk, &stream::LABELS);
         for (row, ((app, host), name)) in apps.iter().zip(hosts.iter()).zip(names.iter()).enumerate() {

@@ -396,8 +396,10 @@ fn cells_of_users() -> Store {
     store
 }
 
+type Numbers = (u64, u64, Vec<(KeyValue, u64)>, (u64, u64));
+
 /// Users, rows, groups by user, sessions and events of sessions of the three days.
-fn numbers(store: &Store, scope: &Scope) -> (u64, u64, Vec<(KeyValue, u64)>, (u64, u64)) {
+fn numbers(store: &Store, scope: &Scope) -> Numbers {
     let ask = |by, aggregate| {
         let asked = Query {
             window: window(3, 0),
@@ -420,11 +422,11 @@ fn numbers(store: &Store, scope: &Scope) -> (u64, u64, Vec<(KeyValue, u64)>, (u6
 
 /// How often a code of the tenant is in sets and open chains of cells without rows.
 fn traces(store: &Store, name: &str, code: u32) -> usize {
-    let core = store.engine.core();
-    let of = crate::codes::Tenants::number_of(core.catalog.as_ref(), &tenant(name)).unwrap();
+    let inner = store.engine.core();
+    let of = crate::codes::Tenants::number_of(inner.catalog.as_ref(), &tenant(name)).unwrap();
     let mut found = 0;
-    for file in core.tables.remains().iter().flat_map(|remains| remains.cells().to_vec()) {
-        let hashes: Vec<u64> = core.cells.rollups().of(Stream::Events).map(|(_, hash)| *hash).collect();
+    for file in inner.tables.remains().iter().flat_map(|remains| remains.cells().to_vec()) {
+        let hashes: Vec<u64> = inner.cells.rollups().of(Stream::Events).map(|(_, hash)| *hash).collect();
         for whose in [of, ALL_TENANTS] {
             for cells in hashes.iter().filter_map(|hash| file.cells(whose, *hash)) {
                 let lists = cells.states.iter().filter_map(|state| match state {
@@ -503,8 +505,11 @@ fn an_erased_user_leaves_the_cells_of_rows_that_are_gone() {
     check_forgotten(&whole.reopened(), code, beta, "opened again");
 }
 
+/// What a blob of a definition becomes; none when it stays.
+type Change = fn(u8, &[u8]) -> Option<Vec<u8>>;
+
 /// Writes the blobs of the cell files anew as `change` makes them, checksums and all.
-fn forge(store: &Store, change: &dyn Fn(u8, &[u8]) -> Option<Vec<u8>>) {
+fn forge(store: &Store, change: Change) {
     let core = store.engine.core();
     let mut edit = crate::manifest::Edit::default();
     for file in core.tables.remains().iter().flat_map(|remains| remains.cells().to_vec()) {
@@ -534,7 +539,6 @@ fn cells_without_rows_are_verified_to_their_last_number() {
     };
     assert_eq!(verify(&cells_of_users()), []);
     assert_eq!(verify(&filled()), [], "beside their rows too");
-    type Change = fn(u8, &[u8]) -> Option<Vec<u8>>;
     let changes: [(Change, &str); 4] = [
         (|id, blob| (id == 200).then(|| blob[..blob.len() - 1].to_vec()), "cells 200"),
         (
@@ -557,7 +561,7 @@ fn cells_without_rows_are_verified_to_their_last_number() {
     ];
     for (change, says) in changes {
         let store = cells_of_users();
-        forge(&store, &change);
+        forge(&store, change);
         let found = verify(&store);
         assert!(!found.is_empty(), "{says}");
         assert!(found.iter().all(|f| f.kind == "corrupt" && f.detail.contains(says)), "{says}: {found:?}");

@@ -2,8 +2,9 @@
 //! compared with each other, its codes with the dictionary.
 
 use super::cell_file::{ALL_TENANTS, CellFile};
-use super::cells::{Cells, KeyColumn, SetList, StateColumn};
+use super::cells::{Cells, KeyColumn, SetList, SetRef, StateColumn};
 use super::cells_format::{Layout, decode};
+use super::histogram::Histogram;
 use crate::codec::Malformed;
 use crate::codes::Codes;
 use crate::error::{Error, Result};
@@ -149,12 +150,12 @@ impl Check<'_> {
         };
         match state {
             StateColumn::Sum(list) => within(&mut list.iter().map(|(_, values)| *values)),
-            StateColumn::Histogram(list) => within(&mut list.iter().map(|h| h.count())),
+            StateColumn::Histogram(list) => within(&mut list.iter().map(Histogram::count)),
             StateColumn::CountIf(list) => within(&mut list.iter().copied()),
             StateColumn::Distinct(lists) => {
                 within(&mut (0..cells.len()).map(|cell| {
                     let of = |list: &SetList| {
-                        list.of_cell(cell).map(|set| list.get(set).map_or(0, |set| set.len())).sum::<usize>()
+                        list.of_cell(cell).map(|set| list.get(set).map_or(0, SetRef::len)).sum::<usize>()
                     };
                     lists.iter().map(of).sum::<usize>() as u64
                 }))?;
@@ -168,8 +169,8 @@ impl Check<'_> {
         let Some(kind) = list.kind else { return Ok(()) };
         for set in 0..list.len() {
             // They ascend: the last one is the greatest.
-            let last = list.get(set).and_then(|set| set.codes().last().copied());
-            if let Some(code) = last {
+            let greatest = list.get(set).and_then(|set| set.codes().last().copied());
+            if let Some(code) = greatest {
                 self.code(self.tenant.or_else(|| list.tenant(set)), kind, code)?;
             }
         }
