@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use insights_benches::Decimal;
 use insights_engine::Result;
-use insights_engine::codes::{Codes, Tenants};
 use insights_engine::disk::Disk;
 use insights_engine::disk::sim::SimDisk;
 use insights_engine::id::{FileId, Lsn, Stream, TenantId, TenantNo};
@@ -24,7 +24,7 @@ use insights_engine::rollup::{
 use insights_engine::schema::stream::{
     ANONYMOUS_ID, APP_ID, EVENT_TYPE, HOST, NAME, SESSION_ID, TIME, USER_ID, VALUE,
 };
-use insights_engine::schema::{ColumnDef, ColumnId, ColumnVector, IdentityKind};
+use insights_engine::schema::{ColumnDef, ColumnId, ColumnVector};
 use insights_engine::time::{BucketUnit, Buckets, DAY_US, TimeRange, TimestampUs};
 
 const GRANULE_ROWS: usize = 8192;
@@ -156,33 +156,6 @@ impl Part for Day {
 
     fn cells(&self) -> &[Arc<CellFile>] {
         &self.cells
-    }
-}
-
-#[derive(Debug)]
-struct Decimal;
-
-impl Codes for Decimal {
-    fn code_of(&self, _: TenantNo, _: IdentityKind, identity: &[u8]) -> Result<Option<u32>> {
-        Ok(std::str::from_utf8(identity).ok().and_then(|text| text.parse().ok()))
-    }
-
-    fn identity_of(&self, _: TenantNo, _: IdentityKind, code: u32) -> Result<Option<Arc<[u8]>>> {
-        Ok(Some(code.to_string().into_bytes().into()))
-    }
-
-    fn count(&self, _: TenantNo, _: IdentityKind) -> Result<u32> {
-        Ok(1_000_000)
-    }
-}
-
-impl Tenants for Decimal {
-    fn number_of(&self, tenant: &TenantId) -> Option<TenantNo> {
-        tenant.as_str().parse().ok().map(TenantNo)
-    }
-
-    fn name_of(&self, number: TenantNo) -> Option<TenantId> {
-        TenantId::new(&number.0.to_string()).ok()
     }
 }
 

@@ -39,41 +39,36 @@ pub(crate) struct Progress(ProgressBar, Option<std::sync::mpsc::Sender<()>>);
 impl Progress {
     /// Shows `done` things of the named kind over a span.
     pub(crate) fn show(span: Span, done: &Done, unit: &'static str) -> Self {
-        let seconds = span.duration().as_secs();
-        let bar = ProgressBar::new(seconds);
-        if let Ok(style) = ProgressStyle::with_template("{elapsed:>4} {wide_bar} {msg}") {
-            bar.set_style(style);
-        }
-        let (stop, stopped) = std::sync::mpsc::channel::<()>();
-        if !bar.is_hidden() {
-            let (bar, done) = (bar.clone(), done.clone());
-            std::thread::spawn(move || {
-                while stopped.recv_timeout(EVERY) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-                    let elapsed = span.started.elapsed();
-                    let per_s = to_f64(done.get()) / elapsed.as_secs_f64();
-                    bar.set_message(format!("{per_s:.0} {unit}/s"));
-                    bar.set_position(elapsed.as_secs().min(seconds));
-                }
-            });
-        }
-        Self(bar, Some(stop))
+        let (seconds, done) = (span.duration().as_secs(), done.clone());
+        Self::start(seconds, move |bar| {
+            let elapsed = span.started.elapsed();
+            let per_s = to_f64(done.get()) / elapsed.as_secs_f64();
+            bar.set_message(format!("{per_s:.0} {unit}/s"));
+            bar.set_position(elapsed.as_secs().min(seconds));
+        })
     }
-}
 
-impl Progress {
     /// Shows how many things of the named kind of `total` are done.
     pub(crate) fn towards(total: u64, done: &Done, unit: &'static str) -> Self {
-        let bar = ProgressBar::new(total);
+        let done = done.clone();
+        Self::start(total, move |bar| {
+            bar.set_message(format!("{} of {total} {unit}", done.get()));
+            bar.set_position(done.get().min(total));
+        })
+    }
+
+    /// A bar of `len` that a thread draws until it is dropped; none away from a terminal.
+    fn start(len: u64, draw: impl Fn(&ProgressBar) + Send + 'static) -> Self {
+        let bar = ProgressBar::new(len);
         if let Ok(style) = ProgressStyle::with_template("{elapsed:>4} {wide_bar} {msg}") {
             bar.set_style(style);
         }
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         if !bar.is_hidden() {
-            let (bar, done) = (bar.clone(), done.clone());
+            let bar = bar.clone();
             std::thread::spawn(move || {
                 while stopped.recv_timeout(EVERY) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-                    bar.set_message(format!("{} of {total} {unit}", done.get()));
-                    bar.set_position(done.get().min(total));
+                    draw(&bar);
                 }
             });
         }

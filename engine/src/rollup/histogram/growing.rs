@@ -146,34 +146,35 @@ mod tests {
     }
 
     proptest! {
-            #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-            #[test]
-            fn a_growing_histogram_counts_as_one_that_is_whole(
-                steps in prop::collection::vec((any::<bool>(), prop::collection::vec(value(), 0..90)), 0..40),
-            ) {
-                let (mut growing, mut whole) = (Growing::default(), Histogram::new());
-                let mut tally = Tally::default();
-                for (merged, values) in &steps {
-                    let mut other = Histogram::new();
-                    for value in values {
-     other.record(*value);
-    }
-                    if *merged {
-                        growing.merge_all(std::iter::once(&other), &mut tally);
-                    } else {
-                        growing.record_all(values, &mut tally);
-                    }
-                    for value in values {
-     whole.record(*value);
-    }
+        #[test]
+        fn a_growing_histogram_counts_as_one_that_is_whole(
+            steps in prop::collection::vec((any::<bool>(), prop::collection::vec(value(), 0..90)), 0..40),
+        ) {
+            let (mut growing, mut whole) = (Growing::default(), Histogram::new());
+            let mut tally = Tally::default();
+            for (merged, values) in &steps {
+                let mut other = Histogram::new();
+                for value in values {
+                    other.record(*value);
+                    whole.record(*value);
                 }
-                let growing = growing.finish();
-                prop_assert_eq!(growing.parts(), whole.parts());
-                prop_assert_eq!((growing.count(), growing.min(), growing.max()), (whole.count(), whole.min(), whole.max()));
-                prop_assert!((growing.sum() - whole.sum()).abs() <= whole.sum().abs() * 1e-9);
+                if *merged {
+                    growing.merge_all(std::iter::once(&other), &mut tally);
+                } else {
+                    growing.record_all(values, &mut tally);
+                }
             }
+            let growing = growing.finish();
+            prop_assert_eq!(growing.parts(), whole.parts());
+            prop_assert_eq!(
+                (growing.count(), growing.min(), growing.max()),
+                (whole.count(), whole.min(), whole.max())
+            );
+            prop_assert!((growing.sum() - whole.sum()).abs() <= whole.sum().abs() * 1e-9);
         }
+    }
 
     #[test]
     fn buckets_near_each_other_become_counters_and_one_far_away_lets_them_be_buckets() {
