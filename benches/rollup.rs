@@ -150,10 +150,6 @@ impl Part for Day {
         self.rows as u64 * 10
     }
 
-    fn bytes_read(&self) -> u64 {
-        0
-    }
-
     fn cells(&self) -> &[Arc<CellFile>] {
         &self.cells
     }

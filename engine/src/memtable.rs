@@ -135,10 +135,6 @@ impl Part for Chunk {
     fn bytes_of(&self, stream: Stream) -> u64 {
         if stream == self.stream { self.bytes } else { 0 }
     }
-
-    fn bytes_read(&self) -> u64 {
-        0
-    }
 }
 
 fn no_column(stream: Stream, column: ColumnId) -> Error {

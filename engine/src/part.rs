@@ -122,8 +122,6 @@ pub trait Part: Send + Sync + std::fmt::Debug {
     }
     /// Bytes that the rows of a stream take, on the disk or in memory.
     fn bytes_of(&self, stream: Stream) -> u64;
-    /// Bytes read from the disk so far, for the cost of an answer.
-    fn bytes_read(&self) -> u64;
     /// The earliest and the latest event time of a stream's rows; `None` when there are none.
     fn bounds(&self, stream: Stream) -> Option<(TimestampUs, TimestampUs)> {
         let runs = self.runs(stream);

@@ -79,10 +79,6 @@ impl Part for LiveSegment {
         self.reader.bytes_of(stream)
     }
 
-    fn bytes_read(&self) -> u64 {
-        self.reader.bytes_read()
-    }
-
     fn bounds(&self, stream: Stream) -> Option<(TimestampUs, TimestampUs)> {
         self.meta.stream(stream).map(|s| (s.min_time, s.max_time))
     }

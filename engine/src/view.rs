@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::core::Core;
+use crate::disk::meter;
 use crate::error::Result;
 use crate::id::Stream;
 use crate::query::{
@@ -29,6 +30,12 @@ pub struct View {
 impl View {
     pub(crate) fn new(core: Arc<Core>, stop: Stop) -> Self {
         Self { core, stop, moments: [const { Mutex::new(Vec::new()) }; Stream::ALL.len()] }
+    }
+
+    /// The bytes of segments and cells that this thread has read so far, for whatever question: what
+    /// a question that failed has read lies between two calls.
+    pub fn bytes_read(&self) -> u64 {
+        meter::bytes_read()
     }
 
     /// Answers a question for numbers.

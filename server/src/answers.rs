@@ -1,6 +1,7 @@
 //! Answers that are kept for the next one who asks the same: bounded, and never stale.
 //!
-//! A question's key is the whole question, its authorized scope included. An answer is kept with the state
+//! A question's key is the whole question, its authorized scope included, but not how much memory it may
+//! take. An answer is kept with the state
 //! of the rows that it was made from ([`DataVersion`]), of the days it touched alone, and is given again only
 //! in a moment with the same state: rows of other days, organizations and streams do not disturb it, a new
 //! row of its own does.
@@ -9,7 +10,7 @@ use std::fmt::{self, Write};
 
 use insights_engine::id::Stream;
 use insights_engine::query::{
-    Answer, Cost, DataVersion, KeyValue, Query, Scope, SessionAnswer, SessionRequest, StartedSession,
+    Answer, Budget, Cost, DataVersion, KeyValue, Query, Scope, SessionAnswer, SessionRequest, StartedSession,
 };
 use insights_engine::time::TimeRange;
 use insights_engine::view::View;
@@ -96,7 +97,7 @@ impl Answers {
     ///
     /// As [`View::aggregate`].
     pub(crate) fn numbers(&self, view: &View, query: &Query) -> Result<Given<Answer>> {
-        let key = key_of("numbers", query);
+        let key = key_of("numbers", &Query { budget: of_any_memory(query.budget), ..query.clone() });
         if let Some(Kept::Numbers(answer)) = self.fresh(view, &key, &query.scope, query.stream)? {
             return Ok(Given { answer: Answer { cost: Cost::default(), ..answer }, cached: true });
         }
@@ -114,7 +115,8 @@ impl Answers {
     ///
     /// As [`View::sessions`].
     pub(crate) fn sessions(&self, view: &View, request: &SessionRequest) -> Result<Given<SessionAnswer>> {
-        let key = key_of("sessions", request);
+        let key =
+            key_of("sessions", &SessionRequest { budget: of_any_memory(request.budget), ..request.clone() });
         if let Some(Kept::Sessions(answer)) = self.fresh(view, &key, &request.scope, Stream::Events)? {
             return Ok(Given { answer: SessionAnswer { cost: Cost::default(), ..answer }, cached: true });
         }
@@ -131,6 +133,11 @@ impl Answers {
         let Some(entry) = self.0.get(key) else { return Ok(None) };
         Ok((view.version(scope, stream, entry.read)? == entry.version).then_some(entry.kept))
     }
+}
+
+/// A budget for keys: how much memory a question may take decides whether there is an answer, not which.
+fn of_any_memory(budget: Budget) -> Budget {
+    Budget { memory_bytes_max: 0, ..budget }
 }
 
 /// The key of a question: of its kind and everything that is asked.

@@ -15,6 +15,7 @@ pub mod http;
 pub mod ingest;
 pub mod openapi;
 pub mod report;
+mod shared_memory;
 pub mod store;
 #[cfg(test)]
 mod testing;

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::answers::{Answers, Given};
 use crate::auth::ReadScope;
+use crate::shared_memory::SharedMemory;
 
 /// An open engine, shared by all handlers. Cheap to clone.
 ///
@@ -51,6 +52,7 @@ pub struct QueryLimits {
 pub struct Asking {
     view: View,
     store: Store,
+    memory: SharedMemory,
 }
 
 /// A client that has left takes its work along.
@@ -71,8 +73,11 @@ impl Asking {
     /// As [`View::aggregate`], and [`Error::RowsExpired`].
     pub fn numbers(&self, scope: &ReadScope, mut query: Query) -> Result<Given<Answer>> {
         query.scope = scope.of(query.stream)?;
-        query.budget.memory_bytes_max = self.store.limits.memory_bytes_max;
-        let given = self.store.answers.numbers(&self.view, &query)?;
+        let (mut given, refused) = self.within_memory(|bytes_max| {
+            query.budget.memory_bytes_max = bytes_max;
+            self.store.answers.numbers(&self.view, &query)
+        })?;
+        given.answer.cost.bytes_read += refused;
         // A number without rows that were asked for would be a wrong one.
         match given.answer.expired {
             Some(since) => Err(Error::RowsExpired { since }),
@@ -87,8 +92,11 @@ impl Asking {
     /// As [`View::sessions`], and [`Error::RowsExpired`].
     pub fn sessions(&self, scope: &ReadScope, mut request: SessionRequest) -> Result<Given<SessionAnswer>> {
         request.scope = scope.of(Stream::Events)?;
-        request.budget.memory_bytes_max = self.store.limits.memory_bytes_max;
-        let given = self.store.answers.sessions(&self.view, &request)?;
+        let (mut given, refused) = self.within_memory(|bytes_max| {
+            request.budget.memory_bytes_max = bytes_max;
+            self.store.answers.sessions(&self.view, &request)
+        })?;
+        given.answer.cost.bytes_read += refused;
         match given.answer.expired {
             Some(since) => Err(Error::RowsExpired { since }),
             None => Ok(given),
@@ -102,12 +110,39 @@ impl Asking {
     /// As [`View::probes`], and [`Error::RowsExpired`].
     pub fn probes(&self, scope: &ReadScope, mut request: ProbeRequest) -> Result<ProbeAnswer> {
         request.scope = scope.of(Stream::Metrics)?;
-        request.budget.memory_bytes_max = self.store.limits.memory_bytes_max;
-        let answer = self.view.probes(&request)?;
+        let (mut answer, refused) = self.within_memory(|bytes_max| {
+            request.budget.memory_bytes_max = bytes_max;
+            self.view.probes(&request)
+        })?;
+        answer.cost.bytes_read += refused;
         match answer.expired {
             Some(since) => Err(Error::RowsExpired { since }),
             None => Ok(answer),
         }
+    }
+
+    /// Does two things, each of which asks questions: at once, or one after the other. At once they share
+    /// one budget of memory (and the moment's deadline): they answer and fail as one after the other. The
+    /// error is that of the first where both have one.
+    pub(crate) fn both<A, B: Send, E: Send>(
+        &self,
+        at_once: bool,
+        one: impl FnOnce() -> std::result::Result<A, E>,
+        other: impl FnOnce() -> std::result::Result<B, E> + Send,
+    ) -> std::result::Result<(A, B), E> {
+        if at_once { self.memory.both(one, other) } else { Ok((one()?, other()?)) }
+    }
+
+    /// Asks with what the budget of memory leaves. Gives the bytes, too, that were read before a smaller share
+    /// of it turned out not to be enough.
+    fn within_memory<T>(&self, mut ask: impl FnMut(u64) -> Result<T>) -> Result<(T, u64)> {
+        let (mut refused, mut before) = (0, self.view.bytes_read());
+        let answer = self.memory.ask(self.store.limits.memory_bytes_max, |bytes_max| {
+            let now = self.view.bytes_read();
+            refused += now.saturating_sub(std::mem::replace(&mut before, now));
+            ask(bytes_max)
+        })?;
+        Ok((answer, refused))
     }
 
     /// Gives all matching rows within `scope` to `each`, vector by vector, in no order.
@@ -190,7 +225,7 @@ impl Store {
         let cancel = Cancel::new();
         let _guard = CancelOnDrop(cancel.clone());
         let view = self.engine.view_until(self.limits.deadline, cancel);
-        let asking = Asking { view, store: self.clone() };
+        let asking = Asking { view, store: self.clone(), memory: SharedMemory::default() };
         self.run(move |_| Ok(work(&asking))).await
     }
 

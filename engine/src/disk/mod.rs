@@ -13,6 +13,7 @@
 
 mod lock;
 mod map;
+pub(crate) mod meter;
 pub mod os;
 pub mod overlay;
 pub mod sim;

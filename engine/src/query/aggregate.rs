@@ -68,7 +68,7 @@ pub fn aggregate(snapshot: &Snapshot, query: &Query) -> Result<Answer> {
         }
         check(&run.accumulators, &run.grouping, query.budget)?;
     }
-    let (cost, damaged) = tally.finish(snapshot);
+    let (cost, damaged) = tally.finish();
     Ok(Answer { groups: run.finish(query.group_by.is_empty()), cost, damaged, expired })
 }
 

@@ -70,7 +70,7 @@ pub fn probes(snapshot: &Snapshot, request: &ProbeRequest) -> Result<ProbeAnswer
     let (scope, window) = (&request.scope, request.window);
     let of_age = expired::of_cells(snapshot, scope, Stream::Metrics, window, &[Tier::Day]);
     let expired = of_age.max(expired::of_left(snapshot, scope, Stream::Metrics, window, leaves));
-    let (mut cost, damaged) = tally.finish(snapshot);
+    let (mut cost, damaged) = tally.finish();
     cost.cells_read += taken.probes;
     let apps = found.into_iter().map(|((tenant, app), mut probes)| {
         probes.sort_unstable();

@@ -144,7 +144,7 @@ pub fn rows(snapshot: &Snapshot, request: &RowRequest) -> Result<RowPage> {
         seq: last.key.seq,
     });
     let batches = materialise(snapshot, request, &tasks, &page, &mut tally)?;
-    let (cost, damaged) = tally.finish(snapshot);
+    let (cost, damaged) = tally.finish();
     Ok(RowPage { batches, next, cost, damaged })
 }
 

@@ -54,7 +54,7 @@ pub fn scan(
             }
         }
     }
-    let (cost, damaged) = tally.finish(snapshot);
+    let (cost, damaged) = tally.finish();
     Ok(ScanEnd { names: names.iter().map(texts).collect(), cost, damaged })
 }
 

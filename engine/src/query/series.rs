@@ -121,7 +121,7 @@ pub fn series(
     }
     let mut series: Vec<Series> = found.into_values().collect();
     series.sort_unstable();
-    Ok(SeriesList { series, damaged: tally.finish(snapshot).1 })
+    Ok(SeriesList { series, damaged: tally.finish().1 })
 }
 
 impl Names {
@@ -247,7 +247,7 @@ pub fn samples(
     // Stable: samples of one frame and instant stay as they lie.
     found.sort_by_key(|(time, lsn, _)| (*time, *lsn));
     let samples = found.into_iter().map(|(time, _, value)| (TimestampUs(time), value)).collect();
-    Ok(Samples { samples, damaged: tally.finish(snapshot).1 })
+    Ok(Samples { samples, damaged: tally.finish().1 })
 }
 
 /// What selects the points of a series, but for its labels.

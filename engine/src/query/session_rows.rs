@@ -159,7 +159,7 @@ impl<'a> SessionRows<'a> {
             }
             self.check()?;
         }
-        let (cost, damaged) = tally.finish(snapshot);
+        let (cost, damaged) = tally.finish();
         self.cost += cost;
         self.damaged.extend(damaged);
         Ok(())

@@ -5,7 +5,7 @@ use super::session_cells::{Folded, SessionCells};
 use super::session_request::{SessionAnswer, SessionRequest, StartedSession};
 use super::session_rows::SessionRows;
 use super::snapshot::Snapshot;
-use super::walk::bytes_read;
+use crate::disk::meter;
 use crate::error::Result;
 use crate::rollup::histogram;
 use crate::session::gather::{Gather, Piece};
@@ -65,7 +65,7 @@ pub fn sessions(snapshot: &Snapshot, request: &SessionRequest) -> Result<Session
         return Ok(SessionAnswer { exact: true, ..SessionAnswer::default() });
     }
     let narrow = has_narrow(&cut);
-    let bytes_before = bytes_read(snapshot);
+    let bytes_before = meter::bytes_read();
     let mut rows = SessionRows::new(snapshot, request, narrow)?;
     let mut cells = SessionCells::new(snapshot, request, &cut, narrow);
     let mut folded = Folded::new(&cut);
@@ -100,7 +100,7 @@ pub fn sessions(snapshot: &Snapshot, request: &SessionRequest) -> Result<Session
     let (cost, damaged) = rows.finish();
     answer.cost += cost;
     // Rows count their own; cells were read beside them.
-    answer.cost.bytes_read = bytes_read(snapshot).saturating_sub(bytes_before);
+    answer.cost.bytes_read = meter::bytes_read().saturating_sub(bytes_before);
     answer.damaged = damaged;
     join_damage(&mut answer.damaged);
     answer.expired = cells.expired(snapshot, request);

@@ -284,10 +284,6 @@ impl Part for TestPart {
         0
     }
 
-    fn bytes_read(&self) -> u64 {
-        0
-    }
-
     fn cell_blob(&self, tier: Tier, tenant: Option<TenantNo>, definition: u8) -> Result<Option<Arc<[u8]>>> {
         Ok(self.cells.get(&(tier as u8, tenant, definition)).cloned())
     }

@@ -1,15 +1,13 @@
 //! What every question does alike: counts what it looks at, and skips damage when it may.
 
-use std::sync::Arc;
-
 use super::mask::{Mask, Rows};
 use super::plan::Slice;
 use super::request::{Cost, Damage};
 use super::snapshot::Snapshot;
 use super::stop::Stop;
+use crate::disk::meter;
 use crate::error::{Error, Result};
 use crate::id::Stream;
-use crate::part::Part;
 use crate::time::{TimeRange, TimestampUs};
 
 /// Cost and damage of one question.
@@ -28,7 +26,7 @@ pub(crate) struct Tally {
 impl Tally {
     /// Nothing looked at yet.
     pub(crate) fn new(snapshot: &Snapshot, stream: Stream, window: TimeRange, allow_partial: bool) -> Self {
-        let bytes_before = bytes_read(snapshot);
+        let bytes_before = meter::bytes_read();
         Self {
             stream,
             window,
@@ -74,8 +72,8 @@ impl Tally {
     }
 
     /// What it cost, and what could not be read: ranges in order, joined where they touch.
-    pub(crate) fn finish(mut self, snapshot: &Snapshot) -> (Cost, Vec<Damage>) {
-        let bytes_read = bytes_read(snapshot).saturating_sub(self.bytes_before);
+    pub(crate) fn finish(mut self) -> (Cost, Vec<Damage>) {
+        let bytes_read = meter::bytes_read().saturating_sub(self.bytes_before);
         self.damaged.sort_unstable_by_key(|r| (r.start, r.end));
         let mut joined: Vec<TimeRange> = Vec::new();
         for range in self.damaged {
@@ -88,12 +86,6 @@ impl Tally {
         let damaged = joined.into_iter().map(|range| Damage { stream, range }).collect();
         (Cost { rows_scanned: self.rows, cells_read: self.cells, bytes_read }, damaged)
     }
-}
-
-/// Bytes that were read so far of all parts and their cells.
-pub(crate) fn bytes_read(snapshot: &Snapshot) -> u64 {
-    let of_cells = |p: &Arc<dyn Part>| p.cells().iter().map(|file| file.bytes_read()).sum::<u64>();
-    snapshot.parts.iter().map(|p| p.bytes_read() + of_cells(p)).sum()
 }
 
 /// The rows of a slice that a mask selects; `list` is where they are written down when they have holes.

@@ -18,7 +18,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -28,7 +27,7 @@ use super::definition::{DEFINITIONS_MAX, Rollups};
 use super::forget::Forgotten;
 use super::tier::Tier;
 use crate::codec::{Cursor, Decoded, Malformed, put_varint, unzigzag, zigzag};
-use crate::disk::Disk;
+use crate::disk::{Disk, meter};
 use crate::error::{Error, Result};
 use crate::file_header::FileType;
 use crate::id::{FileId, Stream, TenantNo};
@@ -176,7 +175,6 @@ pub struct CellFile {
     known: Vec<(u64, u8)>,
     rollups: Arc<Rollups>,
     cache: Arc<CellCache>,
-    bytes_read: AtomicU64,
     /// The first bytes of what could not be read, and what was wrong.
     damaged: Mutex<(BTreeSet<u64>, Vec<String>)>,
 }
@@ -205,7 +203,6 @@ impl CellFile {
             known,
             rollups: Arc::clone(rollups),
             cache: Arc::clone(cache),
-            bytes_read: AtomicU64::new(0),
             damaged: Mutex::default(),
         }))
     }
@@ -382,7 +379,7 @@ impl CellFile {
 
     pub(super) fn blob_at(&self, offset: u64, len: i64) -> Result<Vec<u8>> {
         let len = u32::try_from(len).map_err(|_| self.reader.corrupt(offset, "a blob that is too long"))?;
-        self.bytes_read.fetch_add(u64::from(len), Ordering::Relaxed);
+        meter::count(u64::from(len));
         self.reader.read_blob(BlockPlace { offset, len })
     }
 
@@ -394,11 +391,6 @@ impl CellFile {
     /// Whether its cells are of this stream, day and tier.
     pub(crate) fn is_of(&self, stream: Stream, day: i32, tier: Tier) -> bool {
         self.scope == CellScope { stream, day, tier }
-    }
-
-    /// Bytes read of blobs so far.
-    pub(crate) fn bytes_read(&self) -> u64 {
-        self.bytes_read.load(Ordering::Relaxed)
     }
 
     /// What could not be read of it, in words.
@@ -420,7 +412,7 @@ impl CellFile {
             return None;
         }
         let read = || {
-            self.bytes_read.fetch_add(u64::from(len), Ordering::Relaxed);
+            meter::count(u64::from(len));
             let blob = self.reader.read_blob(BlockPlace { offset, len })?;
             decode(&blob, layout).map_err(|e| self.reader.corrupt(offset, e.0))
         };

@@ -134,10 +134,6 @@ impl Part for Remains {
         0
     }
 
-    fn bytes_read(&self) -> u64 {
-        0
-    }
-
     fn bounds(&self, stream: Stream) -> Option<(TimestampUs, TimestampUs)> {
         self.runs(stream).first().map(|run| (run.min_time, run.max_time))
     }

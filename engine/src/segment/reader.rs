@@ -18,7 +18,7 @@ use super::shred::{Shredded, ShreddedPath};
 use super::told::{self, Tell};
 use super::{path_column, tenant_index};
 use crate::codec::{Decoded, Malformed, decode_strings};
-use crate::disk::{Disk, DiskFile, Mapping};
+use crate::disk::{Disk, DiskFile, Mapping, meter};
 use crate::error::{Error, Result};
 use crate::id::{FileId, Lsn, Stream, TenantId, TenantNo};
 use crate::part::{Part, Run, ZoneMap, path_of_documents};
@@ -208,6 +208,11 @@ impl SegmentReader {
         directory.iter().map(|chunks| chunks.iter().map(|c| u64::from(c.nulls)).sum()).collect()
     }
 
+    /// Bytes read of it so far, by whoever it was.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
+    }
+
     /// A tenant's share of the bytes of a stream, by its rows.
     pub fn tenant_bytes(&self, stream: Stream, tenant: TenantNo) -> u64 {
         let bytes = self.bytes_of(stream);
@@ -223,6 +228,7 @@ impl SegmentReader {
     /// A block, verified now or before.
     pub(super) fn block(&self, id: &BlockId, place: Place) -> Result<Block> {
         self.bytes_read.fetch_add(u64::from(place.len), Ordering::Relaxed);
+        meter::count(u64::from(place.len));
         let word = self.verified.get(place.number as usize / 64);
         let bit = 1_u64 << (place.number % 64);
         if word.is_some_and(|w| w.load(Ordering::Acquire) & bit != 0)
@@ -557,10 +563,6 @@ impl Part for SegmentReader {
 
     fn bytes_of(&self, stream: Stream) -> u64 {
         self.column_bytes(stream).iter().map(|(_, b)| b).sum()
-    }
-
-    fn bytes_read(&self) -> u64 {
-        self.bytes_read.load(Ordering::Relaxed)
     }
 
     fn bounds(&self, stream: Stream) -> Option<(TimestampUs, TimestampUs)> {

@@ -114,21 +114,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Does two things: at once when all organizations are read, whose questions are the long ones, else
-    /// one after the other. The error is that of the first where both have one.
+    /// one after the other. The error is that of the first where both have one. Two at once have one budget.
     pub(crate) fn both<A, B: Send>(
         &self,
         one: impl FnOnce() -> Result<A, ApiError>,
         other: impl FnOnce() -> Result<B, ApiError> + Send,
     ) -> Result<(A, B), ApiError> {
-        if self.scope.organization().is_some() {
-            return Ok((one()?, other()?));
-        }
-        std::thread::scope(|threads| {
-            let other = threads.spawn(other);
-            let one = one();
-            let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            Ok((one?, other?))
-        })
+        self.asking.both(self.scope.organization().is_none(), one, other)
     }
 
     /// What everything cost.

@@ -72,10 +72,6 @@ impl Part for WithCells {
         self.rows.rows(stream) * 60
     }
 
-    fn bytes_read(&self) -> u64 {
-        self.rows.bytes_read()
-    }
-
     fn cells(&self) -> &[Arc<CellFile>] {
         &self.cells
     }
