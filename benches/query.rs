@@ -129,10 +129,6 @@ impl Part for Memory {
     fn bytes_of(&self, _: Stream) -> u64 {
         0
     }
-
-    fn bytes_read(&self) -> u64 {
-        0
-    }
 }
 
 fn snapshot(tenants: u32) -> Snapshot {
