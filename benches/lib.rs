@@ -1,17 +1,21 @@
 //! Seeded workloads for the benches.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion};
 use insights_engine::Result;
+use insights_engine::codec::Density;
 use insights_engine::codes::{Codes, Tenants};
+use insights_engine::disk::Disk;
 use insights_engine::id::{FileId, Lsn, Stream, TenantId, TenantNo};
-use insights_engine::part::Run;
-use insights_engine::schema::{BytesColumn, ColumnType, Document, IdentityKind, NULL_CODE, Schema, Value};
-use insights_engine::segment::{SegmentColumn, SegmentInput, StreamRows};
-use insights_engine::time::{DAY_US, TimestampUs};
+use insights_engine::schema::{
+    BytesColumn, ColumnDef, ColumnType, Document, IdentityKind, NULL_CODE, Schema, Value,
+};
+use insights_engine::segment::{GRANULE_ROWS, SegmentColumn, SegmentEnd, SegmentSummary, SegmentWriter};
+use insights_engine::time::DAY_US;
 
 /// A group that is measured for a second a figure: enough for what takes microseconds, and a whole run stays short.
 pub fn quick<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
@@ -93,24 +97,53 @@ fn column(name: &str, ty: ColumnType, times: &[i64], random: &mut Random) -> Seg
     }
 }
 
-/// Rows of one tenant, stream and day, as a segment takes them.
-pub fn segment_input(stream: Stream, rows: usize, seed: u64) -> SegmentInput {
+/// The tenant of the rows that [`segment_columns`] makes.
+pub const TENANT: TenantNo = TenantNo(1);
+
+/// The columns of rows of one tenant, stream and day, in the order of a segment.
+pub fn segment_columns(stream: Stream, rows: usize, seed: u64) -> Vec<SegmentColumn> {
     let mut random = Random(seed);
     let times = times(rows, &mut random);
-    let columns =
-        Schema::of(stream).columns.iter().map(|c| column(c.name, c.ty, &times, &mut random)).collect();
-    let run = Run {
-        tenant: TenantNo(1),
-        rows: 0..rows as u64,
-        min_time: TimestampUs(times.first().copied().unwrap_or(0)),
-        max_time: TimestampUs(times.last().copied().unwrap_or(0)),
+    Schema::of(stream).columns.iter().map(|c| column(c.name, c.ty, &times, &mut random)).collect()
+}
+
+/// Columns of a stream cut into granules, which is how a flush has them.
+///
+/// # Errors
+///
+/// For columns of another stream.
+pub fn granules(stream: Stream, columns: &[SegmentColumn]) -> Result<Vec<Vec<SegmentColumn>>> {
+    let rows = columns.first().map_or(0, SegmentColumn::len);
+    let cut = |from: usize| {
+        let of = |(column, def): (&SegmentColumn, &ColumnDef)| {
+            let mut granule = SegmentColumn::new(def.ty);
+            granule.extend(column, from..rows.min(from + GRANULE_ROWS))?;
+            Ok(granule)
+        };
+        columns.iter().zip(Schema::of(stream).columns).map(of).collect()
     };
-    SegmentInput {
-        streams: vec![StreamRows { stream, runs: vec![run], columns }],
-        flushed_lsn: Lsn(1),
-        replaces: Vec::<FileId>::new(),
-        tenant_names: TenantId::new("acme").map(|name| (TenantNo(1), name)).into_iter().collect(),
+    (0..rows).step_by(GRANULE_ROWS).map(cut).collect()
+}
+
+/// Writes granules of one stream into a segment, as a flush does.
+///
+/// # Errors
+///
+/// Those of [`SegmentWriter`].
+pub fn write_granules(
+    disk: &dyn Disk,
+    path: &Path,
+    (stream, density): (Stream, Density),
+    granules: &[Vec<SegmentColumn>],
+) -> Result<SegmentSummary> {
+    let mut writer = SegmentWriter::create(disk, path, FileId(1), density)?;
+    writer.begin(stream)?;
+    for granule in granules {
+        let rows = granule.first().map_or(0, SegmentColumn::len);
+        writer.push_pieces(&[(TENANT, rows)], granule)?;
     }
+    let tenant_names = TenantId::new("acme").map(|name| (TENANT, name)).into_iter().collect();
+    writer.finish(SegmentEnd { flushed_lsn: Lsn(1), replaces: Vec::new(), tenant_names })
 }
 
 /// A dictionary whose identities, and whose tenants' names, are their numbers in decimal.

@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use insights_benches::{Decimal, Random, quick, segment_input};
+use insights_benches::{Decimal, Random, granules, quick, segment_columns, write_granules};
 use insights_engine::codec::Density;
 use insights_engine::disk::{Disk, os::OsDisk};
-use insights_engine::id::{FileId, Lsn, Stream, TenantNo};
+use insights_engine::id::{FileId, Lsn, Stream};
 use insights_engine::part::Part;
 use insights_engine::query::{
     Aggregate, Budget, Field, Filter, GroupBy, Literal, Op, Query, Scope, Snapshot, Stop, aggregate,
 };
 use insights_engine::schema::stream::{APP_ID, EVENT_TYPE, NAME, VALUE};
 use insights_engine::schema::{ColumnDef, Schema};
-use insights_engine::segment::{BlockCache, SegmentColumn, SegmentEnd, SegmentReader, SegmentWriter};
+use insights_engine::segment::{BlockCache, SegmentColumn, SegmentReader};
 use insights_engine::time::TimeRange;
 
 const ROWS: usize = 1_000_000;
@@ -32,21 +32,17 @@ fn segment(
     density: Density,
     codes: &[(ColumnDef, u64)],
 ) -> Arc<SegmentReader> {
-    let mut input = segment_input(stream, ROWS, 1);
+    let mut columns = segment_columns(stream, ROWS, 1);
     let mut random = Random(2);
-    let rows = input.streams.first_mut().expect("a stream");
-    for (column, def) in rows.columns.iter_mut().zip(Schema::of(stream).columns) {
+    for (column, def) in columns.iter_mut().zip(Schema::of(stream).columns) {
         if let Some((_, count)) = codes.iter().find(|(code, _)| code.id == def.id) {
             let mut code = || u32::try_from(random.skewed(*count)).expect("a code");
             *column = SegmentColumn::Codes((0..ROWS).map(|_| code()).collect());
         }
     }
     let path = PathBuf::from(format!("{stream}-{density:?}.seg"));
-    let mut writer = SegmentWriter::create(disk, &path, FileId(1), density).expect("a disk with room");
-    writer.begin(stream).expect("a stream");
-    writer.push(TenantNo(1), &rows.columns).expect("rows");
-    let end = SegmentEnd { flushed_lsn: Lsn(1), replaces: Vec::new(), tenant_names: input.tenant_names };
-    let written = writer.finish(end).expect("a disk with room");
+    let granules = granules(stream, &columns).expect("columns of the stream");
+    let written = write_granules(disk, &path, (stream, density), &granules).expect("a disk with room");
     SegmentReader::open(disk, Path::new(&path), FileId(1), Some(written.footer_hash), BlockCache::new(0))
         .expect("what was written")
 }

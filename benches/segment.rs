@@ -1,4 +1,4 @@
-//! Segments as wholes: writing 100,000 events, reading columns and paths cold and warm.
+//! Segments as wholes: writing 100,000 rows the way a flush does, reading columns and paths cold and warm.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot set up its input has nothing to measure")]
 
 use std::hint::black_box;
@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use insights_benches::{quick, segment_input};
+use insights_benches::{granules, quick, segment_columns, write_granules};
+use insights_engine::codec::Density;
 use insights_engine::disk::{Disk, os::OsDisk};
 use insights_engine::id::{FileId, Stream};
 use insights_engine::part::Part;
 use insights_engine::schema::{ColumnId, ColumnVector, stream as columns};
-use insights_engine::segment::{BlockCache, GRANULE_ROWS, SegmentReader, write_segment};
+use insights_engine::segment::{BlockCache, GRANULE_ROWS, SegmentReader};
 
 const ROWS: usize = 100_000;
 
@@ -21,15 +22,12 @@ fn write(c: &mut Criterion) {
     let mut group = quick(c, "segment/write");
     group.sample_size(10).throughput(Throughput::Elements(ROWS as u64));
     for stream in [Stream::Events, Stream::Metrics] {
-        let input = segment_input(stream, ROWS, 1);
+        let granules = granules(stream, &segment_columns(stream, ROWS, 1)).unwrap();
+        let write = || write_granules(&disk, Path::new("1.seg"), (stream, Density::Fast), &granules).unwrap();
         let path = PathBuf::from("1.seg");
-        let written = write_segment(&disk, &path, FileId(1), &input).unwrap();
+        let written = write();
         group.bench_function(format!("{stream}/{ROWS}"), |b| {
-            b.iter_batched(
-                || drop(disk.remove(&path)),
-                |()| write_segment(&disk, &path, FileId(1), &input).unwrap(),
-                BatchSize::PerIteration,
-            );
+            b.iter_batched(|| drop(disk.remove(&path)), |()| write(), BatchSize::PerIteration);
         });
         // What the disk alone takes for as many bytes.
         let bytes = vec![0x5A; usize::try_from(written.bytes).unwrap()];
@@ -78,7 +76,8 @@ fn scan(c: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let disk = OsDisk::open(dir.path()).unwrap();
     let path = Path::new("1.seg");
-    let written = write_segment(&disk, path, FileId(1), &segment_input(Stream::Events, ROWS, 1)).unwrap();
+    let granules = granules(Stream::Events, &segment_columns(Stream::Events, ROWS, 1)).unwrap();
+    let written = write_granules(&disk, path, (Stream::Events, Density::Fast), &granules).unwrap();
     let open = |cache| {
         let cache = BlockCache::new(cache);
         SegmentReader::open(&disk, path, FileId(1), Some(written.footer_hash), cache).unwrap()

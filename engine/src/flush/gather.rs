@@ -74,7 +74,7 @@ impl FlushCodes {
         Ok(out)
     }
 
-    fn of(&self, tenant: TenantNo, kind: IdentityKind, identity: &[u8]) -> Result<u32> {
+    pub(super) fn of(&self, tenant: TenantNo, kind: IdentityKind, identity: &[u8]) -> Result<u32> {
         let code = self.0.get(&(tenant, kind)).and_then(|known| known.get(identity));
         code.copied().ok_or_else(|| Error::invalid("an identity that was not gathered"))
     }

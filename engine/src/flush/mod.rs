@@ -316,3 +316,6 @@ fn sequences(core: &Core, frozen: &Memtable) -> Result<Vec<CatalogPut>> {
     }
     Ok(puts)
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,7 +75,7 @@ impl SegmentColumn {
     /// # Errors
     ///
     /// [`Error::Invalid`] when it is of another type, or has no such rows.
-    pub(crate) fn extend(&mut self, other: &Self, rows: Range<usize>) -> Result<()> {
+    pub fn extend(&mut self, other: &Self, rows: Range<usize>) -> Result<()> {
         match (self, other) {
             (Self::I64(to), Self::I64(from)) => extend(to, from, rows),
             (Self::U64(to), Self::U64(from)) => extend(to, from, rows),

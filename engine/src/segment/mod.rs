@@ -42,6 +42,4 @@ pub use columns::SegmentColumn;
 pub use format::{FooterHash, GRANULE_ROWS, VERSION};
 pub use reader::SegmentReader;
 pub use stats::ColumnStats;
-pub use writer::{
-    SegmentEnd, SegmentInput, SegmentSummary, SegmentWriter, StreamRows, StreamSummary, write_segment,
-};
+pub use writer::{SegmentEnd, SegmentSummary, SegmentWriter, StreamSummary};

@@ -31,6 +31,21 @@ fn path() -> PathBuf {
     PathBuf::from("segments/7.seg")
 }
 
+/// Rows of one stream in the order of a segment.
+#[derive(Debug, Clone)]
+struct StreamRows {
+    stream: Stream,
+    runs: Vec<Run>,
+    columns: Vec<SegmentColumn>,
+}
+
+/// What a segment is made of.
+#[derive(Debug, Clone)]
+struct SegmentInput {
+    streams: Vec<StreamRows>,
+    end: SegmentEnd,
+}
+
 /// A small generator, so that inputs are the same on every machine.
 struct Random(u64);
 
@@ -118,18 +133,68 @@ fn input(sizes: &[u64], seed: u64) -> SegmentInput {
     let mut random = Random(seed);
     SegmentInput {
         streams: Stream::ALL.iter().map(|s| stream_rows(*s, sizes, &mut random)).collect(),
-        flushed_lsn: Lsn(42),
-        replaces: vec![FileId(3), FileId(5)],
-        tenant_names: vec![
-            (TenantNo(1), TenantId::new("acme").unwrap()),
-            (TenantNo(2), TenantId::new("zen").unwrap()),
-        ],
+        end: SegmentEnd {
+            flushed_lsn: Lsn(42),
+            replaces: vec![FileId(3), FileId(5)],
+            tenant_names: vec![
+                (TenantNo(1), TenantId::new("acme").unwrap()),
+                (TenantNo(2), TenantId::new("zen").unwrap()),
+            ],
+        },
     }
 }
 
-fn write(disk: &SimDisk, input: &SegmentInput) -> SegmentSummary {
+/// Some rows of columns.
+fn cut(columns: &[SegmentColumn], rows: std::ops::Range<usize>) -> Vec<SegmentColumn> {
+    let of = |column: &SegmentColumn| match column {
+        SegmentColumn::I64(v) => SegmentColumn::I64(v[rows.clone()].to_vec()),
+        SegmentColumn::U64(v) => SegmentColumn::U64(v[rows.clone()].to_vec()),
+        SegmentColumn::F64(v) => SegmentColumn::F64(v[rows.clone()].to_vec()),
+        SegmentColumn::Codes(v) => SegmentColumn::Codes(v[rows.clone()].to_vec()),
+        SegmentColumn::Bytes(v) => {
+            let mut out = BytesColumn::new();
+            rows.clone().for_each(|row| out.push(v.get(row)));
+            SegmentColumn::Bytes(out)
+        }
+    };
+    columns.iter().map(of).collect()
+}
+
+/// Whose these rows are, run by run, by looking at all runs.
+fn pieces(runs: &[Run], rows: &std::ops::Range<usize>) -> Vec<(TenantNo, usize)> {
+    let inside =
+        |run: &Run| (run.rows.start as usize..run.rows.end as usize).filter(|r| rows.contains(r)).count();
+    runs.iter().map(|run| (run.tenant, inside(run))).collect()
+}
+
+/// Writes `input` as a flush does, a few rows after the other: as many as `next` says each time.
+fn write_at(
+    disk: &SimDisk,
+    (path, file): (&Path, FileId),
+    input: &SegmentInput,
+    density: Density,
+    mut next: impl FnMut() -> usize,
+) -> Result<SegmentSummary> {
     disk.create_dir(Path::new("segments")).unwrap();
-    write_segment(disk, &path(), FILE, input).unwrap()
+    let mut writer = SegmentWriter::create(disk, path, file, density)?;
+    for of_stream in &input.streams {
+        writer.begin(of_stream.stream)?;
+        let (mut from, count) = (0, of_stream.columns[0].len());
+        while from < count {
+            let to = count.min(from + next());
+            let rows = from..to;
+            // Runs that have no row here come along, as pieces without rows.
+            writer.push_pieces(&pieces(&of_stream.runs, &rows), &cut(&of_stream.columns, rows))?;
+            from = to;
+        }
+    }
+    assert_eq!(writer.tenants().len(), input.streams[0].runs.len().div_ceil(2));
+    writer.finish(input.end.clone())
+}
+
+/// Writes `input` a granule at a time.
+fn write(disk: &SimDisk, input: &SegmentInput) -> SegmentSummary {
+    write_at(disk, (&path(), FILE), input, Density::Fast, || GRANULE_ROWS).unwrap()
 }
 
 fn open(disk: &SimDisk, hash: Option<FooterHash>) -> Result<Arc<SegmentReader>> {
@@ -196,7 +261,7 @@ fn check_equal(reader: &SegmentReader, input: &SegmentInput) -> Result<()> {
             }
         }
     }
-    assert_eq!(reader.tenant_names()?, input.tenant_names);
+    assert_eq!(reader.tenant_names()?, input.end.tenant_names);
     Ok(())
 }
 
@@ -290,7 +355,7 @@ fn rows_of_three_streams_come_back_over_several_granules() {
     check_equal(&again, &input).unwrap();
     assert!(reader.verify().is_empty(), "{:?}", reader.verify());
     assert_eq!(reader.bytes(), summary.bytes);
-    assert_eq!((reader.flushed_lsn(), reader.replaces()), (Lsn(42), &input.replaces[..]));
+    assert_eq!((reader.flushed_lsn(), reader.replaces()), (Lsn(42), &input.end.replaces[..]));
     let (one, both) = (reader.tenant_bytes(Stream::Events, TenantNo(1)), reader.bytes_of(Stream::Events));
     assert!(one > both * 60 / 100 && one < both * 65 / 100, "{one} of {both}");
 }
@@ -389,7 +454,8 @@ fn another_file_in_its_place_is_refused() {
     let summary = write(&disk, &small_input());
     let other = input(&[5, 1, 9], 4);
     let other_path = PathBuf::from("segments/8.seg");
-    let other_summary = write_segment(&disk, &other_path, FileId(8), &other).unwrap();
+    let at = (other_path.as_path(), FileId(8));
+    let other_summary = write_at(&disk, at, &other, Density::Fast, || GRANULE_ROWS).unwrap();
     assert!(disk.swap(path(), &other_path));
     assert!(check_damaged(&disk, Some(summary.footer_hash), &small_input()));
     assert!(check_damaged(&disk, None, &small_input()), "also without the manifest");
@@ -492,22 +558,35 @@ fn hostile_footers_with_right_checksums_are_refused_or_read_but_never_a_panic() 
 }
 
 #[test]
-fn input_that_does_not_fit_together_is_refused_before_a_file_is_made() {
+fn rows_that_do_not_fit_together_are_refused_and_change_nothing() {
     let disk = SimDisk::new();
-    let good = small_input();
-    let refused = |change: fn(&mut StreamRows)| {
-        let mut bad = good.clone();
-        change(&mut bad.streams[0]);
-        let answer = write_segment(&disk, &path(), FILE, &bad);
+    disk.create_dir(Path::new("segments")).unwrap();
+    let input = small_input();
+    let rows = &input.streams[0];
+    let whose = pieces(&rows.runs, &(0..15));
+    let mut writer = SegmentWriter::create(&disk, &path(), FILE, Density::Fast).unwrap();
+    writer.begin(rows.stream).unwrap();
+    let mut refused = |whose: &[(TenantNo, usize)], change: fn(&mut Vec<SegmentColumn>)| {
+        let mut columns = rows.columns.clone();
+        change(&mut columns);
+        let answer = writer.push_pieces(whose, &columns);
         assert!(matches!(answer, Err(Error::Invalid { .. })), "{answer:?}");
-        assert!(!disk.exists(&path()).unwrap());
     };
-    refused(|rows| drop(rows.columns.pop()));
-    refused(|rows| rows.columns.swap(0, 2));
-    refused(|rows| rows.runs[0].max_time.0 += 1);
-    refused(|rows| rows.runs.swap(0, 1));
-    refused(|rows| rows.runs[1].rows.start += 1);
-    refused(|rows| rows.runs.truncate(2));
+    refused(&whose, |columns| drop(columns.pop()));
+    refused(&whose, |columns| columns.swap(0, 2));
+    refused(&whose, |columns| columns[1] = SegmentColumn::new(Schema::of(Stream::Events).columns[1].ty));
+    refused(&whose[..2], |_| ());
+    refused(&[(TenantNo(1), 15)], |_| ());
+    refused(&[whose[0], whose[1], (TenantNo(2), 8)], |_| ());
+    refused(&[whose[0], whose[1], (TenantNo(2), 10)], |_| ());
+    writer.push_pieces(&whose, &rows.columns).unwrap();
+    let [audit, metrics] = [&input.streams[1], &input.streams[2]];
+    for rows in [audit, metrics] {
+        writer.begin(rows.stream).unwrap();
+        writer.push_pieces(&pieces(&rows.runs, &(0..15)), &rows.columns).unwrap();
+    }
+    let summary = writer.finish(input.end.clone()).unwrap();
+    check_equal(&open(&disk, Some(summary.footer_hash)).unwrap(), &input).unwrap();
 }
 
 #[test]
@@ -534,49 +613,40 @@ fn a_path_reads_its_own_blocks_only() {
     assert_eq!(reader.bytes_read() - opened, read, "the second time from the cache");
 }
 
-/// Writes `input` in pieces of at most `rows` rows.
-fn write_pieces(disk: &SimDisk, input: &SegmentInput, rows: usize) -> Result<SegmentSummary> {
-    write_pieces_at(disk, input, rows, Density::Fast)
-}
-
-fn write_pieces_at(
-    disk: &SimDisk,
-    input: &SegmentInput,
-    rows: usize,
-    density: Density,
-) -> Result<SegmentSummary> {
-    disk.create_dir(Path::new("segments")).unwrap();
-    let mut writer = SegmentWriter::create(disk, &path(), FILE, density)?;
-    for of_stream in &input.streams {
-        writer.begin(of_stream.stream)?;
-        for run in &of_stream.runs {
-            let (start, end) = (run.rows.start as usize, run.rows.end as usize);
-            for from in (start..end).step_by(rows) {
-                let mut piece: Vec<SegmentColumn> =
-                    Schema::of(of_stream.stream).columns.iter().map(|c| SegmentColumn::new(c.ty)).collect();
-                for (to, column) in piece.iter_mut().zip(&of_stream.columns) {
-                    to.extend(column, from..end.min(from + rows))?;
-                }
-                writer.push(run.tenant, &piece)?;
-            }
-        }
-    }
-    assert_eq!(writer.tenants().len(), input.streams[0].runs.len().div_ceil(2));
-    writer.finish(SegmentEnd {
-        flushed_lsn: input.flushed_lsn,
-        replaces: input.replaces.clone(),
-        tenant_names: input.tenant_names.clone(),
-    })
-}
-
 #[test]
 fn rows_that_come_in_pieces_make_the_same_file_as_all_at_once() {
     for (sizes, rows) in [(&[5, 1, 9][..], 2), (&[20_000, 3, 7_000], 4_099), (&[140_000], 50_000)] {
         let input = input(sizes, 11);
-        let (whole, pieces) = (SimDisk::new(), SimDisk::new());
-        let expected = write(&whole, &input);
-        assert_eq!(write_pieces(&pieces, &input, rows).unwrap(), expected);
-        assert!(pieces.content(path()) == whole.content(path()), "{sizes:?}");
+        let (whole, few) = (SimDisk::new(), SimDisk::new());
+        let at = (path(), FILE);
+        let expected = write_at(&whole, (&at.0, FILE), &input, Density::Fast, || usize::MAX / 2).unwrap();
+        assert_eq!(write_at(&few, (&at.0, FILE), &input, Density::Fast, || rows).unwrap(), expected);
+        assert!(few.content(path()) == whole.content(path()), "{sizes:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    /// Runs over the ends of granules, cut anywhere, with pieces of no rows between.
+    #[test]
+    fn rows_cut_anywhere_make_the_file_of_whole_granules(
+        sizes in prop::collection::vec(prop_oneof![1_u64..40, 7_000..9_500_u64], 1..5),
+        cuts in prop::collection::vec(prop_oneof![1_usize..30, 3_000..20_000_usize], 1..6),
+        seed in any::<u64>(),
+    ) {
+        let mut input = input(&sizes, seed);
+        let smallest = cuts.iter().min().copied().unwrap_or(1);
+        // Cuts of a few rows are for inputs of a few: looking at every run for each is slow.
+        prop_assume!(smallest >= 30 || sizes.iter().sum::<u64>() < 12_000);
+        input.streams.truncate(1);
+        let (granules, anywhere) = (SimDisk::new(), SimDisk::new());
+        let expected = write(&granules, &input);
+        let mut cuts = cuts.iter().cycle().copied();
+        let next = || cuts.next().unwrap_or(1);
+        prop_assert_eq!(write_at(&anywhere, (&path(), FILE), &input, Density::Fast, next).unwrap(), expected.clone());
+        prop_assert!(anywhere.content(path()) == granules.content(path()));
+        check_equal(&open(&anywhere, Some(expected.footer_hash)).unwrap(), &input).unwrap();
     }
 }
 

@@ -14,7 +14,7 @@ use super::format::{BlockId, BlockKind, FooterHash, GRANULE_ROWS};
 use super::granule::{self, EncodedColumn};
 use super::output::Output;
 use super::tenant_index;
-use crate::codec::{Density, Malformed};
+use crate::codec::Density;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::id::{FileId, Lsn, Stream, TenantId, TenantNo};
@@ -29,33 +29,9 @@ const GROUP_GRANULES: usize = 16;
 /// Encoded bytes that end a row group before it has all its granules.
 const GROUP_BYTES_MAX: usize = 64 << 20;
 
-/// Rows of one stream, sorted by (tenant, UTC day, stream key, time, seq).
-#[derive(Debug, Clone, PartialEq)]
-pub struct StreamRows {
-    /// The stream.
-    pub stream: Stream,
-    /// Whose rows they are: one run for each tenant and UTC day, in order, without a gap.
-    pub runs: Vec<Run>,
-    /// The columns of the stream's [`Schema`], in its order.
-    pub columns: Vec<SegmentColumn>,
-}
-
 /// What a segment says beside its rows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SegmentEnd {
-    /// Every frame up to it is in segments once this one is published.
-    pub flushed_lsn: Lsn,
-    /// The segments whose rows this one takes over.
-    pub replaces: Vec<FileId>,
-    /// The names of all tenants that have rows, for repair.
-    pub tenant_names: Vec<(TenantNo, TenantId)>,
-}
-
-/// What a segment is made of.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct SegmentInput {
-    /// The streams that have rows; each once, in any order. One without rows is left out.
-    pub streams: Vec<StreamRows>,
     /// Every frame up to it is in segments once this one is published.
     pub flushed_lsn: Lsn,
     /// The segments whose rows this one takes over.
@@ -92,51 +68,6 @@ pub struct SegmentSummary {
     pub streams: Vec<StreamSummary>,
 }
 
-/// Writes a segment to `path`, which must not exist, and syncs it. The name is durable once the
-/// caller has synced the directory.
-///
-/// # Errors
-///
-/// [`Error::Invalid`] when columns or runs do not fit together, or a granule of one column has more
-/// than 128 MiB; [`Error::Io`]. The file may then be there in part.
-pub fn write_segment(
-    disk: &dyn Disk,
-    path: &Path,
-    file: FileId,
-    input: &SegmentInput,
-) -> Result<SegmentSummary> {
-    let mut streams: Vec<&StreamRows> = input.streams.iter().filter(|s| !s.runs.is_empty()).collect();
-    streams.sort_by_key(|s| s.stream);
-    if streams.windows(2).any(|w| matches!(w, [a, b] if a.stream == b.stream)) {
-        return Err(Error::invalid("a segment with a stream twice"));
-    }
-    streams.iter().try_for_each(|s| check(s))?;
-    let mut writer = SegmentWriter::create(disk, path, file, Density::Fast)?;
-    for rows in streams {
-        writer.begin(rows.stream)?;
-        writer.all_rows(rows)?;
-    }
-    let SegmentInput { flushed_lsn, replaces, tenant_names, .. } = input.clone();
-    writer.finish(SegmentEnd { flushed_lsn, replaces, tenant_names })
-}
-
-/// Checks what the reader relies on: columns of one length, runs that cover it, times within runs.
-fn check(rows: &StreamRows) -> Result<()> {
-    let count = rows.columns.first().map_or(0, SegmentColumn::len);
-    check_columns(rows.stream, &rows.columns, count)?;
-    tenant_index::check(&rows.runs, count as u64).map_err(invalid)?;
-    let mut rest = times_of(&rows.columns)?;
-    for run in &rows.runs {
-        let len = usize::try_from(run.rows.end - run.rows.start).unwrap_or(usize::MAX);
-        let (head, tail) = rest.split_at_checked(len).unwrap_or((rest, &[]));
-        rest = tail;
-        if head.iter().min() != Some(&run.min_time.0) || head.iter().max() != Some(&run.max_time.0) {
-            return Err(Error::invalid("a run whose times are not those of its rows"));
-        }
-    }
-    Ok(())
-}
-
 fn check_columns(stream: Stream, columns: &[SegmentColumn], count: usize) -> Result<()> {
     let schema = Schema::of(stream);
     let fits = columns.len() == schema.columns.len()
@@ -153,10 +84,6 @@ fn times_of(columns: &[SegmentColumn]) -> Result<&[i64]> {
         Some(SegmentColumn::I64(times)) => Ok(times),
         _ => Err(Error::invalid("a stream whose first column is not its time")),
     }
-}
-
-fn invalid(reason: Malformed) -> Error {
-    Error::invalid(reason.0)
 }
 
 /// A segment that is being written.
@@ -192,6 +119,15 @@ struct OpenStream {
     granules: u32,
     /// Rows that do not fill a granule yet.
     pending: Vec<SegmentColumn>,
+}
+
+/// Rows of one tenant and UTC day that follow one another.
+#[derive(Debug)]
+struct Stretch {
+    tenant: TenantNo,
+    rows: u64,
+    min: TimestampUs,
+    max: TimestampUs,
 }
 
 impl std::fmt::Debug for OpenStream {
@@ -242,26 +178,13 @@ impl SegmentWriter {
     /// # Errors
     ///
     /// Those of [`Self::push`], and [`Error::Invalid`] when pieces and columns are not of one length.
-    pub(crate) fn push_pieces(
-        &mut self,
-        pieces: &[(TenantNo, usize)],
-        columns: &[SegmentColumn],
-    ) -> Result<()> {
+    pub fn push_pieces(&mut self, pieces: &[(TenantNo, usize)], columns: &[SegmentColumn]) -> Result<()> {
         let open = self.open.as_mut().ok_or_else(no_stream)?;
         let times = times_of(columns)?;
         let count = times.len();
         check_columns(open.stream, columns, count)?;
-        let mut rest = times;
-        for (tenant, rows) in pieces {
-            let (piece, others) = rest.split_at_checked(*rows).ok_or_else(uneven_pieces)?;
-            rest = others;
-            if !piece.is_empty() {
-                open.add_run(*tenant, piece)?;
-            }
-        }
-        if !rest.is_empty() {
-            return Err(uneven_pieces());
-        }
+        let stretches = open.stretches(pieces, times)?;
+        stretches.into_iter().for_each(|stretch| open.add(stretch));
         self.lsn_max = self.lsn_max.max(newest(open.stream, columns));
         let mut from = 0;
         while from < count {
@@ -278,19 +201,6 @@ impl SegmentWriter {
                 }
             }
             from = to;
-        }
-        Ok(())
-    }
-
-    /// Takes all rows of a stream at once, without a copy; `rows` was checked.
-    fn all_rows(&mut self, rows: &StreamRows) -> Result<()> {
-        let open = self.open.as_mut().ok_or_else(no_stream)?;
-        open.runs.clone_from(&rows.runs);
-        self.lsn_max = self.lsn_max.max(newest(rows.stream, &rows.columns));
-        let count = rows.columns.first().map_or(0, SegmentColumn::len);
-        for first in (0..count).step_by(GRANULE_ROWS) {
-            let range: Range<usize> = first..count.min(first + GRANULE_ROWS);
-            open.encode(&rows.columns, &range, self.density, &mut self.output)?;
         }
         Ok(())
     }
@@ -335,7 +245,8 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Writes the index and the footer, and syncs the file.
+    /// Writes the index and the footer, and syncs the file. Its name is durable once the caller has synced the
+    /// directory.
     ///
     /// # Errors
     ///
@@ -421,28 +332,42 @@ impl OpenStream {
         }
     }
 
-    /// Makes the run of these rows longer, or starts the next one.
-    fn add_run(&mut self, tenant: TenantNo, times: &[i64]) -> Result<()> {
-        let min = TimestampUs(times.iter().copied().min().unwrap_or(0));
-        let max = TimestampUs(times.iter().copied().max().unwrap_or(0));
-        if min.day() != max.day() {
-            return Err(Error::invalid("rows of several days in one run"));
+    /// What pieces add to the runs, checked before anything is added.
+    fn stretches(&self, pieces: &[(TenantNo, usize)], times: &[i64]) -> Result<Vec<Stretch>> {
+        let mut last = self.runs.last().map(|run| (run.tenant, run.min_time.day()));
+        let mut out = Vec::with_capacity(pieces.len());
+        let mut rest = times;
+        for (tenant, rows) in pieces {
+            let (piece, others) = rest.split_at_checked(*rows).ok_or_else(uneven_pieces)?;
+            rest = others;
+            let (Some(min), Some(max)) = (piece.iter().min(), piece.iter().max()) else { continue };
+            let (min, max) = (TimestampUs(*min), TimestampUs(*max));
+            if min.day() != max.day() {
+                return Err(Error::invalid("rows of several days in one run"));
+            }
+            let key = (*tenant, min.day());
+            if last.is_some_and(|last| key < last) {
+                return Err(Error::invalid("the rows of a segment out of order"));
+            }
+            last = Some(key);
+            out.push(Stretch { tenant: *tenant, rows: piece.len() as u64, min, max });
         }
-        let last = self.runs.last().map(|r| (r.tenant, r.min_time.day()));
-        let start = self.runs.last().map_or(0, |r| r.rows.end);
-        let end = start + times.len() as u64;
+        if rest.is_empty() { Ok(out) } else { Err(uneven_pieces()) }
+    }
+
+    /// Makes the last run longer, or starts the next one.
+    fn add(&mut self, stretch: Stretch) {
+        let Stretch { tenant, rows, min, max } = stretch;
+        let start = self.runs.last().map_or(0, |run| run.rows.end);
+        let end = start + rows;
         match self.runs.last_mut() {
-            Some(run) if last == Some((tenant, min.day())) => {
+            Some(run) if (run.tenant, run.min_time.day()) == (tenant, min.day()) => {
                 run.rows.end = end;
                 run.min_time = run.min_time.min(min);
                 run.max_time = run.max_time.max(max);
             }
-            _ if last.is_none_or(|last| last < (tenant, min.day())) => {
-                self.runs.push(Run { tenant, rows: start..end, min_time: min, max_time: max });
-            }
-            _ => return Err(Error::invalid("the rows of a segment out of order")),
+            _ => self.runs.push(Run { tenant, rows: start..end, min_time: min, max_time: max }),
         }
-        Ok(())
     }
 
     /// Encodes the rows that do not wait for more.

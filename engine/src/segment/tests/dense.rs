@@ -85,7 +85,7 @@ fn platform(sizes: &[u64], odd: usize) -> SegmentInput {
 }
 
 fn write_dense(disk: &SimDisk, input: &SegmentInput) -> SegmentSummary {
-    write_pieces_at(disk, input, 97, Density::Dense).unwrap()
+    write_at(disk, (&path(), FILE), input, Density::Dense, || 97).unwrap()
 }
 
 /// The encodings of a column, by the name that `column_stats` has.
