@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::id::{Stream, TenantId, TenantNo};
 use crate::part::Part;
-use crate::query::{self, Field, Filter, Hidden, Literal, Op, Order, RowRequest, Scope, Snapshot, Stop};
+use crate::query::{self, Field, Filter, Hidden, Literal, Op, Order, RowRequest, Scope, Snapshot};
 use crate::query::{ScanColumn, ScanRequest};
 use crate::schema::{Column, stream};
 use crate::sequencer::cover::Cover;
@@ -19,6 +19,7 @@ use crate::sequencer::sequence::SequenceRecord;
 use crate::sequencer::tree::{BLOCK_LEAVES, Frontier, Hash, node, root_of};
 use crate::tables::LiveSegment;
 use crate::time::TimeRange;
+use crate::view;
 
 /// Rows that are in memory at a time.
 const PAGE_ROWS: usize = 10_000;
@@ -108,18 +109,6 @@ impl Block {
             own
         })
         .collect()
-    }
-}
-
-/// Everything that is there, hidden or not.
-fn raw(core: &Core, parts: Vec<Arc<dyn Part>>) -> Snapshot {
-    Snapshot {
-        parts,
-        codes: core.tables.codes(),
-        tenants: Arc::clone(&core.catalog) as Arc<dyn Tenants>,
-        hidden: Arc::new(Hidden::default()),
-        lsn: core.tables.lsn_max(),
-        stop: Stop::never(),
     }
 }
 
@@ -220,7 +209,7 @@ impl Core {
         let parts: Vec<Arc<dyn Part>> = going.iter().map(|s| Arc::clone(s) as Arc<dyn Part>).collect();
         let runs = parts.iter().flat_map(|part| part.runs(Stream::Audit));
         let tenants: std::collections::BTreeSet<TenantNo> = runs.map(|run| run.tenant).collect();
-        let snapshot = raw(self, parts);
+        let snapshot = view::everything(self, parts);
         let mut puts = Vec::new();
         for tenant in tenants {
             // Of an erased tenant nothing is proven any more.

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::codes::Tenants;
 use crate::core::Core;
 use crate::disk::meter;
 use crate::error::Result;
 use crate::id::Stream;
+use crate::part::Part;
 use crate::query::{
-    self, Answer, DataVersion, Filter, ProbeAnswer, ProbeRequest, Query, RowPage, RowRequest, Samples,
-    ScanEnd, ScanRequest, ScanVector, Scope, Series, SeriesList, SessionAnswer, SessionRequest, Snapshot,
-    Stop,
+    self, Answer, DataVersion, Filter, Hidden, ProbeAnswer, ProbeRequest, Query, RowPage, RowRequest,
+    Samples, ScanEnd, ScanRequest, ScanVector, Scope, Series, SeriesList, SessionAnswer, SessionRequest,
+    Snapshot, Stop,
 };
 use crate::time::TimeRange;
 
@@ -159,5 +161,17 @@ impl View {
         let snapshot = read();
         moments.push((scope.clone(), snapshot.clone()));
         snapshot
+    }
+}
+
+/// All rows of parts, hidden or not: what the engine asks about its own files, of which no answer leaves it.
+pub(crate) fn everything(core: &Core, parts: Vec<Arc<dyn Part>>) -> Snapshot {
+    Snapshot {
+        parts,
+        codes: core.tables.codes(),
+        tenants: Arc::clone(&core.catalog) as Arc<dyn Tenants>,
+        hidden: Arc::new(Hidden::default()),
+        lsn: core.tables.lsn_max(),
+        stop: Stop::never(),
     }
 }

@@ -55,12 +55,15 @@ pub(crate) struct Rewrites {
 
 /// Whether an error says that a segment cannot be read, or not be written anew as it is.
 pub(crate) fn is_about(error: &Error, segment: &FileMeta) -> bool {
+    error.file().is_some_and(|file| file == segment.path())
+}
+
+/// An error of reading the rows of one segment, or of putting them into others, and of nothing else: what does
+/// not fit together there is that segment's, and is told with its name.
+pub(crate) fn of_rows(error: Error, segment: &FileMeta) -> Error {
     match error {
-        Error::Corrupt { path, .. } | Error::NewerFormat { path, .. } | Error::Io { path, .. } => {
-            *path == segment.path()
-        }
-        Error::Invalid { .. } => true,
-        _ => false,
+        Error::Invalid { reason } => Error::corrupt("rows", segment.path(), 0, reason),
+        error => error,
     }
 }
 
@@ -295,5 +298,24 @@ pub(crate) fn compact(core: &Core, effort: Effort) -> Result<CompactionReport> {
             }
             Err(error) => return Err(failed.unwrap_or(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_about_the_segment_whose_file_or_rows_it_names() {
+        let meta = |id| FileMeta::new(FileId(id), FileKind::Segment, 1, [0; 32]);
+        let (own, other) = (meta(7), meta(8));
+        let corrupt = |file: &FileMeta| Error::corrupt("block", file.path(), 3, "bits");
+        assert!(is_about(&corrupt(&own), &own));
+        assert!(!is_about(&corrupt(&other), &own));
+        assert!(!is_about(&Error::invalid("an edit of the manifest that does not fit"), &own));
+        assert!(!is_about(&Error::DiskFull { free: 0, reserve: 0 }, &own));
+        assert!(is_about(&of_rows(Error::invalid("rows of several days in one run"), &own), &own));
+        assert!(!is_about(&of_rows(corrupt(&other), &own), &own));
+        assert!(!is_about(&of_rows(Error::Closed, &own), &own));
     }
 }

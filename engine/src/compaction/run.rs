@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::compactor::of_rows;
 use super::merge::merge;
 use super::outputs::{Names, OPEN_MAX, Outputs, Target};
 use super::pace::Pace;
@@ -96,7 +97,12 @@ fn write(core: &Core, job: &Job, rewrite: &dyn RowRewrite, pace: &Pace) -> Resul
                 bytes_read: 0,
                 open: BTreeMap::new(),
             };
-            merge(&readers, stream, rewrite, &mut outputs)?;
+            let merged = merge(&readers, stream, rewrite, &mut outputs);
+            merged.map_err(|error| match job.inputs.as_slice() {
+                [only] => of_rows(error, only),
+                // Which of them it was is not known.
+                _ => error,
+            })?;
             bytes = outputs.bytes();
             added.extend(outputs.finish(flushed, &names)?);
         }

@@ -15,8 +15,7 @@ use super::cells::erase_cells;
 use super::rows::{Carried, EraseRows};
 use crate::append::{CatalogKind, CatalogPut};
 use crate::catalog::erasure::{Counted, Erased, ErasureOutcome, ErasureRecord};
-use crate::codes::Tenants;
-use crate::compaction::compactor::is_about;
+use crate::compaction::compactor::{is_about, of_rows};
 use crate::compaction::pace::Pace;
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -24,14 +23,14 @@ use crate::id::{FileId, Lsn, Stream, TenantNo};
 use crate::manifest::FileMeta;
 use crate::part::Part;
 use crate::query::{
-    self, Aggregate, Budget, Field, Filter, Hidden, Literal, Op, Query, ScanColumn, ScanRequest, Scope,
-    Snapshot, Stop,
+    self, Aggregate, Budget, Field, Filter, Literal, Op, Query, ScanColumn, ScanRequest, Scope, Snapshot,
 };
 use crate::schema::{IdentityKind, Schema, stream};
 use crate::sequencer::plan::Prepared;
 use crate::sequencer::tenant_prefix;
 use crate::tables::LiveSegment;
 use crate::time::TimeRange;
+use crate::view;
 
 /// The mark that files of the WAL and the catalog's log may still have what was erased.
 const UNWIPED: &[u8] = b"unwiped";
@@ -160,7 +159,8 @@ fn each_segment(
         if unread.contains_key(&segment.meta.id) {
             continue;
         }
-        match look(&segment, &raw(core, parts(std::slice::from_ref(&segment)))) {
+        let looked = look(&segment, &view::everything(core, parts(std::slice::from_ref(&segment))));
+        match looked.map_err(|error| of_rows(error, &segment.meta)) {
             Err(error) if is_about(&error, &segment.meta) => drop(unread.insert(segment.meta.id, error)),
             result => result?,
         }
@@ -225,18 +225,6 @@ impl Names<'_> {
         Some(move |tenant: TenantNo, tag: u8, identity: &[u8]| {
             self.is_retired(tenant) || gone.contains(&(tenant, tag, identity.to_vec()))
         })
-    }
-}
-
-/// Everything that is there of a tenant, hidden or not, in the segments alone.
-fn raw(core: &Core, parts: Vec<Arc<dyn Part>>) -> Snapshot {
-    Snapshot {
-        parts,
-        codes: core.tables.codes(),
-        tenants: Arc::clone(&core.catalog) as Arc<dyn Tenants>,
-        hidden: Arc::new(Hidden::default()),
-        lsn: core.manifest.version().flushed_lsn(),
-        stop: Stop::never(),
     }
 }
 
@@ -397,7 +385,7 @@ fn first_with_rows(
         if clean.contains(&id) || !is_left(id) {
             continue;
         }
-        match has_rows(core, &segment, carried) {
+        match has_rows(core, &segment, carried).map_err(|error| of_rows(error, &segment.meta)) {
             Ok(true) => return Ok(Some(Arc::clone(&segment.meta))),
             Ok(false) => drop(clean.insert(id)),
             Err(error) if is_about(&error, &segment.meta) => {
@@ -413,7 +401,9 @@ fn first_with_rows(
 fn has_rows(core: &Core, segment: &Arc<LiveSegment>, carried: &[Carried]) -> Result<bool> {
     for Carried { record, .. } in carried {
         for of in Stream::ALL.into_iter().filter(|of| !segment.runs_of(*of, record.tenant).is_empty()) {
-            if erased_rows(&raw(core, parts(std::slice::from_ref(segment))), record, of, Lsn(0))? > 0 {
+            if erased_rows(&view::everything(core, parts(std::slice::from_ref(segment))), record, of, Lsn(0))?
+                > 0
+            {
                 return Ok(true);
             }
         }
@@ -424,7 +414,7 @@ fn has_rows(core: &Core, segment: &Arc<LiveSegment>, carried: &[Carried]) -> Res
 /// The identities of erased users that no row refers to any more. Those of erased tenants go by their
 /// number.
 fn identities(core: &Core, carried: &[Carried]) -> Result<BTreeSet<(TenantNo, u8, Vec<u8>)>> {
-    let snapshot = raw(core, parts(&core.tables.segments()));
+    let snapshot = view::everything(core, parts(&core.tables.segments()));
     let mut out = BTreeSet::new();
     for Carried { record, .. } in carried {
         let Some(user) = record.pending_user() else { continue };
