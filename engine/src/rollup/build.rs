@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::cells::{Cells, KeyColumn, StateColumn};
 use super::cells_format::{CELLS_MAX, KEY_TEXT_BYTES_MAX, VALUES_MAX, spaces};
+use super::cells_memory::{MEMORY_BYTES_MAX, to_decode};
 use super::definition::{RollupDefinition, Rollups, is_answered_by};
 use super::tier::Tier;
 use crate::codes::{Codes, Tenants};
@@ -341,5 +342,8 @@ pub(super) fn fits(cells: &Cells) -> bool {
         }
         _ => true,
     };
-    cells.len() <= CELLS_MAX && cells.keys.iter().all(key) && cells.states.iter().all(state)
+    cells.len() <= CELLS_MAX
+        && to_decode(cells) <= MEMORY_BYTES_MAX
+        && cells.keys.iter().all(key)
+        && cells.states.iter().all(state)
 }

@@ -22,7 +22,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::cells::Cells;
-use super::cells_format::{Layout, decode, encode};
+use super::cells_decode::decode;
+use super::cells_format::{Layout, encode};
 use super::definition::{DEFINITIONS_MAX, Rollups};
 use super::forget::Forgotten;
 use super::tier::Tier;

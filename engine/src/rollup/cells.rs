@@ -117,7 +117,7 @@ pub(crate) struct SetList {
 
 /// Where a set is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Span {
+pub(super) struct Span {
     start: u32,
     len: u32,
     /// Values in the set.

@@ -3,7 +3,8 @@
 
 use super::cell_file::{ALL_TENANTS, CellFile};
 use super::cells::{Cells, KeyColumn, SetList, SetRef, StateColumn};
-use super::cells_format::{Layout, decode};
+use super::cells_decode::decode;
+use super::cells_format::Layout;
 use super::histogram::Histogram;
 use crate::codec::Malformed;
 use crate::codes::Codes;

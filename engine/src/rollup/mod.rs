@@ -7,7 +7,9 @@ pub mod tier;
 
 mod build;
 mod cells;
+mod cells_decode;
 mod cells_format;
+mod cells_memory;
 mod check;
 mod forget;
 mod listed;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::cells_format::{Layout, decode, encode};
+use super::cells_decode::{decode, decode_within};
+use super::cells_format::{CELLS_MAX, Layout, VALUES_MAX, encode};
+use super::cells_memory::{MEMORY_BYTES_MAX, to_decode};
 use super::*;
 use crate::append::Append;
 use crate::clock::ManualClock;
@@ -167,9 +169,89 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] ^= xor;
         if let Ok(other) = decode(&bytes, layout(&definition)) {
-            prop_assert!(other.memory_bytes() < 1 << 30);
+            prop_assert!(other.memory_bytes() <= MEMORY_BYTES_MAX);
         }
     }
+
+    #[test]
+    fn cells_are_read_within_the_memory_that_their_writer_counted_and_not_within_less(cells in cells()) {
+        let definition = everything();
+        let bytes = encode(&cells, layout(&definition));
+        let needed = to_decode(&cells);
+        let back = decode_within(&bytes, layout(&definition), needed).unwrap();
+        prop_assert!(needed + size_of::<Cells>() + texts(&back) >= back.memory_bytes());
+        if needed > 0 {
+            prop_assert!(decode_within(&bytes, layout(&definition), needed - 1).is_err());
+        }
+    }
+
+    /// Any few bytes may be others: among them are those that say how many values there are.
+    #[test]
+    fn other_bytes_never_become_more_than_the_limit(
+        cells in cells(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..9),
+        memory_bytes_max in 0_usize..60_000,
+    ) {
+        let definition = everything();
+        let mut bytes = encode(&cells, layout(&definition));
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Ok(other) = decode_within(&bytes, layout(&definition), memory_bytes_max) {
+            prop_assert!(to_decode(&other) <= memory_bytes_max);
+            prop_assert!(other.memory_bytes() <= memory_bytes_max + size_of::<Cells>() + texts(&other));
+        }
+    }
+}
+
+/// Bytes of the texts of keys: they are there in the blob.
+fn texts(cells: &Cells) -> usize {
+    let text = |value: &KeyValue| if let KeyValue::Str(text) = value { text.len() + 16 } else { 0 };
+    let key = |key: &KeyColumn| match key {
+        KeyColumn::Codes(_) => 0,
+        KeyColumn::Values { values, .. } => values.iter().map(text).sum::<usize>(),
+    };
+    cells.keys.iter().map(key).sum()
+}
+
+/// Bytes that say there is one series of one cell, whose set of users has the codes from 0 on; `values` may
+/// be wrong.
+fn claim(values: u64) -> (RollupDefinition, Vec<u8>) {
+    let users = vec![Aggregate::Distinct(column(&USER_ID))];
+    let tiers = vec![TierAggregates { tier: Tier::Hour, aggregates: users }];
+    let definition = RollupDefinition { keys: Vec::new(), tiers, ..everything() };
+    let mut bytes = Vec::new();
+    crate::codec::put_varint(1, &mut bytes);
+    crate::codec::put_varint(1, &mut bytes);
+    for column in [1, 0, 1] {
+        crate::codec::put_block(|out| crate::codec::encode_ints(&[column], out), &mut bytes);
+    }
+    bytes.push(0);
+    crate::codec::put_block(|out| crate::codec::encode_ints(&[values], out), &mut bytes);
+    crate::codec::put_block(|out| crate::codec::encode_ints(&[0; 8], out), &mut bytes);
+    (definition, bytes)
+}
+
+#[test]
+fn a_few_bytes_that_claim_millions_of_values_are_held_to_the_limit() {
+    let (definition, bytes) = claim(1 << 20);
+    assert!(bytes.len() < 64);
+    let back = decode(&bytes, layout(&definition)).unwrap();
+    let StateColumn::Distinct(lists) = &back.states[0] else { panic!("sets") };
+    assert_eq!(lists[0].values(), 1 << 20, "all codes up to one are such a set");
+    assert!(decode_within(&bytes, layout(&definition), 12 << 20).is_err());
+    let (definition, bytes) = claim(VALUES_MAX as u64 + 1);
+    assert!(decode(&bytes, layout(&definition)).is_err());
+    let (definition, bytes) = claim(u64::MAX);
+    assert!(decode(&bytes, layout(&definition)).is_err());
+    // Many cells with every state are more than the limit, and so are the states of fewer.
+    let definition = everything();
+    let mut bytes = Vec::new();
+    crate::codec::put_varint(1, &mut bytes);
+    crate::codec::put_varint(CELLS_MAX as u64, &mut bytes);
+    let refused = decode(&bytes, layout(&definition)).unwrap_err();
+    assert_eq!(refused.0, "cells that take too much memory");
 }
 
 const START: TimestampUs = TimestampUs(DAY as i64 * DAY_US);
