@@ -82,6 +82,10 @@ pub struct ErasedUser {
     pub credential: String,
     /// Keys of the user's audit records up to the bound, by number: what their commitments are made with.
     pub keys: Vec<(u64, [u8; 32])>,
+    /// What the keys of the user's chains of events are hashed with, so that those of two days still join and
+    /// nobody can say whose they are. It is here and not made by a pass: one that a crash has cut goes on with
+    /// the same. It goes with the name.
+    pub secret: [u8; 16],
 }
 
 impl fmt::Debug for ErasedUser {
@@ -210,7 +214,8 @@ mod tests {
 
     fn record() -> ErasureRecord {
         let keys = vec![(5, [6; 32])];
-        let user = ErasedUser { user: b"u-1".to_vec(), credential: "user:u-1".to_owned(), keys };
+        let user =
+            ErasedUser { user: b"u-1".to_vec(), credential: "user:u-1".to_owned(), keys, secret: [11; 16] };
         ErasureRecord {
             tenant: TenantNo(3),
             name: "acme".to_owned(),

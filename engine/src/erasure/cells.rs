@@ -50,21 +50,30 @@ impl CellWork {
 /// The users that leave cells, with the codes that they have.
 fn forgotten(core: &Core, carried: &[Carried]) -> Result<Vec<Forgotten>> {
     let codes = core.tables.codes();
-    let secret = core.entropy.next();
-    let word = |at: usize| secret.as_chunks::<8>().0.get(at).map_or(0, |word| u64::from_le_bytes(*word));
     let mut out = Vec::new();
     for Carried { record, .. } in carried {
         let Some(user) = record.pending_user() else { continue };
+        let (low, high) = split(user.secret);
         let of = |kind| codes.code_of(record.tenant, kind, &user.user);
         out.push(Forgotten {
             tenant: record.tenant,
             user: of(IdentityKind::User)?,
             object: of(IdentityKind::Object)?,
             name: user.user.clone(),
-            seed: [word(0), word(1)],
+            seed: [low, high],
         });
     }
     Ok(out)
+}
+
+/// A secret as the two numbers that chains are hashed with.
+fn split(secret: [u8; 16]) -> (u64, u64) {
+    let whole = u128::from_le_bytes(secret);
+    #[expect(clippy::cast_possible_truncation, reason = "the low half of it")]
+    let low = whole as u64;
+    #[expect(clippy::cast_possible_truncation, reason = "half of it is left")]
+    let high = (whole >> 64) as u64;
+    (low, high)
 }
 
 /// Removes cells without a segment that could not be opened: nobody can tell whose they are.

@@ -25,14 +25,9 @@ impl Core {
         let same = |record: &ErasureRecord| Some(record.tenant) == number && record.is_pending_for(&target);
         let earlier = policies.pending().iter().find(|(_, record)| same(record));
         let earlier = earlier.map(|(id, record)| (*id, ErasureRecord::clone(record)));
-        let id = if let Some((id, _)) = &earlier {
-            *id
-        } else {
-            let random = self.entropy.next();
-            let id = random.first_chunk().ok_or_else(|| Error::invalid("randomness that is too short"))?;
-            ErasureId(*id)
-        };
-        let erasure = NewErasure { id, target, earlier: earlier.map(|(_, record)| record) };
+        let id = if let Some((id, _)) = &earlier { *id } else { ErasureId(self.random()?) };
+        let secret = self.random()?;
+        let erasure = NewErasure { id, target, secret, earlier: earlier.map(|(_, record)| record) };
         let appended = self.append_own(Prepared::erasing(with, erasure)?)?;
         Ok((id, appended))
     }
@@ -49,6 +44,11 @@ impl Core {
             None => CatalogPut { kind: CatalogKind::Retention, key: tenant_prefix(number), value: None },
         };
         self.append_own(Prepared::own(vec![put])?).map(drop)
+    }
+
+    fn random(&self) -> Result<[u8; 16]> {
+        let random = self.entropy.next();
+        random.first_chunk().copied().ok_or_else(|| Error::invalid("randomness that is too short"))
     }
 
     /// Whether receipts wait for files to be wiped.

@@ -505,6 +505,52 @@ fn an_erased_user_leaves_the_cells_of_rows_that_are_gone() {
     check_forgotten(&whole.reopened(), code, beta, "opened again");
 }
 
+#[test]
+fn chains_over_midnight_stay_one_when_a_crash_cuts_the_pass_that_takes_their_user_out() {
+    let store = with_rollups(vec![]);
+    for back in 1..=3 {
+        // Each night one visit, from before midnight to after it.
+        let minutes = [5, 15, 1_420, 1_435];
+        let rows = minutes.map(|minute| (day(back).0 + minute * 60_000_000, GONE));
+        store.append(batch("acme", Stream::Events, &rows));
+        store.flush();
+    }
+    store.clock.advance(Duration::from_hours(1));
+    assert!(store.engine.compact(Effort::Full).unwrap().jobs > 0);
+    store.clock.advance(Duration::from_hours(48));
+    store.engine.set_retention(&tenant("acme"), Some(limits(1, 30, 30, None))).unwrap();
+    store.engine.enforce_retention(false).unwrap();
+    assert!(files(&store, FileKind::Segment).is_empty());
+    let started = |store: &Store| {
+        let answer = store.engine.view().sessions(&sessions(one("acme"), window(3, 0), false)).unwrap();
+        assert_eq!(answer.expired, None);
+        answer.series.iter().map(|s| s.started).sum::<u64>()
+    };
+    assert_eq!(started(&store), 4);
+    let target =
+        EraseTarget::User { tenant: tenant("acme"), user: GONE.to_owned(), credential: String::new() };
+    store.engine.erase(target, Append::default()).unwrap();
+    let image = store.disk.crash(CrashPolicy::KeepAll, 0);
+    let open = |disk| Store::open(disk, store.clock.clone(), store.config.clone()).unwrap();
+    let whole = open(image.crash(CrashPolicy::KeepAll, 0));
+    let first = whole.disk.op_count();
+    whole.engine.run_erasures().unwrap();
+    let ops = first..whole.disk.op_count();
+    for (op, policy) in ops.zip(CrashPolicy::ALL.into_iter().cycle()) {
+        let copy = open(image.crash(CrashPolicy::KeepAll, 0));
+        copy.disk.crash_at(op);
+        drop(copy.engine.run_erasures());
+        let disk = copy.disk.crash(policy, op);
+        drop(copy.engine);
+        let copy = open(disk);
+        // Another process draws other numbers.
+        copy.engine.core().entropy.next();
+        copy.engine.run_erasures().unwrap();
+        assert_eq!(copy.engine.stats().erasures_pending, 0);
+        assert_eq!(started(&copy), 4, "{op} {policy:?}");
+    }
+}
+
 /// What a blob of a definition becomes; none when it stays.
 type Change = fn(u8, &[u8]) -> Option<Vec<u8>>;
 

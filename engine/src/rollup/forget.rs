@@ -23,7 +23,7 @@ pub(crate) struct Forgotten {
     pub(crate) object: Option<u32>,
     /// The user, as rows had it.
     pub(crate) name: Vec<u8>,
-    /// Secret of the pass: the keys of the user's chains are hashed with it, so that the chains of two days
+    /// Secret of the erasure: the keys of the user's chains are hashed with it, so that the chains of two days
     /// still join, and nobody can say whose they are.
     pub(crate) seed: [u64; 2],
 }

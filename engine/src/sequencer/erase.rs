@@ -15,6 +15,8 @@ pub(crate) struct NewErasure {
     pub(crate) id: ErasureId,
     /// What is to be erased.
     pub(crate) target: EraseTarget,
+    /// The secret of an erased user, see [`ErasedUser::secret`]; that of `earlier` when there is one.
+    pub(crate) secret: [u8; 16],
     /// The record of the same target whose bytes are still there: it is taken further, to the present.
     pub(crate) earlier: Option<ErasureRecord>,
 }
@@ -26,7 +28,7 @@ impl Planner<'_> {
     ///
     /// [`Error::Invalid`] for a tenant that does not exist.
     pub(super) fn erase(&mut self, new: NewErasure) -> Result<()> {
-        let NewErasure { id, target, earlier } = new;
+        let NewErasure { id, target, secret, earlier } = new;
         let name = target.tenant().clone();
         let number = self.sequencer.tenant(&name);
         let number = number.ok_or_else(|| Error::invalid("a tenant that does not exist"))?;
@@ -38,8 +40,9 @@ impl Planner<'_> {
             EraseTarget::User { user, credential, .. } => {
                 let known = earlier.as_ref().and_then(ErasureRecord::pending_user);
                 let mut keys = known.map(|user| user.keys.clone()).unwrap_or_default();
+                let secret = known.map_or(secret, |known| known.secret);
                 keys.extend(self.forget(number, user.as_bytes()));
-                Erased::User(Some(ErasedUser { user: user.into_bytes(), credential, keys }))
+                Erased::User(Some(ErasedUser { user: user.into_bytes(), credential, keys, secret }))
             }
         };
         let counted = earlier.as_ref().and_then(|earlier| earlier.counted.clone());
