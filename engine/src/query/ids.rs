@@ -1,6 +1,5 @@
 //! Values as small numbers: keys of groups and text of scans by value, distinct values by code.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -13,7 +12,7 @@ use super::request::KeyValue;
 use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::id::TenantNo;
-use crate::rollup::KeyColumn;
+use crate::rollup::{KeyColumn, Whose};
 use crate::schema::{Bitmap, ColumnVector, IdentityKind, NULL_CODE, Scalar};
 
 /// The id of an absent value.
@@ -132,8 +131,8 @@ impl KeyIds {
         self.codes_stay
     }
 
-    /// The ids of the keys of some series, [`ABSENT`] for an absent one. Where the keys are codes `kind`
-    /// says of what, and `whose` which series are of which tenant.
+    /// The ids of the keys of the series that `whose` names, [`ABSENT`] for an absent one. Where the keys
+    /// are codes `kind` says of what.
     ///
     /// # Errors
     ///
@@ -141,25 +140,26 @@ impl KeyIds {
     pub(crate) fn of_series(
         &mut self,
         snapshot: &Snapshot,
-        (whose, kind): (&[(TenantNo, Range<usize>)], Option<IdentityKind>),
+        (whose, kind): (&Whose, Option<IdentityKind>),
         keys: &KeyColumn,
         out: &mut Vec<u32>,
     ) -> Result<()> {
+        let all = whose.series();
         out.clear();
-        out.resize(keys.len(), ABSENT);
+        out.resize(all.len(), ABSENT);
         match (keys, kind) {
             (KeyColumn::Codes(codes), Some(kind)) => {
-                for (tenant, series) in whose {
+                for (tenant, series, places) in whose.stretches() {
                     let rows = Rows::Range(series.start, series.end);
-                    let Some(out) = out.get_mut(series.clone()) else { continue };
-                    code_ids(self, snapshot, (*tenant, kind), codes, rows, out)?;
+                    let Some(out) = out.get_mut(places) else { continue };
+                    code_ids(self, snapshot, (tenant, kind), codes, rows, out)?;
                 }
                 Ok(())
             }
             (KeyColumn::Codes(_), None) => Err(Error::invalid("codes of a key that has none")),
             (KeyColumn::Values { values, places }, _) => {
                 let ids: Vec<u32> = values.iter().map(|value| self.of_value(value)).collect();
-                for (slot, place) in out.iter_mut().zip(places) {
+                for (slot, place) in out.iter_mut().zip(places.get(all).unwrap_or_default()) {
                     *slot = ids.get(*place as usize).copied().unwrap_or(ABSENT);
                 }
                 Ok(())

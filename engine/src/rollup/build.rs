@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
-use super::cells::{Cells, KeyColumn, StateColumn};
+use super::cells::{Cells, KeyColumn, StateColumn, Whose};
 use super::cells_format::{CELLS_MAX, KEY_TEXT_BYTES_MAX, VALUES_MAX, spaces};
 use super::cells_memory::{MEMORY_BYTES_MAX, to_decode};
 use super::definition::{RollupDefinition, Rollups, is_answered_by};
@@ -237,7 +237,7 @@ impl Fold<'_> {
         let states = self.accumulators.cell_states(&asked, kept);
         let states = states.ok_or_else(|| Error::invalid("cells that a coarser tier cannot be made of"))?;
         let snapshot = &self.builder.snapshot;
-        let whose = [(tenant, 0..cells.series())];
+        let whose = Whose::one(tenant, cells);
         let places = self.grouping.places_of_series(snapshot, &whose, cells, &self.dimensions)?;
         let ratio = u8::try_from(self.tier.width_us() / tier.width_us()).unwrap_or(u8::MAX).max(1);
         let (mut slots_of, mut groups) = (Vec::with_capacity(cells.len()), 0);

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::cell_file::ALL_TENANTS;
 use super::histogram::Histogram;
 use crate::id::TenantNo;
 use crate::query::{KeyValue, Latest, Sum};
@@ -38,14 +39,6 @@ pub(crate) enum KeyColumn {
 }
 
 impl KeyColumn {
-    /// How many series there are.
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Codes(codes) => codes.len(),
-            Self::Values { places, .. } => places.len(),
-        }
-    }
-
     /// The codes, where the key is of codes.
     pub(crate) fn codes(&self) -> Option<&[u32]> {
         match self {
@@ -300,24 +293,55 @@ impl Cells {
     }
 
     /// Whose series lie where: all are of `tenant`, but where one more key than the `keys` of the
-    /// definition numbers the tenants.
-    pub(crate) fn whose(&self, keys: usize, tenant: TenantNo) -> Vec<(TenantNo, Range<usize>)> {
+    /// definition numbers the tenants, ascending; then those of `tenant`, or of every tenant for [`ALL_TENANTS`].
+    pub(crate) fn whose(&self, keys: usize, tenant: TenantNo) -> Whose {
         let Some(numbers) = self.keys.get(keys).and_then(KeyColumn::codes) else {
-            return vec![(tenant, 0..self.series())];
+            return Whose::one(tenant, self);
         };
+        if tenant != ALL_TENANTS {
+            let from = numbers.partition_point(|number| *number < tenant.0);
+            let of = numbers.get(from..).unwrap_or_default().iter().take_while(|number| **number == tenant.0);
+            let of = from..from + of.count();
+            return Whose { of: vec![(tenant, of)] };
+        }
         let mut from = 0;
         let of = |chunk: &[u32]| {
             let start = from;
             from += chunk.len();
             (TenantNo(chunk.first().copied().unwrap_or(0)), start..from)
         };
-        numbers.chunk_by(|a, b| a == b).map(of).collect()
+        Whose { of: numbers.chunk_by(|a, b| a == b).map(of).collect() }
     }
 
     /// The cells of a series.
     pub(crate) fn of_series(&self, series: usize) -> Range<usize> {
         let end = |series: usize| self.ends.get(series).map_or(0, |e| *e as usize);
         series.checked_sub(1).map_or(0, end)..end(series)
+    }
+}
+
+/// Which series of some cells are of which tenant: stretches of series that follow each other.
+#[derive(Debug)]
+pub(crate) struct Whose {
+    of: Vec<(TenantNo, Range<usize>)>,
+}
+
+impl Whose {
+    /// All series are of one tenant.
+    pub(crate) fn one(tenant: TenantNo, cells: &Cells) -> Self {
+        Self { of: vec![(tenant, 0..cells.series())] }
+    }
+
+    /// The series of all of them.
+    pub(crate) fn series(&self) -> Range<usize> {
+        let start = self.of.first().map_or(0, |(_, series)| series.start);
+        start..self.of.last().map_or(start, |(_, series)| series.end)
+    }
+
+    /// Of each tenant its series, and where they are in a list of one thing for each of [`Self::series`].
+    pub(crate) fn stretches(&self) -> impl Iterator<Item = (TenantNo, Range<usize>, Range<usize>)> {
+        let from = self.series().start;
+        self.of.iter().map(move |(of, series)| (*of, series.clone(), series.start - from..series.end - from))
     }
 }
 

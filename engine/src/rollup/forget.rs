@@ -58,8 +58,8 @@ impl Forgotten {
         let mut changed = false;
         // Codes are of one tenant: cells of all tenants say whose they are, or have texts in their place.
         let whose = cells.whose(definition.keys.len(), of.unwrap_or(ALL_TENANTS));
-        let own = whose.into_iter().find(|(tenant, _)| *tenant == self.tenant);
-        let own = own.map_or(0..0, |(_, series)| series);
+        let own = whose.stretches().find(|(tenant, ..)| *tenant == self.tenant);
+        let own = own.map_or(0..0, |(_, series, _)| series);
         for (key, field) in cells.keys.iter_mut().zip(&definition.keys) {
             changed |= self.leave_key(key, field, definition, own.clone());
         }

@@ -25,6 +25,9 @@ use crate::session::day::DayCells;
 /// Rows from which on a run has cells: rows of fewer are read as fast.
 pub const RUN_ROWS_MIN: u64 = 256;
 
+/// What cells of all tenants may take however few the rows are: four blocks of a file system a day.
+const ALL_BYTES_MIN: u64 = 16 * 1024;
+
 /// The share of the rows' bytes that cells may take, in percent.
 const fn percent_max(stream: Stream) -> u64 {
     match stream {
@@ -120,7 +123,7 @@ pub fn write_cells(
         left = left.saturating_sub(kept);
     }
     let all = all.finish(&builder, source)?;
-    files.keep(ALL_TENANTS, &all, others.finish(day), left)?;
+    files.keep(ALL_TENANTS, &all, others.finish(day), left.max(ALL_BYTES_MIN))?;
     files.finish()
 }
 
@@ -129,8 +132,9 @@ impl CellSource<'_> {
     fn budget(&self, rows: u64) -> u64 {
         let of_part = self.part.rows(self.stream).max(1);
         let bytes = u128::from(self.part.bytes_of(self.stream)) * u128::from(rows) / u128::from(of_part);
-        let percent = percent_max(self.stream);
-        let percent = if rows == of_part { percent } else { percent - percent_of_all(self.stream) };
+        let listed = self.rollups.of(self.stream).any(|(definition, _)| definition.numbers_tenants());
+        let all = if rows == of_part && !listed { 0 } else { percent_of_all(self.stream) };
+        let percent = percent_max(self.stream) - all;
         u64::try_from(bytes).unwrap_or(u64::MAX) / 100 * percent
     }
 }
@@ -339,14 +343,14 @@ impl<'b> AllTenants<'b> {
         Ok(())
     }
 
-    /// The cells at every tier; none when they are those of one tenant.
+    /// The cells at every tier. Of one tenant there are none that would be the same as its own.
     pub(super) fn finish(self, builder: &'b Builder, source: &CellSource<'_>) -> Result<Vec<Family>> {
-        if self.tenants < 2 {
-            return Ok(Vec::new());
-        }
+        let several = self.tenants > 1;
         let mut families: Vec<Family> = Vec::new();
         for AllFold { place, tier, cells } in self.folds {
-            families.push(Family { definition: place, tier, cells: cells.finish() });
+            if several || matches!(cells, Together::Listed(_)) {
+                families.push(Family { definition: place, tier, cells: cells.finish() });
+            }
         }
         for (place, (definition, _)) in source.rollups.of(source.stream).enumerate() {
             for (at, kept) in definition.tiers.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 pub(crate) mod analytics;
 pub(crate) mod answer;
+pub(crate) mod apdex;
 pub(crate) mod app_metrics;
 mod body;
 pub(crate) mod breakdown;

@@ -1,6 +1,6 @@
 //! The performance of one application: response times with Apdex, error rate, uptime with incidents.
 
-use insights_engine::query::{Aggregate, Answer, Field, Filter, Literal, Op};
+use insights_engine::query::Answer;
 use insights_engine::schema::stream;
 use insights_engine::time::TimeRange;
 use serde::Serialize;
@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::analytics::Envelope;
 use super::answer::{CostBlock, Exactness, Quantity, ratio, seconds};
+use super::apdex::{Apdex, apdex};
 use super::app_metrics::{ERRORS, REQUESTS, RESPONSE_TIME, ResponseTimes, of_app, uptime_of_requests};
 use super::fields;
 use super::metric_numbers::{Points, Stat, by_name, groups, key_str};
@@ -48,15 +49,6 @@ pub(crate) struct ResponseTimeReport {
     pub(crate) apdex: Apdex,
     /// One row for every bucket.
     pub(crate) series: Vec<ResponseTimeBucket>,
-}
-
-/// (satisfied + tolerating / 2) / all: satisfied up to T, tolerating up to 4T.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
-pub(crate) struct Apdex {
-    /// T, in milliseconds.
-    pub(crate) t_ms: Quantity,
-    /// 0 to 1, two decimals; null without observations.
-    pub(crate) score: Option<f64>,
 }
 
 /// One bucket of response times.
@@ -241,30 +233,15 @@ pub(crate) fn response_time(
     exact: bool,
 ) -> Result<ResponseTimeReport, ApiError> {
     let points = points(&[RESPONSE_TIME], app_id, exact);
-    let mut total = points.query(reader, window, false, [], &SUMMARY);
-    total.aggregates.extend([at_most(apdex_t_ms), at_most(4.0 * apdex_t_ms)]);
-    let (total, buckets) =
-        (reader.aggregate(total)?, reader.aggregate(points.query(reader, window, true, [], &SERIES))?);
-    Ok(fold_response_time(window, &total, &buckets, apdex_t_ms))
+    let total = reader.aggregate(points.query(reader, window, false, [], &SUMMARY))?;
+    let buckets = reader.aggregate(points.query(reader, window, true, [], &SERIES))?;
+    let apdex = apdex(reader, window, &points, apdex_t_ms)?;
+    Ok(fold_response_time(window, &total, &buckets, apdex))
 }
 
-fn at_most(ms: f64) -> Aggregate {
-    let value: Field = fields::value();
-    Aggregate::CountIf(Box::new(Filter::Compare(value, Op::Lte(Literal::F64(ms)))))
-}
-
-fn fold_response_time(window: &Window, total: &Answer, buckets: &Answer, t_ms: f64) -> ResponseTimeReport {
+fn fold_response_time(window: &Window, total: &Answer, buckets: &Answer, apdex: Apdex) -> ResponseTimeReport {
     let numbers =
         groups(total, &SUMMARY).next().map(|(_, numbers)| ResponseTimes::of(numbers)).unwrap_or_default();
-    let extra = |place: usize| {
-        let group = total.groups.first()?;
-        group.values.get(SUMMARY.len() + place)?.as_f64()
-    };
-    let count = groups(total, &SUMMARY).next().and_then(|(_, n)| n.get(Stat::Count)).unwrap_or(0.0);
-    let (satisfied, at_most_4t) = (extra(0).unwrap_or(0.0), extra(1).unwrap_or(0.0));
-    // Satisfied and half of tolerating, the latter being what is between T and 4T.
-    let score =
-        ratio(f64::midpoint(satisfied, at_most_4t), count).map(|score| (score * 100.0).round() / 100.0);
     let row = |bucket| ResponseTimeBucket {
         bucket: window.key(bucket),
         partial: window.is_partial(bucket),
@@ -285,7 +262,7 @@ fn fold_response_time(window: &Window, total: &Answer, buckets: &Answer, t_ms: f
         row.p95 = numbers.get(Stat::Quantile(0.95));
         row.p99 = numbers.get(Stat::Quantile(0.99));
     }
-    ResponseTimeReport { unit: "ms", numbers, apdex: Apdex { t_ms: Quantity(t_ms), score }, series }
+    ResponseTimeReport { unit: "ms", numbers, apdex, series }
 }
 
 /// Reads and folds `error_rate`.

@@ -6,6 +6,7 @@ use insights_engine::schema::stream;
 use insights_engine::time::TimestampUs;
 use serde_json::Value;
 
+use super::apdex;
 use super::body::Fields;
 use super::breakdown::{Breakdown, KEYS_MAX};
 use super::fields::{both, is};
@@ -18,8 +19,6 @@ use crate::config::Config;
 use crate::domain::metric::{canonical_name, is_metric_name};
 use crate::http::error::{ApiError, Code, FieldError};
 
-/// T of Apdex when nothing is said, in milliseconds.
-const APDEX_T_MS: f64 = 500.0;
 /// Most metrics of one question.
 const NAMES_MAX: usize = 100;
 /// Most numbers of one question.
@@ -247,10 +246,10 @@ impl PerformanceRequest {
         ];
         let metrics = read_choices(&mut fields, "metrics", &known);
         let apdex_t_ms = match fields.get("apdex_t_ms") {
-            None => APDEX_T_MS,
+            None => apdex::T_MS,
             Some(value) => value.as_f64().filter(|t| *t > 0.0).unwrap_or_else(|| {
                 fields.problem("apdex_t_ms", "invalid", "a positive number is expected");
-                APDEX_T_MS
+                apdex::T_MS
             }),
         };
         let request = common.zip(app_id).map(|(common, app_id)| Self { common, app_id, metrics, apdex_t_ms });

@@ -9,6 +9,7 @@ use insights_engine::query::{Aggregate, Field, Filter};
 use insights_engine::rollup::{RollupDefinition, Tier, TierAggregates};
 use insights_engine::schema::{ColumnDef, stream};
 
+use super::apdex;
 use super::app_metrics;
 use super::fields;
 
@@ -45,6 +46,8 @@ pub(crate) fn definitions(page_view_types: &[String]) -> Vec<RollupDefinition> {
         by_name_together(26, fields::of_no_app()),
         counters_together(),
         times_together(),
+        apdex_together(),
+        apdex_by_app(),
     ]
 }
 
@@ -115,6 +118,20 @@ fn times_together() -> RollupDefinition {
             Aggregate::Quantile(value, 0.5),
         ]
     })
+}
+
+/// Of the applications of all tenants by day: how satisfied their users are.
+fn apdex_together() -> RollupDefinition {
+    of_apps_together(27, app_metrics::times(), &[stream::APP_ID], |_| apdex::aggregates(apdex::T_MS).to_vec())
+}
+
+/// The same of each tenant, at every tier: windows that are no UTC days, and days whose rows are gone.
+fn apdex_by_app() -> RollupDefinition {
+    let aggregates = apdex::aggregates(apdex::T_MS).to_vec();
+    RollupDefinition {
+        tiers: Tier::ALL.map(|tier| TierAggregates { tier, aggregates: aggregates.clone() }).to_vec(),
+        ..metrics(28, 4, app_metrics::times(), &[stream::APP_ID])
+    }
 }
 
 fn of_apps_together(
@@ -202,6 +219,12 @@ mod tests {
         let of_apps = of_apps.map(|stat| stat.aggregate(false)).collect();
         let query = question(Stream::Metrics, times, vec![fields::column(&stream::APP_ID)], of_apps);
         assert_eq!(rollups.tiers_of(&query).unwrap(), Tier::ALL);
+        let times = app_metrics::of_apps(app_metrics::times(), Some("web"), false).filter;
+        let satisfied = [Aggregate::Count].into_iter().chain(apdex::aggregates(apdex::T_MS)).collect();
+        let satisfied = question(Stream::Metrics, times, vec![], satisfied);
+        assert_eq!(rollups.tiers_of(&satisfied).unwrap(), Tier::ALL);
+        let other_t = Query { aggregates: apdex::aggregates(300.0).to_vec(), ..satisfied };
+        assert!(rollups.tiers_of(&other_t).unwrap().is_empty());
         for (filter, group_by) in [
             (system_performance::points(false).filter, vec![name.clone()]),
             (app_metrics::of_apps(app_metrics::counters(), None, false).filter, vec![app, name.clone()]),

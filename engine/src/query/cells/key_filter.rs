@@ -1,14 +1,11 @@
 //! A filter on keys of cells: each value of a key is tested once for a question.
 
-use std::ops::Range;
-
 use crate::error::Result;
-use crate::id::TenantNo;
 use crate::query::compare::Test;
 use crate::query::ids::{ABSENT, KeyIds};
 use crate::query::request::{Field, Filter, KeyValue};
 use crate::query::snapshot::Snapshot;
-use crate::rollup::Cells;
+use crate::rollup::{Cells, Whose};
 use crate::schema::{IdentityKind, Scalar};
 
 /// What rows with the same key have in common passes or not.
@@ -60,25 +57,20 @@ impl KeyFilter {
         self.keys.iter().any(|(key, _)| *key == KeyRef::Tenant)
     }
 
-    /// Takes the keys of cells at hand; `whose` says which series are of which tenant.
+    /// Takes the keys of the series at hand: those that `whose` names.
     ///
     /// # Errors
     ///
     /// Those of the dictionary.
-    pub(crate) fn take(
-        &mut self,
-        snapshot: &Snapshot,
-        whose: &[(TenantNo, Range<usize>)],
-        cells: &Cells,
-    ) -> Result<()> {
+    pub(crate) fn take(&mut self, snapshot: &Snapshot, whose: &Whose, cells: &Cells) -> Result<()> {
         for ((key, known), ids) in self.keys.iter_mut().zip(&mut self.ids) {
             match key {
                 KeyRef::Tenant => {
                     ids.clear();
-                    ids.resize(cells.series(), ABSENT);
-                    for (tenant, series) in whose {
-                        let id = known.of_tenant(snapshot, *tenant);
-                        ids.get_mut(series.clone()).unwrap_or_default().fill(id);
+                    ids.resize(whose.series().len(), ABSENT);
+                    for (tenant, _, of) in whose.stretches() {
+                        let id = known.of_tenant(snapshot, tenant);
+                        ids.get_mut(of).unwrap_or_default().fill(id);
                     }
                 }
                 KeyRef::Key(key, kind) => {
@@ -91,7 +83,7 @@ impl KeyFilter {
         Ok(())
     }
 
-    /// Whether a series of the cells at hand passes.
+    /// Whether a series passes, by its place among those at hand.
     pub(crate) fn passes(&mut self, series: usize) -> bool {
         let (keys, ids) = (&self.keys, &self.ids);
         self.all.iter_mut().all(|test| test.passes(keys, ids, series))

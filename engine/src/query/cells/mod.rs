@@ -128,10 +128,12 @@ struct Loaded {
     /// A place of `matches`.
     of: usize,
     cells: Arc<Cells>,
-    /// For each dimension the place of each series.
+    /// The first series of those that are of the run.
+    first: usize,
+    /// For each dimension the place of each of them.
     places: Vec<Vec<u32>>,
-    /// Whether each series passes.
-    passes: Vec<bool>,
+    /// Those that pass, ascending, counted from the first.
+    passing: Vec<usize>,
 }
 
 impl Reader<'_> {
@@ -221,10 +223,10 @@ impl Reader<'_> {
         self.placed.clear();
         let mut groups = 0;
         let mut of_buckets: Vec<u32> = Vec::new();
-        for (series, _) in loaded.passes.iter().enumerate().filter(|(_, passes)| **passes) {
+        for &series in &loaded.passing {
             of_buckets.clear();
             of_buckets.resize(slots.buckets.len(), NO_GROUP);
-            for cell in cells.of_series(series) {
+            for cell in cells.of_series(loaded.first + series) {
                 let slot = cells.slots.get(cell).map_or(usize::MAX, |slot| usize::from(*slot));
                 let place = slots.places.get(slot).map_or(usize::MAX, |place| *place as usize);
                 let (Some(group), Some(buckets)) = (of_buckets.get_mut(place), slots.buckets.get(place))
@@ -260,20 +262,24 @@ fn load(
     tenant: TenantNo,
 ) -> Option<Loaded> {
     matches.iter_mut().enumerate().find_map(|(of, matched)| {
-        let refused = match tenant {
+        let definition = matched.definition;
+        // Those of one tenant are a stretch of those of all where each tenant's stay apart.
+        let holder = if definition.numbers_tenants() { ALL_TENANTS } else { tenant };
+        let refused = match holder {
             ALL_TENANTS => !matched.takes_all_tenants(),
-            _ => matched.definition.together,
+            _ => definition.together,
         };
         if refused || matched.states(file.tier()).is_none() {
             return None;
         }
-        let cells = file.cells(tenant, matched.hash)?;
+        let cells = file.cells(holder, matched.hash)?;
         // What a damaged dictionary keeps from being told apart is left to rows, which say so.
-        let whose = cells.whose(matched.definition.keys.len(), tenant);
+        let whose = cells.whose(definition.keys.len(), tenant);
         matched.filter.take(snapshot, &whose, &cells).ok()?;
         let places = grouping.places_of_series(snapshot, &whose, &cells, &matched.dimensions).ok()?;
-        let passes = (0..cells.series()).map(|series| matched.filter.passes(series)).collect();
-        Some(Loaded { of, cells, places, passes })
+        let series = whose.series();
+        let passing = (0..series.len()).filter(|place| matched.filter.passes(*place)).collect();
+        Some(Loaded { of, cells, first: series.start, places, passing })
     })
 }
 

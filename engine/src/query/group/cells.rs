@@ -1,14 +1,11 @@
 //! Groups of cells: the same numbers as those of rows, from keys of series and buckets of intervals.
 
-use std::ops::Range;
-
 use super::{Dimension, Grouping, NO_GROUP};
 use crate::error::Result;
-use crate::id::TenantNo;
 use crate::query::ids::{ABSENT, KeyIds};
 use crate::query::request::KeyValue;
 use crate::query::snapshot::Snapshot;
-use crate::rollup::{Cells, KeyColumn};
+use crate::rollup::{Cells, KeyColumn, Whose};
 use crate::schema::{IdentityKind, NULL_CODE};
 
 /// Where one of `group_by` is found in cells.
@@ -32,8 +29,7 @@ impl Grouping {
         }
     }
 
-    /// For each dimension the place of each series; nothing for buckets. `whose` says which series are of
-    /// which tenant.
+    /// For each dimension the place of each series that `whose` names; nothing for buckets.
     ///
     /// # Errors
     ///
@@ -41,7 +37,7 @@ impl Grouping {
     pub(crate) fn places_of_series(
         &mut self,
         snapshot: &Snapshot,
-        whose: &[(TenantNo, Range<usize>)],
+        whose: &Whose,
         cells: &Cells,
         from: &[CellDimension],
     ) -> Result<Vec<Vec<u32>>> {
@@ -52,10 +48,10 @@ impl Grouping {
                 match from {
                     CellDimension::Bucket => {}
                     CellDimension::Tenant => {
-                        places = vec![ABSENT; cells.series()];
-                        for (tenant, series) in whose {
-                            let id = keys.of_tenant(snapshot, *tenant);
-                            places.get_mut(series.clone()).unwrap_or_default().fill(id);
+                        places = vec![ABSENT; whose.series().len()];
+                        for (tenant, _, of) in whose.stretches() {
+                            let id = keys.of_tenant(snapshot, tenant);
+                            places.get_mut(of).unwrap_or_default().fill(id);
                         }
                     }
                     CellDimension::Key(key, kind) => {
