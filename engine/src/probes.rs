@@ -19,6 +19,9 @@
 //! |           | the first; every other one zigzag, how much longer its gap is than the last one   |
 //! | `states`  | runs of equal states until all probes have one: the state (bit 0 up, bit 1 in     |
 //! |           | maintenance), how many probes                                                     |
+//!
+//! The cell of all tenants together is a **mark**: it has either no application, or one without a name and without
+//! probes, and says with that whether a tenant has a cell of its own; all that have probes do.
 
 use crate::codec::{Cursor, Decoded, Malformed, put_varint, unzigzag, zigzag};
 use crate::schema::NULL_CODE;
@@ -64,6 +67,31 @@ pub(crate) fn encode_day(day: i32, apps: &[AppProbes]) -> Vec<u8> {
         }
     }
     out
+}
+
+/// The bytes of a mark: whether a tenant has probes on a day.
+pub(crate) fn encode_mark(day: i32, has_probes: bool) -> Vec<u8> {
+    let mark = [(NULL_CODE, Vec::new())];
+    encode_day(day, if has_probes { &mark } else { &[] })
+}
+
+/// Reads the bytes of a mark.
+///
+/// # Errors
+///
+/// When they are not what the layout says, those of a tenant's day among them.
+pub(crate) fn decode_mark(bytes: &[u8]) -> Decoded<(i32, bool)> {
+    let mut cursor = Cursor::new(bytes);
+    if cursor.u8()? != VERSION {
+        return Err(Malformed("probes of an unknown version"));
+    }
+    let day = i32::from_le_bytes(cursor.array()?);
+    match cursor.rest() {
+        [0] => Ok((day, false)),
+        // One application, of no name, of no probes.
+        [1, 0, 0] => Ok((day, true)),
+        _ => Err(Malformed("a mark of all tenants' probes that is none")),
+    }
 }
 
 /// Reads the bytes of a tenant's day.
@@ -166,6 +194,20 @@ mod tests {
         let bytes = encode_day(DAY, &[(NULL_CODE, other), (7, minutely)]);
         assert!(bytes.len() < 1_500, "{}", bytes.len());
         crate::golden::check("probes.bin", &bytes);
+    }
+
+    #[test]
+    fn a_mark_says_whether_there_are_probes_and_nothing_else_is_one() {
+        for has_probes in [false, true] {
+            let bytes = encode_mark(DAY, has_probes);
+            assert_eq!(decode_mark(&bytes).unwrap(), (DAY, has_probes));
+            for cut in 0..bytes.len() {
+                assert!(decode_mark(&bytes[..cut]).is_err());
+            }
+            assert!(decode_mark(&[&bytes[..], &[0]].concat()).is_err());
+        }
+        assert!(decode_mark(&encode_day(DAY, &[(NULL_CODE, vec![probe(5, 1)])])).is_err());
+        assert!(decode_mark(&encode_day(DAY, &[(3, vec![probe(5, 1)])])).is_err());
     }
 
     proptest! {

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::id::{FileId, TenantNo};
 use crate::manifest::{Edit, FileKind, FileMeta};
 use crate::part::Part;
+use crate::query::PROBES;
 use crate::rollup::{ALL_TENANTS, BlobFate, Forgotten, Remains, Rewritten};
 use crate::schema::IdentityKind;
 use crate::tables::Publication;
@@ -113,6 +114,7 @@ fn rewrite_cells(
     for file in live() {
         let Some(described) = version.get(file.meta().id) else { continue };
         let fate = |tenant: TenantNo, id: u8| match tenant {
+            ALL_TENANTS if has_gone && id == PROBES => file.mark_without(gone),
             ALL_TENANTS if has_gone => Ok(BlobFate::Drop),
             tenant if gone.contains(&tenant) => Ok(BlobFate::Drop),
             tenant => file.without_users(tenant, id, users),

@@ -61,7 +61,6 @@ pub(crate) use number::Sum;
 pub(crate) use plan::add_run;
 pub use probe_request::{AppProbes, ProbeAnswer, ProbeRequest};
 pub(crate) use probes::ProbeCellBuilder;
-pub(crate) use probes::mark_of_all;
 pub use probes::{PROBES, probe_blobs, probes};
 pub use request::{
     Aggregate, Answer, Budget, Cost, Cursor, Damage, Field, Filter, Group, GroupBy, GroupKey, KeyValue,

@@ -17,7 +17,7 @@ use super::walk::{self, Tally};
 use crate::error::{Error, Result};
 use crate::id::{Stream, TenantNo};
 use crate::part::{Part, Run};
-use crate::probes::{Probe, decode_day, encode_day};
+use crate::probes::{Probe, decode_day, decode_mark, encode_day};
 use crate::rollup::Tier;
 use crate::schema::stream::{APP_ID, LABELS, NAME, TIME, VALUE};
 use crate::schema::{ColumnVector, IdentityKind, NULL_CODE};
@@ -120,8 +120,7 @@ fn from_cells(snapshot: &Snapshot, request: &ProbeRequest, found: &mut Found) ->
                     continue;
                 }
                 snapshot.stop.check()?;
-                let none = || known.map(|_| Vec::new());
-                let Some(apps) = read(part, day, *tenant).or_else(none) else { continue };
+                let Some(apps) = read(part, day, *tenant, known) else { continue };
                 for (app, probes) in apps {
                     taken.probes += probes.len() as u64;
                     let name = if let Some(name) = names.get(&(*tenant, app)) {
@@ -148,10 +147,18 @@ fn from_cells(snapshot: &Snapshot, request: &ProbeRequest, found: &mut Found) ->
     Ok(taken)
 }
 
-/// A tenant's day of probes, when its cells are there and whole. Damage is no reason to fail: the rows
-/// are there.
-fn read(part: &dyn Part, day: i32, tenant: TenantNo) -> Option<Vec<crate::probes::AppProbes>> {
-    let bytes = part.cell_blob(Tier::Day, Some(tenant), PROBES).ok()??;
+/// A tenant's day of probes, when the cells of a part answer for it; what is `known` of all tenants answers for
+/// those that have none. A cell that cannot be read answers nothing, and that is no reason to fail: the rows are
+/// there, or it is said that they are not.
+fn read(
+    part: &dyn Part,
+    day: i32,
+    tenant: TenantNo,
+    known: Option<bool>,
+) -> Option<Vec<crate::probes::AppProbes>> {
+    let Some(bytes) = part.cell_blob(Tier::Day, Some(tenant), PROBES).ok()? else {
+        return known.map(|_| Vec::new());
+    };
     let (of, apps) = decode_day(&bytes).ok()?;
     (of == day).then_some(apps)
 }
@@ -159,16 +166,8 @@ fn read(part: &dyn Part, day: i32, tenant: TenantNo) -> Option<Vec<crate::probes
 /// Whether a part's day has probes, when all of them are in cells: who has none of its own made no probe.
 fn whole(part: &dyn Part, day: i32) -> Option<bool> {
     let bytes = part.cell_blob(Tier::Day, None, PROBES).ok()??;
-    let (of, apps) = decode_day(&bytes).ok()?;
-    let is_mark = apps.is_empty() || matches!(apps.as_slice(), [(NULL_CODE, probes)] if probes.is_empty());
-    (of == day && is_mark).then_some(!apps.is_empty())
-}
-
-/// The cell of all tenants together, which says that every tenant with probes has a cell of its own, and
-/// whether there is one: an application without a name and without a probe.
-pub(crate) fn mark_of_all(day: i32, has_probes: bool) -> Vec<u8> {
-    let mark = [(NULL_CODE, Vec::new())];
-    encode_day(day, if has_probes { &mark } else { &[] })
+    let (of, has_probes) = decode_mark(&bytes).ok()?;
+    (of == day).then_some(has_probes)
 }
 
 fn name_of(snapshot: &Snapshot, tenant: TenantNo, app: u32) -> Result<Option<Arc<str>>> {

@@ -33,6 +33,7 @@ use crate::error::{Error, Result};
 use crate::file_header::FileType;
 use crate::id::{FileId, Stream, TenantNo};
 use crate::manifest::{CellsOf, FileKind, FileMeta};
+use crate::probes::encode_mark;
 use crate::query::{PROBES, SESSIONS, SESSIONS_OF_APPS};
 use crate::session::cells::FoldedSessions;
 use crate::sorted_file::{
@@ -293,6 +294,20 @@ impl CellFile {
         let written = writer.finish(disk, self.reader.owner())?;
         let FileMeta { id, bytes, hash, .. } = written;
         Ok(Rewritten::File(Box::new(FileMeta { id, bytes, hash, ..described.clone() })))
+    }
+
+    /// The mark of all tenants' probes without tenants that are gone: what it says of the others stays true, and
+    /// is all that there is of a tenant that made no probe.
+    ///
+    /// # Errors
+    ///
+    /// Damage and I/O of the entries.
+    pub(crate) fn mark_without(&self, gone: &BTreeSet<TenantNo>) -> Result<BlobFate> {
+        let has_probes = self
+            .places()?
+            .iter()
+            .any(|(tenant, id, ..)| *id == PROBES && *tenant != ALL_TENANTS && !gone.contains(tenant));
+        Ok(BlobFate::Change(encode_mark(self.scope.day, has_probes)))
     }
 
     /// A blob without users who are forgotten. What nobody can read is not kept: cells of a definition that is

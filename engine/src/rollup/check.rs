@@ -1,8 +1,9 @@
 //! Checks the cells of a file without the rows they were made of: every blob is decoded, its numbers are
-//! compared with each other, its codes with the dictionary.
+//! compared with each other, its codes with the dictionary of the tenant they are of, and what is told of the
+//! probes of all tenants with what those have.
 
 use super::cell_file::{ALL_TENANTS, CellFile};
-use super::cells::{Cells, KeyColumn, SetList, SetRef, StateColumn};
+use super::cells::{Cells, KeyColumn, SetList, SetRef, StateColumn, Whose};
 use super::cells_decode::decode;
 use super::cells_format::Layout;
 use super::histogram::Histogram;
@@ -10,7 +11,7 @@ use crate::codec::Malformed;
 use crate::codes::Codes;
 use crate::error::{Error, Result};
 use crate::id::TenantNo;
-use crate::probes::decode_day;
+use crate::probes::{decode_day, decode_mark};
 use crate::query::{Field, PROBES, SESSIONS, SESSIONS_OF_APPS};
 use crate::schema::{ColumnType, IdentityKind, NULL_CODE, Schema};
 use crate::session::NO_USER;
@@ -19,6 +20,8 @@ use crate::session::cells::{FoldedSessions, decode_apps};
 const ROWS: Malformed = Malformed("cells of more rows than there were");
 const OTHER_DAY: Malformed = Malformed("cells of another day or tier than their file's");
 const CODE: Malformed = Malformed("a code that the dictionary does not have");
+const TENANT: Malformed = Malformed("a tenant that the dictionary does not have");
+const OTHER_MARK: Malformed = Malformed("a mark of all tenants' probes that is not what they have");
 
 /// What is wrong inside of a blob, or the dictionary cannot be asked.
 enum Wrong {
@@ -30,6 +33,13 @@ impl From<Malformed> for Wrong {
     fn from(wrong: Malformed) -> Self {
         Self::Bytes(wrong)
     }
+}
+
+/// What a blob tells of probes.
+enum Told {
+    Nothing,
+    /// There are probes of a tenant; of all tenants together: whether anybody has some.
+    Probes(bool),
 }
 
 /// The blobs of one tenant's cells, or of all tenants together, and what they may hold.
@@ -48,6 +58,7 @@ impl CellFile {
     /// is well. Blobs of definitions that the engine does not know are read, not decoded.
     pub(crate) fn check(&self, codes: &dyn Codes, rows: u64) -> Vec<Error> {
         let mut out = Vec::new();
+        let (mut has_probes, mut mark) = (false, None);
         let entries = match self.places() {
             Ok(entries) => entries,
             Err(error) => return vec![error],
@@ -66,34 +77,50 @@ impl CellFile {
                     Wrong::Dictionary(error) => error,
                 })
             });
-            out.extend(checked.err());
+            match checked {
+                Ok(Told::Nothing) => {}
+                Ok(Told::Probes(has)) if tenant == ALL_TENANTS => mark = Some((offset, has)),
+                Ok(Told::Probes(has)) => has_probes |= has,
+                Err(error) => out.push(error),
+            }
+        }
+        // Probes that could not be read have told nothing, and were complained about.
+        if let Some((offset, _)) = mark.filter(|(_, has)| *has != has_probes && out.is_empty()) {
+            out.push(self.corrupt(offset, format!("cells {PROBES}: {}", OTHER_MARK.0)));
         }
         out
     }
 }
 
 impl Check<'_> {
-    fn blob(&self, blob: &[u8], id: u8, layout: Option<Layout<'_>>) -> Result<(), Wrong> {
+    fn blob(&self, blob: &[u8], id: u8, layout: Option<Layout<'_>>) -> Result<Told, Wrong> {
         match id {
-            SESSIONS => self.sessions(&FoldedSessions::decode(blob)?),
+            SESSIONS => {
+                self.sessions(&FoldedSessions::decode(blob)?)?;
+                Ok(Told::Nothing)
+            }
             SESSIONS_OF_APPS => {
                 for (code, cells) in decode_apps(blob)? {
                     self.code(self.tenant, IdentityKind::App, code)?;
                     cells.map_or(Ok(()), |cells| self.sessions(&cells))?;
                 }
-                Ok(())
+                Ok(Told::Nothing)
             }
-            // The mark of all tenants has no day of its own.
-            PROBES if self.tenant.is_none() => Ok(()),
             PROBES => {
+                if self.tenant.is_none() {
+                    let (day, has_probes) = decode_mark(blob)?;
+                    ensure(day == self.day, OTHER_DAY)?;
+                    return Ok(Told::Probes(has_probes));
+                }
                 let (day, apps) = decode_day(blob)?;
                 ensure(day == self.day, OTHER_DAY)?;
                 ensure(apps.iter().map(|(_, p)| p.len() as u64).sum::<u64>() <= self.rows, ROWS)?;
-                apps.iter().try_for_each(|(app, _)| self.code(self.tenant, IdentityKind::App, *app))
+                apps.iter().try_for_each(|(app, _)| self.code(self.tenant, IdentityKind::App, *app))?;
+                Ok(Told::Probes(apps.iter().any(|(_, probes)| !probes.is_empty())))
             }
             _ => match layout {
                 Some(layout) => self.cells(&decode(blob, layout)?, layout),
-                None => Ok(()),
+                None => Ok(Told::Nothing),
             },
         }
     }
@@ -103,6 +130,16 @@ impl Check<'_> {
         let Some(tenant) = tenant.filter(|_| code != NULL_CODE) else { return Ok(()) };
         let count = self.codes.count(tenant, kind).map_err(Wrong::Dictionary)?;
         ensure(code < count, CODE)
+    }
+
+    /// Whether a tenant has rows at all: then it has names of something.
+    fn tenant(&self, tenant: TenantNo) -> Result<(), Wrong> {
+        for kind in IdentityKind::ALL {
+            if self.codes.count(tenant, kind).map_err(Wrong::Dictionary)? > 0 {
+                return Ok(());
+            }
+        }
+        ensure(false, TENANT)
     }
 
     fn sessions(&self, sessions: &FoldedSessions) -> Result<(), Wrong> {
@@ -127,10 +164,17 @@ impl Check<'_> {
         ensure(events <= self.rows, ROWS)
     }
 
-    fn cells(&self, cells: &Cells, layout: Layout<'_>) -> Result<(), Wrong> {
+    fn cells(&self, cells: &Cells, layout: Layout<'_>) -> Result<Told, Wrong> {
         ensure(cells.counts.iter().all(|rows| *rows > 0), Malformed("a cell without rows"))?;
         let all = cells.counts.iter().fold(0_u64, |sum, rows| sum.saturating_add(*rows));
         ensure(all <= self.rows, ROWS)?;
+        // Codes are of one tenant: cells of all tenants say whose they are, or have texts in their place.
+        let is_known = layout.definition.numbers_tenants() || self.tenant.is_some();
+        let whose =
+            is_known.then(|| cells.whose(layout.definition.keys.len(), self.tenant.unwrap_or(ALL_TENANTS)));
+        let stretches = whose.iter().flat_map(Whose::stretches);
+        let whose: Vec<_> = stretches.map(|(tenant, series, _)| (tenant, series)).collect();
+        whose.iter().try_for_each(|(tenant, _)| self.tenant(*tenant))?;
         for (key, field) in cells.keys.iter().zip(&layout.definition.keys) {
             let ty = if let Field::Column(id) = field {
                 Schema::of(layout.definition.stream).get(*id).map(|def| def.ty)
@@ -138,10 +182,14 @@ impl Check<'_> {
                 None
             };
             if let (KeyColumn::Codes(codes), Some(ColumnType::Code(kind))) = (key, ty) {
-                codes.iter().try_for_each(|code| self.code(self.tenant, kind, *code))?;
+                for (tenant, series) in &whose {
+                    let mut own = codes.get(series.clone()).unwrap_or(&[]).iter();
+                    own.try_for_each(|code| self.code(Some(*tenant), kind, *code))?;
+                }
             }
         }
-        cells.states.iter().try_for_each(|state| self.state(cells, state))
+        cells.states.iter().try_for_each(|state| self.state(cells, state))?;
+        Ok(Told::Nothing)
     }
 
     fn state(&self, cells: &Cells, state: &StateColumn) -> Result<(), Wrong> {
@@ -182,3 +230,7 @@ impl Check<'_> {
 fn ensure(holds: bool, wrong: Malformed) -> Result<(), Wrong> {
     if holds { Ok(()) } else { Err(Wrong::Bytes(wrong)) }
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

@@ -16,9 +16,10 @@ use crate::error::Result;
 use crate::id::{FileId, Stream, TenantNo};
 use crate::manifest::FileMeta;
 use crate::part::{Part, Run};
+use crate::probes::encode_mark;
 use crate::query::{
     PROBES, ProbeCellBuilder, SESSIONS, SESSIONS_OF_APPS, SessionCellBuilder, SessionClasses, SessionRequest,
-    absorb, mark_of_all,
+    absorb,
 };
 use crate::session::day::DayCells;
 
@@ -242,7 +243,7 @@ impl<'b> Others<'b> {
         }
         let all = self.all.filter(|_| self.tenants > 1);
         let sessions = all.iter().flatten().map(|cells| (SESSIONS, cells.tier, cells.encode()));
-        let probes = self.probes.map(|_| (PROBES, Tier::Day, mark_of_all(day, self.has_probes)));
+        let probes = self.probes.map(|_| (PROBES, Tier::Day, encode_mark(day, self.has_probes)));
         sessions.chain(probes).collect()
     }
 }
