@@ -336,10 +336,7 @@ pub(super) fn fits(cells: &Cells) -> bool {
         StateColumn::Distinct(lists) => {
             lists.iter().all(|l| l.values() <= VALUES_MAX && l.len() <= VALUES_MAX)
         }
-        StateColumn::Histogram(list) => {
-            let buckets = list.iter().map(|h| h.parts().1.len() + h.parts().2.len());
-            buckets.sum::<usize>() <= VALUES_MAX
-        }
+        StateColumn::Histogram(list) => list.buckets() <= VALUES_MAX,
         _ => true,
     };
     cells.len() <= CELLS_MAX

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::cell_file::ALL_TENANTS;
-use super::histogram::Histogram;
+use super::histogram::HistogramList;
 use crate::id::TenantNo;
 use crate::query::{KeyValue, Latest, Sum};
 use crate::schema::IdentityKind;
@@ -70,7 +70,7 @@ pub(crate) enum StateColumn {
     /// Latest values.
     Last(Vec<Option<Latest>>),
     /// Distributions of values.
-    Histogram(Vec<Histogram>),
+    Histogram(HistogramList),
     /// Rows where a filter holds.
     CountIf(Vec<u64>),
     /// Distinct values, a list of sets for each space of values.
@@ -83,7 +83,7 @@ impl StateColumn {
             Self::Sum(list) => list.len() * size_of::<(Sum, u64)>(),
             Self::Min(list) | Self::Max(list) => list.len() * 8,
             Self::Last(list) => list.len() * size_of::<Option<Latest>>(),
-            Self::Histogram(list) => list.iter().map(Histogram::memory_bytes).sum(),
+            Self::Histogram(list) => list.memory_bytes(),
             Self::CountIf(list) => list.len() * 8,
             Self::Distinct(lists) => lists.iter().map(SetList::memory_bytes).sum(),
         }

@@ -6,7 +6,7 @@ use super::cells_format::{
     Beside, CELLS_MAX, KEY_TEXT_BYTES_MAX, Layout, MAX_BESIDE, MIN_BESIDE, SUM_BESIDE, VALUES_MAX, spaces,
 };
 use super::cells_memory::{Allowance, MEMORY_BYTES_MAX};
-use super::histogram::Histogram;
+use super::histogram::{Head, HistogramList};
 use crate::codec::{
     Cursor, Decoded, Malformed, decode_codes, decode_floats, decode_ints, take_block, unzigzag,
 };
@@ -194,7 +194,7 @@ impl<'a> Reader<'a, '_> {
         Ok(out)
     }
 
-    fn histograms(&mut self, cells: &Cells, aggregate: &Aggregate) -> Decoded<Vec<Histogram>> {
+    fn histograms(&mut self, cells: &Cells, aggregate: &Aggregate) -> Decoded<HistogramList> {
         let len = cells.len();
         let flags = self.cursor.u8()?;
         let zeroes = self.ints(len)?;
@@ -215,29 +215,15 @@ impl<'a> Reader<'a, '_> {
         let mins = numbers(MIN_BESIDE, beside.min.map(<[f64]>::to_vec))?;
         let maxes = numbers(MAX_BESIDE, beside.max.map(<[f64]>::to_vec))?;
         let mut buckets = indexes.into_iter().zip(counts);
-        let mut side = |len: u64| -> Decoded<Vec<(i32, u64)>> {
-            // No more than the total, which was counted.
-            let len = usize::try_from(len).unwrap_or(usize::MAX).min(buckets.len());
-            let mut out: Vec<(i32, u64)> = Vec::with_capacity(len);
-            for (delta, count) in buckets.by_ref().take(len) {
-                let index = match out.last() {
-                    None => Some(unzigzag(delta)),
-                    Some((before, _)) => i64::from(*before).checked_add_unsigned(delta),
-                };
-                let index =
-                    index.and_then(|i| i32::try_from(i).ok()).ok_or(Malformed("a bucket out of range"))?;
-                out.push((index, count));
-            }
-            Ok(out)
-        };
-        let mut out = Vec::with_capacity(len);
+        let mut out = HistogramList::with_capacity(len, total);
         for ((zero, (positive, negative)), (sum, (min, max))) in zeroes
             .into_iter()
             .zip(positive.into_iter().zip(negative))
             .zip(sums.into_iter().zip(mins.into_iter().zip(maxes)))
         {
-            let histogram = Histogram::from_parts(zero, side(positive)?, side(negative)?, (sum, min, max));
-            out.push(histogram.map_err(|_| Malformed("a histogram whose parts do not fit"))?);
+            let head = Head { zero, count: 0, sum, min, max };
+            let pushed = out.push_parts(head, (positive, negative), &mut buckets);
+            pushed.map_err(|_| Malformed("a histogram whose parts do not fit"))?;
         }
         Ok(out)
     }

@@ -36,7 +36,7 @@
 
 use super::cells::{Cells, KeyColumn, SetList, SetRef, StateColumn};
 use super::definition::RollupDefinition;
-use super::histogram::Histogram;
+use super::histogram::{HistogramList, HistogramRef};
 use super::tier::Tier;
 use crate::codec::{encode_codes, encode_floats, encode_ints, put_block, put_varint, zigzag};
 use crate::query::{Aggregate, Field, KeyValue, Latest, Sum};
@@ -200,32 +200,28 @@ fn put_state(cells: &Cells, state: &StateColumn, beside: &Beside<'_>, layout: La
     }
 }
 
-fn put_histograms(list: &[Histogram], beside: &Beside<'_>, out: &mut Vec<u8>) {
+fn put_histograms(list: &HistogramList, beside: &Beside<'_>, out: &mut Vec<u8>) {
     let flags = beside.flags(list);
     out.push(flags);
-    put_ints(list.iter().map(|h| h.parts().0), out);
-    put_ints(list.iter().map(|h| h.parts().1.len() as u64), out);
-    put_ints(list.iter().map(|h| h.parts().2.len() as u64), out);
-    let (mut indexes, mut counts) = (Vec::new(), Vec::new());
-    for histogram in list {
-        let (_, positive, negative) = histogram.parts();
-        for side in [positive, negative] {
-            let mut before = None;
-            for (index, count) in side {
-                let delta = match before {
-                    None => zigzag(i64::from(*index)),
-                    Some(before) => u64::from(index.abs_diff(before)),
-                };
-                indexes.push(delta);
-                counts.push(*count);
-                before = Some(*index);
-            }
+    put_ints(list.iter().map(|h| h.head.zero), out);
+    put_ints(list.iter().map(|h| h.positive.len() as u64), out);
+    put_ints(list.iter().map(|h| h.negative.len() as u64), out);
+    let (mut indexes, mut counts) = (Vec::with_capacity(list.buckets()), Vec::with_capacity(list.buckets()));
+    for side in list.iter().flat_map(|histogram| [histogram.positive, histogram.negative]) {
+        let mut before = None;
+        for (index, count) in side.iter().map(|bucket| bucket.parts()) {
+            indexes.push(match before {
+                None => zigzag(i64::from(index)),
+                Some(before) => u64::from(index.abs_diff(before)),
+            });
+            counts.push(count);
+            before = Some(index);
         }
     }
     put_ints(indexes.into_iter(), out);
     put_ints(counts.into_iter(), out);
     if flags & SUM_BESIDE == 0 {
-        put_floats(list.iter().map(Histogram::sum), out);
+        put_floats(list.iter().map(|h| h.head.sum), out);
     }
     if flags & MIN_BESIDE == 0 {
         put_floats(list.iter().map(|h| h.min().unwrap_or(0.0)), out);
@@ -268,20 +264,20 @@ impl<'a> Beside<'a> {
     }
 
     /// Which numbers are as in the other states: not where infinities are, which histograms leave out.
-    fn flags(&self, list: &[Histogram]) -> u8 {
+    fn flags(&self, list: &HistogramList) -> u8 {
         let same = |of: Option<f64>, there: f64| of.is_none_or(|n| n.to_bits() == there.to_bits());
-        let all = |there: Option<&[f64]>, of: fn(&Histogram) -> Option<f64>| {
-            there.is_some_and(|there| list.iter().zip(there).all(|(h, n)| same(of(h), *n)))
+        let all = |there: Option<&[f64]>, of: fn(&HistogramRef<'_>) -> Option<f64>| {
+            there.is_some_and(|there| list.iter().zip(there).all(|(h, n)| same(of(&h), *n)))
         };
         let mut flags = 0;
         if self.sum.is_some() {
             // The compensated sum is the better one, and quantiles need none.
             flags |= SUM_BESIDE;
         }
-        if all(self.min, Histogram::min) {
+        if all(self.min, |h| h.min()) {
             flags |= MIN_BESIDE;
         }
-        if all(self.max, Histogram::max) {
+        if all(self.max, |h| h.max()) {
             flags |= MAX_BESIDE;
         }
         flags

@@ -4,7 +4,7 @@
 //! So what a blob says that it holds is no measure of its length, and has a limit of its own.
 
 use super::cells::{Cells, SetList, Span, StateColumn};
-use super::histogram::Histogram;
+use super::histogram::{Bucket, Head};
 use crate::codec::{Decoded, Malformed};
 use crate::query::{Aggregate, KeyValue, Latest, Sum};
 
@@ -20,7 +20,7 @@ const KEY_BYTES: usize = 8 + 4 + size_of::<KeyValue>();
 /// Bytes of a cell without its states: its slot as read and as kept, its rows.
 const CELL_BYTES: usize = 8 + 1 + 8;
 /// Bytes of a bucket of a histogram: index and count as read, and as kept.
-const BUCKET_BYTES: usize = 8 + 8 + size_of::<(i32, u64)>();
+const BUCKET_BYTES: usize = 8 + 8 + size_of::<Bucket>();
 /// Bytes of a cell for each space of distinct values: the number of its sets as read, their end.
 const SPACE_BYTES: usize = 8 + 4;
 /// Bytes of a set without its values: its tenant as read and as kept, its length as read, its place.
@@ -44,7 +44,7 @@ fn state_bytes(aggregate: &Aggregate) -> usize {
 
 const SUM_BYTES: usize = 3 * 8 + size_of::<(Sum, u64)>();
 const LAST_BYTES: usize = 4 * 8 + size_of::<Option<Latest>>();
-const HISTOGRAM_BYTES: usize = 6 * 8 + size_of::<Histogram>();
+const HISTOGRAM_BYTES: usize = 6 * 8 + size_of::<Head>() + size_of::<(u32, u32)>();
 
 /// What is left of the memory that a blob may become.
 #[derive(Debug)]
@@ -112,10 +112,7 @@ pub(super) fn to_decode(cells: &Cells) -> usize {
         StateColumn::Sum(_) => cells.len() * SUM_BYTES,
         StateColumn::Last(_) => cells.len() * LAST_BYTES,
         StateColumn::Min(_) | StateColumn::Max(_) | StateColumn::CountIf(_) => cells.len() * 8,
-        StateColumn::Histogram(list) => {
-            let buckets = |h: &Histogram| h.parts().1.len() + h.parts().2.len();
-            cells.len() * HISTOGRAM_BYTES + list.iter().map(buckets).sum::<usize>() * BUCKET_BYTES
-        }
+        StateColumn::Histogram(list) => cells.len() * HISTOGRAM_BYTES + list.buckets() * BUCKET_BYTES,
         StateColumn::Distinct(lists) => lists.iter().map(space).sum(),
     };
     cells.series() * (SERIES_BYTES + cells.keys.len() * KEY_BYTES)

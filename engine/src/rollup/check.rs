@@ -6,7 +6,6 @@ use super::cell_file::{ALL_TENANTS, CellFile};
 use super::cells::{Cells, KeyColumn, SetList, SetRef, StateColumn, Whose};
 use super::cells_decode::decode;
 use super::cells_format::Layout;
-use super::histogram::Histogram;
 use crate::codec::Malformed;
 use crate::codes::Codes;
 use crate::error::{Error, Result};
@@ -199,7 +198,7 @@ impl Check<'_> {
         };
         match state {
             StateColumn::Sum(list) => within(&mut list.iter().map(|(_, values)| *values)),
-            StateColumn::Histogram(list) => within(&mut list.iter().map(Histogram::count)),
+            StateColumn::Histogram(list) => within(&mut list.iter().map(|h| h.head.count)),
             StateColumn::CountIf(list) => within(&mut list.iter().copied()),
             StateColumn::Distinct(lists) => {
                 within(&mut (0..cells.len()).map(|cell| {

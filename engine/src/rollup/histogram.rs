@@ -23,9 +23,11 @@
 //! a value is known from a presence byte (0 or 1) between `sum` and `min`.
 
 mod growing;
+mod list;
 mod reader;
 
 pub(crate) use growing::Growing;
+pub(crate) use list::{Bucket, Head, HistogramList, HistogramRef};
 use reader::Reader;
 
 use crate::error::{Error, Result};
@@ -132,6 +134,9 @@ fn middle_of(index: i32) -> f64 {
     ((f64::from(index) + 0.5) / f64::from(BUCKETS_A_DOUBLING)).exp2()
 }
 
+/// Up to so many buckets are added one by one: fewer moves than a list that is written anew.
+const ADDED_MAX: usize = 4;
+
 /// As many values are worth a [`Tally`].
 const TALLY_VALUES_MIN: usize = 64;
 
@@ -170,6 +175,11 @@ impl Tally {
     }
 }
 
+/// The (index, count) of buckets of a list.
+fn parts(side: &[Bucket]) -> impl ExactSizeIterator<Item = (i32, u64)> {
+    side.iter().map(|bucket| bucket.parts())
+}
+
 /// How many values some buckets hold.
 fn sum<'a>(buckets: impl Iterator<Item = &'a (i32, u64)>) -> u64 {
     buckets.fold(0, |sum, bucket| sum.saturating_add(bucket.1))
@@ -187,12 +197,13 @@ impl Side {
         }
     }
 
-    fn merge(&mut self, other: &Self) {
-        if other.buckets.is_empty() {
-            return;
+    /// Adds buckets, ascending by index.
+    fn merge(&mut self, other: impl ExactSizeIterator<Item = (i32, u64)>) {
+        if other.len() <= ADDED_MAX {
+            return other.for_each(|(index, count)| self.add(index, count));
         }
-        let mut out = Vec::with_capacity(self.buckets.len().max(other.buckets.len()));
-        let (mut left, mut right) = (self.buckets.iter().peekable(), other.buckets.iter().peekable());
+        let mut out = Vec::with_capacity(self.buckets.len().max(other.len()));
+        let (mut left, mut right) = (self.buckets.iter().copied().peekable(), other.peekable());
         while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
             let index = a.0.min(b.0);
             let count = left.next_if(|x| x.0 == index).map_or(0, |x| x.1);
@@ -200,6 +211,10 @@ impl Side {
         }
         out.extend(left.chain(right));
         self.buckets = out;
+    }
+
+    fn iter(&self) -> impl ExactSizeIterator<Item = (i32, u64)> {
+        self.buckets.iter().copied()
     }
 
     fn count(&self) -> u64 {
@@ -265,12 +280,20 @@ impl Histogram {
             self.count = self.count.saturating_add(1);
             self.sum += value;
         }
-        self.positive.merge(&tally.take());
+        self.positive.merge(tally.take().iter());
     }
 
     /// Adds the values of another one: the same as if each had been recorded here.
     pub fn merge(&mut self, other: &Self) {
-        self.positive.merge(&other.positive);
+        self.positive.merge(other.positive.iter());
+        self.negative.merge(other.negative.iter());
+        let Self { zero, count, sum, min, max, .. } = *other;
+        self.merge_head(Head { zero, count, sum, min, max });
+    }
+
+    /// As [`Self::merge`], of one of a list.
+    pub(crate) fn merge_ref(&mut self, other: HistogramRef<'_>) {
+        self.positive.merge(parts(other.positive));
         self.merge_beside(other);
     }
 
@@ -285,8 +308,14 @@ impl Histogram {
         self.sum += value;
     }
 
-    /// As [`Self::merge`], of another one whose positive buckets are kept elsewhere.
-    fn merge_beside(&mut self, other: &Self) {
+    /// As [`Self::merge_ref`], of one whose positive buckets are added elsewhere.
+    fn merge_beside(&mut self, other: HistogramRef<'_>) {
+        self.negative.merge(parts(other.negative));
+        self.merge_head(*other.head);
+    }
+
+    /// Adds what another one has beside its buckets.
+    fn merge_head(&mut self, other: Head) {
         if other.count == 0 {
             return;
         }
@@ -295,7 +324,6 @@ impl Histogram {
         } else {
             (self.min, self.max) = (self.min.min(other.min), self.max.max(other.max));
         }
-        self.negative.merge(&other.negative);
         self.zero = self.zero.saturating_add(other.zero);
         self.count = self.count.saturating_add(other.count);
         self.sum += other.sum;
@@ -311,22 +339,19 @@ impl Histogram {
         self.positive = Side { buckets };
     }
 
-    /// Adds the values of many others: the same as [`Self::merge`] for each of them, faster for several.
-    pub(crate) fn merge_all<'h>(&mut self, others: impl Iterator<Item = &'h Self>, tally: &mut Tally) {
-        for other in others.filter(|other| other.count > 0) {
-            if self.count == 0 {
-                (self.min, self.max) = (other.min, other.max);
+    /// Adds the values of many others: the same as [`Self::merge_ref`] for each of them, faster for several.
+    pub(crate) fn merge_all<'h>(
+        &mut self,
+        others: impl Iterator<Item = HistogramRef<'h>>,
+        tally: &mut Tally,
+    ) {
+        for other in others.filter(|other| other.head.count > 0) {
+            for (index, count) in parts(other.positive) {
+                tally.add(index, count);
             }
-            (self.min, self.max) = (self.min.min(other.min), self.max.max(other.max));
-            for (index, count) in &other.positive.buckets {
-                tally.add(*index, *count);
-            }
-            self.negative.merge(&other.negative);
-            self.zero = self.zero.saturating_add(other.zero);
-            self.count = self.count.saturating_add(other.count);
-            self.sum += other.sum;
+            self.merge_beside(other);
         }
-        self.positive.merge(&tally.take());
+        self.positive.merge(tally.take().iter());
     }
 
     /// How many values were counted.
@@ -469,6 +494,7 @@ impl Histogram {
     /// # Errors
     ///
     /// [`Error::Invalid`] when they are not parts of one: buckets out of order, out of range or empty.
+    #[cfg(test)]
     pub(crate) fn from_parts(
         zero: u64,
         positive: Vec<(i32, u64)>,

@@ -1,6 +1,7 @@
 //! Cells of each tenant one after the other: those of all tenants where keys are identities of one.
 
 use super::cells::{Cells, KeyColumn, StateColumn};
+use super::histogram::HistogramList;
 use crate::id::TenantNo;
 use crate::sorted_file::MemoryBytes;
 
@@ -53,7 +54,7 @@ fn empty(column: &StateColumn) -> StateColumn {
         StateColumn::Min(_) => StateColumn::Min(Vec::new()),
         StateColumn::Max(_) => StateColumn::Max(Vec::new()),
         StateColumn::Last(_) => StateColumn::Last(Vec::new()),
-        StateColumn::Histogram(_) => StateColumn::Histogram(Vec::new()),
+        StateColumn::Histogram(_) => StateColumn::Histogram(HistogramList::default()),
         StateColumn::CountIf(_) => StateColumn::CountIf(Vec::new()),
         StateColumn::Distinct(_) => StateColumn::Distinct(Vec::new()),
     }
@@ -66,7 +67,7 @@ fn extend(to: &mut StateColumn, more: &StateColumn) {
             to.extend_from_slice(more);
         }
         (StateColumn::Last(to), StateColumn::Last(more)) => to.extend_from_slice(more),
-        (StateColumn::Histogram(to), StateColumn::Histogram(more)) => to.extend_from_slice(more),
+        (StateColumn::Histogram(to), StateColumn::Histogram(more)) => to.extend(more),
         (StateColumn::CountIf(to), StateColumn::CountIf(more)) => to.extend_from_slice(more),
         // No definition that numbers tenants keeps distinct values, and columns are of one definition.
         _ => {}

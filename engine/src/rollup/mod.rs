@@ -32,5 +32,6 @@ pub(crate) use cell_file::{ALL_TENANTS, BlobFate, Rewritten};
 pub(crate) use cells::{Cells, KeyColumn, SetList, SetRef, StateColumn, Whose};
 pub(crate) use definition::is_answered_by;
 pub(crate) use forget::Forgotten;
+pub(crate) use histogram::HistogramList;
 pub(crate) use remains::{Remains, blob_of};
 pub(crate) use room::CellRoom;

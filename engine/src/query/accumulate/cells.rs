@@ -4,7 +4,7 @@ use super::{Accumulators, Latest, State, Sum};
 use crate::id::TenantNo;
 use crate::query::ids::Space;
 use crate::query::request::Aggregate;
-use crate::rollup::{Cells, StateColumn, is_answered_by};
+use crate::rollup::{Cells, HistogramList, StateColumn, is_answered_by};
 
 /// Histograms of one group that are worth to be counted together before they join it.
 const TALLY_CELLS_MIN: usize = 4;
@@ -122,8 +122,11 @@ impl Accumulators {
             }
             State::Quantile(at, _) => {
                 let list = self.histograms.get(*at).map_or(&[][..], |(_, list)| list);
-                let of_group = |g: &u32| list.get(*g as usize).cloned().unwrap_or_default().finish();
-                StateColumn::Histogram(groups.iter().map(of_group).collect())
+                let mut out = HistogramList::with_capacity(groups.len(), 0);
+                for group in groups {
+                    out.push(&list.get(*group as usize).cloned().unwrap_or_default().finish());
+                }
+                StateColumn::Histogram(out)
             }
             State::Distinct(at) => {
                 let spaces = spaces.next()?;

@@ -1,6 +1,6 @@
 //! A histogram that many values and cells are still to join: buckets near each other are counters side by side.
 
-use super::{Histogram, Tally, index_of};
+use super::{Bucket, Histogram, HistogramRef, Tally, index_of, parts};
 
 /// Buckets from which on counters side by side are looked at.
 const BUCKETS_MIN: usize = 8;
@@ -47,7 +47,11 @@ impl Growing {
     }
 
     /// Adds the values of others, as [`Histogram::merge`] does for each of them.
-    pub(crate) fn merge_all<'h>(&mut self, others: impl Iterator<Item = &'h Histogram>, tally: &mut Tally) {
+    pub(crate) fn merge_all<'h>(
+        &mut self,
+        others: impl Iterator<Item = HistogramRef<'h>>,
+        tally: &mut Tally,
+    ) {
         if self.counters.is_empty() {
             self.histogram.merge_all(others, tally);
             return self.look();
@@ -58,19 +62,20 @@ impl Growing {
     }
 
     /// Adds the values of another one, as [`Histogram::merge`] does.
-    pub(crate) fn merge(&mut self, other: &Histogram) {
-        let (_, positive, _) = other.parts();
-        let inside = match (positive.first(), positive.last()) {
-            (Some((first, _)), Some((last, _))) => self.slot(*first).is_some() && self.slot(*last).is_some(),
-            _ => !self.counters.is_empty(),
+    pub(crate) fn merge(&mut self, other: HistogramRef<'_>) {
+        let has = |bucket: &Bucket| self.slot(bucket.parts().0).is_some();
+        let inside = match other.positive {
+            [] => !self.counters.is_empty(),
+            [first, .., last] => has(first) && has(last),
+            [only] => has(only),
         };
         if !inside {
             self.settle();
-            self.histogram.merge(other);
+            self.histogram.merge_ref(other);
             return self.look();
         }
-        for (index, count) in positive {
-            self.count(*index, *count);
+        for (index, count) in parts(other.positive) {
+            self.count(index, count);
         }
         self.histogram.merge_beside(other);
     }
@@ -135,6 +140,7 @@ impl Growing {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::HistogramList;
     use super::*;
 
     fn value() -> impl Strategy<Value = f64> {
@@ -161,7 +167,9 @@ mod tests {
                     whole.record(*value);
                 }
                 if *merged {
-                    growing.merge_all(std::iter::once(&other), &mut tally);
+                    let mut list = HistogramList::default();
+                    list.push(&other);
+                    growing.merge_all(list.iter(), &mut tally);
                 } else {
                     growing.record_all(values, &mut tally);
                 }
