@@ -1,8 +1,10 @@
-//! The whole application over a data directory of its own: no socket, a clock that stands still.
+//! The whole application over a data directory of its own, and a clock that stands still; without a socket but
+//! where a test wants one.
 
 #![expect(clippy::expect_used, reason = "a builder of tests fails by panicking")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -17,10 +19,15 @@ use insights_engine::time::TimestampUs;
 use insights_server::auth::Authenticator;
 use insights_server::auth::keyring::Keyring;
 use insights_server::config::{Config, Secret};
+use insights_server::http::connection::Patience;
+use insights_server::http::serve::{ServeLimits, serve};
 use insights_server::{AppState, Store, app};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 use tower::ServiceExt;
 
 /// The superuser's key of every test.
@@ -131,6 +138,21 @@ impl Call {
     }
 }
 
+impl Call {
+    /// The bytes of a client that asks once.
+    fn on_the_wire(&self) -> Vec<u8> {
+        let (method, path) = (&self.method, &self.path);
+        let line = |(name, value): (&HeaderName, &HeaderValue)| {
+            format!("{name}: {}\r\n", value.to_str().expect("text"))
+        };
+        let headers: Vec<String> = self.headers.iter().map(line).collect();
+        let (headers, len) = (headers.concat(), self.body.len());
+        let always = "host: test\r\nconnection: close";
+        let head = format!("{method} {path} HTTP/1.1\r\n{always}\r\n{headers}content-length: {len}\r\n\r\n");
+        [head.as_bytes(), &self.body].concat()
+    }
+}
+
 impl World {
     /// An application with the default settings over an empty directory.
     pub fn new() -> Self {
@@ -195,6 +217,43 @@ impl World {
     /// When that fails.
     pub fn compact(&self) {
         self.engine.compact(Effort::Full).expect("a merge");
+    }
+
+    /// Removes the rows that nobody keeps any more.
+    ///
+    /// # Panics
+    ///
+    /// When that fails.
+    pub fn expire(&self) {
+        self.engine.enforce_retention(false).expect("retention");
+    }
+
+    /// Sends a request through a socket, to a server that is started for it.
+    ///
+    /// # Panics
+    ///
+    /// When there is no answer, or none of HTTP with a length.
+    pub fn send_over_socket(&self, call: &Call) -> Answer {
+        let bytes = self.runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let address = listener.local_addr().expect("an address");
+            let (stop, stopped) = oneshot::channel::<()>();
+            let (patience, shutdown_timeout) = (Patience::default(), Duration::from_secs(5));
+            let limits = ServeLimits { connections_max: 1, patience, shutdown_timeout };
+            let stopped = async move { drop(stopped.await) };
+            let served = tokio::spawn(serve(listener, self.router.clone(), limits, stopped));
+            let mut stream = TcpStream::connect(address).await.expect("a connection");
+            stream.write_all(&call.on_the_wire()).await.expect("a request");
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes).await.expect("an answer");
+            drop(stop);
+            served.await.expect("a server").expect("its end");
+            bytes
+        });
+        let text = String::from_utf8_lossy(&bytes);
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        Answer { status, headers: HeaderMap::new(), body: Bytes::copy_from_slice(body.as_bytes()) }
     }
 
     /// Segments that are live.

@@ -15,6 +15,7 @@ mod bad_input;
 mod contract;
 mod crash_model;
 mod damage;
+mod expired;
 mod mutations;
 mod schema;
 mod sessions;

@@ -72,7 +72,6 @@ fn split(secret: [u8; 16]) -> (u64, u64) {
     let whole = u128::from_le_bytes(secret);
     #[expect(clippy::cast_possible_truncation, reason = "the low half of it")]
     let low = whole as u64;
-    #[expect(clippy::cast_possible_truncation, reason = "half of it is left")]
     let high = (whole >> 64) as u64;
     (low, high)
 }

@@ -130,7 +130,7 @@ fn expected(points: &[Point], def: &ColumnDef, codes: &FlushCodes) -> Option<Seg
     let code = |p: &Point, kind, text: Option<String>| {
         text.map_or(NULL_CODE, |text| codes.of(TenantNo(p.tenant), kind, text.as_bytes()).unwrap())
     };
-    let coded = |kind, of: &dyn Fn(&Point) -> Option<String>| {
+    let column_of = |kind, of: &dyn Fn(&Point) -> Option<String>| {
         Some(SegmentColumn::Codes(points.iter().map(|p| code(p, kind, of(p))).collect()))
     };
     match def.id {
@@ -138,9 +138,9 @@ fn expected(points: &[Point], def: &ColumnDef, codes: &FlushCodes) -> Option<Seg
         id if id == stream::VALUE.id => {
             Some(SegmentColumn::F64(points.iter().map(|p| f64::from(p.value)).collect()))
         }
-        id if id == stream::NAME.id => coded(IdentityKind::Name, &|p| text("n", Some(p.name))),
-        id if id == stream::APP_ID.id => coded(IdentityKind::App, &|p| text("a", p.app)),
-        id if id == stream::HOST.id => coded(IdentityKind::Name, &|p| text("h", p.host)),
+        id if id == stream::NAME.id => column_of(IdentityKind::Name, &|p| text("n", Some(p.name))),
+        id if id == stream::APP_ID.id => column_of(IdentityKind::App, &|p| text("a", p.app)),
+        id if id == stream::HOST.id => column_of(IdentityKind::Name, &|p| text("h", p.host)),
         _ => None,
     }
 }

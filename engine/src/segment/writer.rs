@@ -122,7 +122,7 @@ struct OpenStream {
 }
 
 /// Rows of one tenant and UTC day that follow one another.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Stretch {
     tenant: TenantNo,
     rows: u64,
@@ -184,7 +184,9 @@ impl SegmentWriter {
         let count = times.len();
         check_columns(open.stream, columns, count)?;
         let stretches = open.stretches(pieces, times)?;
-        stretches.into_iter().for_each(|stretch| open.add(stretch));
+        for stretch in stretches {
+            open.add(stretch);
+        }
         self.lsn_max = self.lsn_max.max(newest(open.stream, columns));
         let mut from = 0;
         while from < count {
