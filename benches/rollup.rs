@@ -19,7 +19,7 @@ use insights_engine::query::{
     Aggregate, Budget, Field, Filter, GroupBy, Literal, Op, PartId, Query, Scope, Snapshot, Stop, aggregate,
 };
 use insights_engine::rollup::{
-    CellCache, CellFile, CellSource, RollupDefinition, Rollups, Tier, TierAggregates, write_cells,
+    CellCache, CellFile, CellSource, Kept, RollupDefinition, Rollups, Tier, TierAggregates, write_cells,
 };
 use insights_engine::schema::stream::{
     ANONYMOUS_ID, APP_ID, EVENT_TYPE, HOST, NAME, SESSION_ID, TIME, USER_ID, VALUE,
@@ -197,7 +197,7 @@ fn rollups() -> Arc<Rollups> {
         keys,
         tiers,
         priority: id,
-        together: false,
+        kept: Kept::Always,
     };
     let by_type = vec![column(&EVENT_TYPE)];
     let by_app = vec![column(&EVENT_TYPE), column(&APP_ID)];

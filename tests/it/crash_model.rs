@@ -14,7 +14,7 @@ use insights_engine::id::{Stream, TenantId};
 use insights_engine::query::{
     Aggregate, Budget, Field, Filter, GroupBy, Order, Query, RowRequest, ScanColumn, ScanRequest, Scope,
 };
-use insights_engine::rollup::{RollupDefinition, Tier, TierAggregates};
+use insights_engine::rollup::{Kept, RollupDefinition, Tier, TierAggregates};
 use insights_engine::schema::{Batch, BatchBuilder, Column, ColumnDef, NULL_CODE, stream};
 use insights_engine::time::{TimeRange, TimestampUs};
 use insights_engine::{Config, Engine, Error};
@@ -108,7 +108,7 @@ fn rollups() -> Vec<RollupDefinition> {
         keys: vec![Field::Column(key.id)],
         tiers: Tier::ALL.map(|tier| TierAggregates { tier, aggregates: vec![aggregate.clone()] }).to_vec(),
         priority: id,
-        together: false,
+        kept: Kept::Always,
     };
     let users = Aggregate::Distinct(Field::Column(stream::USER_ID.id));
     let sum = Aggregate::Sum(Field::Column(stream::VALUE.id));

@@ -19,7 +19,9 @@ use crate::part::Part;
 use crate::query::{
     Aggregate, Budget, Field, Filter, GroupBy, KeyValue, Query, Scope, SessionClasses, SessionRequest,
 };
-use crate::rollup::{ALL_TENANTS, BlobFate, Rewritten, RollupDefinition, StateColumn, Tier, TierAggregates};
+use crate::rollup::{
+    ALL_TENANTS, BlobFate, Kept, Rewritten, RollupDefinition, StateColumn, Tier, TierAggregates,
+};
 use crate::schema::{IdentityKind, stream};
 use crate::session::cells::FoldedSessions;
 use crate::time::{BucketUnit, Buckets, DAY_US, TimeRange, TimestampUs};
@@ -66,7 +68,7 @@ fn with_rollups(rollups: Vec<(Vec<Field>, Vec<Aggregate>)>) -> Store {
                 let tiers = Tier::ALL.map(|tier| TierAggregates { tier, aggregates: aggregates.clone() });
                 let (filter, stream) = (Filter::all(), Stream::Events);
                 let tiers = tiers.to_vec();
-                RollupDefinition { id, stream, filter, keys, tiers, priority: 1, together: false }
+                RollupDefinition { id, stream, filter, keys, tiers, priority: 1, kept: Kept::Always }
             })
             .collect();
     })

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::cells::{Cells, KeyColumn, StateColumn, Whose};
 use super::cells_format::{CELLS_MAX, KEY_TEXT_BYTES_MAX, VALUES_MAX, spaces};
 use super::cells_memory::{MEMORY_BYTES_MAX, to_decode};
-use super::definition::{RollupDefinition, Rollups, is_answered_by};
+use super::definition::{Kept, RollupDefinition, Rollups, is_answered_by};
 use super::tier::Tier;
 use crate::codes::{Codes, Tenants};
 use crate::error::{Error, Result};
@@ -46,6 +46,7 @@ pub(super) struct RunCells {
 pub(super) struct Builder {
     snapshot: Snapshot,
     stream: Stream,
+    must_keep: bool,
     rollups: Arc<Rollups>,
     /// The intervals of each tier.
     buckets: [Buckets; 3],
@@ -64,14 +65,15 @@ struct Pass<'a> {
 }
 
 impl Builder {
-    /// A builder for a part whose rows of the stream are of one UTC day.
+    /// A builder for a part whose rows of the stream are of one UTC day; `must_keep` when the cells outlive
+    /// the rows.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] for a day that has no buckets.
     pub(super) fn new(
         part: Arc<dyn Part>,
-        (stream, day): (Stream, i32),
+        (stream, day, must_keep): (Stream, i32, bool),
         rollups: &Arc<Rollups>,
         codes: Arc<dyn Codes>,
         tenants: Arc<dyn Tenants>,
@@ -90,7 +92,12 @@ impl Builder {
             lsn: Lsn(0),
             stop: Stop::never(),
         };
-        Ok(Self { snapshot, stream, rollups: Arc::clone(rollups), buckets })
+        Ok(Self { snapshot, stream, must_keep, rollups: Arc::clone(rollups), buckets })
+    }
+
+    /// Whether cells of a definition are made.
+    pub(super) fn makes(&self, definition: &RollupDefinition) -> bool {
+        self.must_keep || definition.kept != Kept::Outliving
     }
 
     /// The one part, and what its codes and tenants are.
@@ -114,6 +121,9 @@ impl Builder {
         let rollups = Arc::clone(&self.rollups);
         let mut passes = Vec::new();
         for (place, (definition, _)) in rollups.of(self.stream).enumerate() {
+            if !self.makes(definition) {
+                continue;
+            }
             for (at, kept) in definition.tiers.iter().enumerate() {
                 if finer(definition, at).is_none() {
                     passes.push(self.pass(place, definition, kept.tier, &mut fields)?);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::cells_decode::decode;
 use super::super::cells_format::encode;
-use super::super::{BlobFate, Rewritten, RollupDefinition, TierAggregates};
+use super::super::{BlobFate, Kept, Rewritten, RollupDefinition, TierAggregates};
 use super::*;
 use crate::append::Append;
 use crate::catalog::erasure::EraseTarget;
@@ -43,7 +43,7 @@ fn store(is_expired: bool) -> Store {
         keys: vec![Field::Column(stream::APP_ID.id)],
         tiers: Tier::ALL.map(|tier| TierAggregates { tier, aggregates: Vec::new() }).to_vec(),
         priority: 1,
-        together: true,
+        kept: Kept::Together,
     };
     let store = Store::with(|config| {
         config.retention = limits(30);

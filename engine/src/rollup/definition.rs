@@ -37,9 +37,20 @@ pub struct RollupDefinition {
     pub tiers: Vec<TierAggregates>,
     /// Which definition goes first where there is no room for all: the least number.
     pub priority: u8,
-    /// Whether cells are kept of all tenants together alone. Keys may then be identities of one tenant,
-    /// which the tenant's number stands beside: all keys are columns of codes, and nothing is distinct.
-    pub together: bool,
+    /// Of whom cells are kept, and when.
+    pub kept: Kept,
+}
+
+/// Of whom the cells of a definition are kept, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// Of each tenant and of all together, while there is room for them.
+    Always,
+    /// Of all tenants together alone. Keys may then be identities of one tenant, which the tenant's number
+    /// stands beside: all keys are columns of codes, and nothing is distinct.
+    Together,
+    /// As always, but only where cells outlive their rows: what rows answer as well as long as there are some.
+    Outliving,
 }
 
 /// What a definition keeps at one tier.
@@ -67,7 +78,7 @@ impl RollupDefinition {
 
     /// Whether its cells of all tenants have one more key, the number of the tenant.
     pub(crate) fn numbers_tenants(&self) -> bool {
-        self.together && self.tells_tenants_apart()
+        self.kept == Kept::Together && self.tells_tenants_apart()
     }
 
     /// A number that definitions of other cells do not have.
@@ -79,8 +90,10 @@ impl RollupDefinition {
             out.push(tier.tier as u8);
             put_list(&tier.aggregates, out, put_aggregate);
         });
-        if self.together {
-            bytes.push(1);
+        match self.kept {
+            Kept::Always => {}
+            Kept::Together => bytes.push(1),
+            Kept::Outliving => bytes.push(2),
         }
         hash_of(&bytes)
     }
@@ -283,7 +296,7 @@ mod tests {
                 },
             ],
             priority: 0,
-            together: false,
+            kept: Kept::Always,
         }
     }
 
@@ -329,7 +342,7 @@ mod tests {
         assert_eq!(one.hash(), RollupDefinition { id: 7, priority: 3, ..one.clone() }.hash());
         let other = RollupDefinition { keys: vec![Field::Column(EVENT_TYPE.id)], ..one.clone() };
         assert_ne!(one.hash(), other.hash());
-        assert_ne!(one.hash(), RollupDefinition { together: true, ..one.clone() }.hash());
+        assert_ne!(one.hash(), RollupDefinition { kept: Kept::Together, ..one.clone() }.hash());
     }
 
     #[test]
@@ -346,7 +359,10 @@ mod tests {
         assert!(refused(with(Aggregate::QuantileExact(path, 0.5))));
         assert!(refused(RollupDefinition { keys: vec![Field::Tenant], ..definition(1) }));
         assert!(refused(RollupDefinition { tiers: Vec::new(), ..definition(1) }));
-        assert!(refused(RollupDefinition { together: true, ..definition(1) }), "users of each application");
+        assert!(
+            refused(RollupDefinition { kept: Kept::Together, ..definition(1) }),
+            "users of each application"
+        );
         let tiers = definition(1).tiers.into_iter().rev().collect();
         assert!(refused(RollupDefinition { tiers, ..definition(1) }));
         assert!(Rollups::new(&[definition(1), definition(1)]).is_err());

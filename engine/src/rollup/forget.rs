@@ -170,7 +170,7 @@ mod tests {
     use super::*;
     use crate::id::Stream;
     use crate::query::Filter;
-    use crate::rollup::{Tier, TierAggregates};
+    use crate::rollup::{Kept, Tier, TierAggregates};
     use crate::schema::stream::USER_ID;
 
     #[test]
@@ -182,7 +182,7 @@ mod tests {
             keys: vec![Field::Column(USER_ID.id)],
             tiers: vec![TierAggregates { tier: Tier::Day, aggregates: Vec::new() }],
             priority: 0,
-            together: true,
+            kept: Kept::Together,
         };
         let tenants = KeyColumn::Codes(vec![1, 1, 2]);
         let mut cells = Cells {

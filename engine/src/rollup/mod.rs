@@ -22,7 +22,7 @@ mod write;
 mod tests;
 
 pub use cell_file::{CellCache, CellFile};
-pub use definition::{DEFINITIONS_MAX, ID_MAX, RollupDefinition, Rollups, TierAggregates};
+pub use definition::{DEFINITIONS_MAX, ID_MAX, Kept, RollupDefinition, Rollups, TierAggregates};
 pub use histogram::Histogram;
 pub use tier::Tier;
 pub use verify::verify;

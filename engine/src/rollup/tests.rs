@@ -55,7 +55,7 @@ fn everything() -> RollupDefinition {
         keys: vec![column(&EVENT_TYPE), Field::Path(EVENT_DATA.id, vec!["a".to_owned()])],
         tiers: vec![TierAggregates { tier: Tier::Hour, aggregates }],
         priority: 0,
-        together: false,
+        kept: Kept::Always,
     }
 }
 
@@ -268,7 +268,7 @@ fn engine_config() -> Config {
         keys,
         tiers: tiers.clone(),
         priority: id,
-        together: false,
+        kept: Kept::Always,
     };
     Config {
         wal_file_bytes: 1 << 20,

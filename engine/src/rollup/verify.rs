@@ -23,7 +23,7 @@ pub fn verify(source: &CellSource<'_>, files: &[Arc<CellFile>]) -> Result<Vec<St
         findings.push(format!("{}: cells of another stream or day", file.meta().path().display()));
     }
     let (codes, tenants) = (Arc::clone(&source.codes), Arc::clone(&source.tenants));
-    let of = (source.stream, day);
+    let of = (source.stream, day, source.must_keep);
     let builder = Builder::new(Arc::clone(&source.part), of, source.rollups, codes, tenants)?;
     let mut all = AllTenants::new(&builder, source)?;
     for run in source.part.runs(source.stream) {

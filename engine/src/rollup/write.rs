@@ -7,7 +7,7 @@ use super::build::{Builder, FAMILY_BYTES_MAX, Family, Fold, RunCells, finer, fit
 use super::cell_file::{ALL_TENANTS, CellScope, CellWriter, DAY_MAX};
 use super::cells::Cells;
 use super::cells_format::{Layout, encode};
-use super::definition::{RollupDefinition, Rollups};
+use super::definition::{Kept, RollupDefinition, Rollups};
 use super::listed::Listed;
 use super::tier::Tier;
 use crate::codes::{Codes, Tenants};
@@ -98,7 +98,8 @@ pub fn write_cells(
         return Ok(Vec::new());
     }
     let (codes, tenants) = (Arc::clone(&source.codes), Arc::clone(&source.tenants));
-    let builder = Builder::new(Arc::clone(&source.part), (stream, day), source.rollups, codes, tenants)?;
+    let of = (stream, day, source.must_keep);
+    let builder = Builder::new(Arc::clone(&source.part), of, source.rollups, codes, tenants)?;
     let mut files = Files { disk, source, day, allocate, writers: [None, None, None] };
     let mut all = AllTenants::new(&builder, source)?;
     let request = source.sessions.map(SessionCellBuilder::request);
@@ -157,7 +158,7 @@ impl Files<'_> {
         let mut blobs: Vec<(u8, Blob)> = others.into_iter().map(|blob| (rank(blob.0, 0), blob)).collect();
         for family in families {
             let Some(definition) = definitions.get(family.definition).copied() else { continue };
-            if definition.together && tenant != ALL_TENANTS {
+            if definition.kept == Kept::Together && tenant != ALL_TENANTS {
                 continue;
             }
             let blob = encode(&family.cells, Layout { definition, tier: family.tier, day: self.day });
@@ -306,7 +307,7 @@ impl<'b> AllTenants<'b> {
         let mut folds = Vec::new();
         for (place, (definition, _)) in source.rollups.of(source.stream).enumerate() {
             let listed = definition.numbers_tenants();
-            if definition.tells_tenants_apart() && !listed {
+            if (definition.tells_tenants_apart() && !listed) || !builder.makes(definition) {
                 continue;
             }
             for (at, kept) in definition.tiers.iter().enumerate() {

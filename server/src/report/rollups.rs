@@ -6,7 +6,7 @@
 
 use insights_engine::id::Stream;
 use insights_engine::query::{Aggregate, Field, Filter};
-use insights_engine::rollup::{RollupDefinition, Tier, TierAggregates};
+use insights_engine::rollup::{Kept, RollupDefinition, Tier, TierAggregates};
 use insights_engine::schema::{ColumnDef, stream};
 
 use super::apdex;
@@ -23,13 +23,17 @@ pub(crate) fn definitions(page_view_types: &[String]) -> Vec<RollupDefinition> {
         keys,
         tiers: tiers.to_vec(),
         priority,
-        together: false,
+        kept: Kept::Always,
     };
     let all = Filter::all();
     let views = fields::page_views(page_view_types);
     let named = fields::with_feature(page_view_types);
     let event_type = || fields::column(&stream::EVENT_TYPE);
     let (numbers, lists) = (numbers(page_view_types), lists());
+    let outliving = |id, filter: &Filter, keys| RollupDefinition {
+        kept: Kept::Outliving,
+        ..of(id, 8, filter, keys, &lists_of_quarters())
+    };
     vec![
         of(1, 0, &all, vec![], &numbers),
         of(2, 4, &all, vec![app()], &numbers),
@@ -39,6 +43,12 @@ pub(crate) fn definitions(page_view_types: &[String]) -> Vec<RollupDefinition> {
         of(6, 6, &views, vec![fields::page(), app()], &lists),
         of(7, 3, &named, vec![fields::feature()], &lists),
         of(8, 7, &named, vec![fields::feature(), app()], &lists),
+        outliving(9, &all, vec![event_type()]),
+        outliving(10, &all, vec![event_type(), app()]),
+        outliving(11, &views, vec![fields::page()]),
+        outliving(12, &views, vec![fields::page(), app()]),
+        outliving(13, &named, vec![fields::feature()]),
+        outliving(14, &named, vec![fields::feature(), app()]),
         metrics(20, 3, Filter::all(), &[stream::NAME, stream::APP_ID, stream::HOST]),
         metrics(21, 2, Filter::all(), &[stream::NAME, stream::HOST]),
         metrics(22, 1, fields::of_no_app(), &[stream::NAME, stream::HOST]),
@@ -72,6 +82,13 @@ fn lists() -> Vec<TierAggregates> {
     ]
 }
 
+/// The same with users by quarters of an hour: once the rows are gone nothing else answers a window
+/// that is no UTC days.
+fn lists_of_quarters() -> Vec<TierAggregates> {
+    let users = vec![Aggregate::Distinct(fields::identity())];
+    vec![TierAggregates { tier: Tier::Quarter, aggregates: users }]
+}
+
 /// Of points by metric and host, also by application, and of no application: everything that reports
 /// compute of values.
 fn metrics(id: u8, priority: u8, filter: Filter, keys: &[ColumnDef]) -> RollupDefinition {
@@ -90,7 +107,7 @@ fn metrics(id: u8, priority: u8, filter: Filter, keys: &[ColumnDef]) -> RollupDe
         keys: keys.iter().map(fields::column).collect(),
         tiers: Tier::ALL.map(|tier| TierAggregates { tier, aggregates: aggregates.clone() }).to_vec(),
         priority,
-        together: false,
+        kept: Kept::Always,
     }
 }
 
@@ -98,7 +115,7 @@ fn metrics(id: u8, priority: u8, filter: Filter, keys: &[ColumnDef]) -> RollupDe
 fn by_name_together(id: u8, filter: Filter) -> RollupDefinition {
     let mut definition = metrics(id, 0, filter, &[stream::NAME]);
     definition.tiers.retain(|kept| kept.tier == Tier::Day);
-    RollupDefinition { together: true, ..definition }
+    RollupDefinition { kept: Kept::Together, ..definition }
 }
 
 /// Of the applications of all tenants by day: requests and errors.
@@ -148,7 +165,7 @@ fn of_apps_together(
         tiers: vec![TierAggregates { tier: Tier::Day, aggregates: aggregates(fields::value()) }],
         // They save the rows of everybody.
         priority: 0,
-        together: true,
+        kept: Kept::Together,
     }
 }
 
@@ -198,7 +215,8 @@ mod tests {
             ] {
                 let filter = fields::both(filter.clone(), own);
                 let query = question(Stream::Events, filter, vec![field], users());
-                assert_eq!(rollups.tiers_of(&query).unwrap(), [Tier::Day]);
+                // By quarters only where the cells outlive the rows.
+                assert_eq!(rollups.tiers_of(&query).unwrap(), [Tier::Quarter, Tier::Day]);
                 let counts = Query { aggregates: vec![Aggregate::Count], ..query };
                 assert_eq!(rollups.tiers_of(&counts).unwrap(), Tier::ALL);
             }

@@ -21,7 +21,7 @@ use super::snapshot::Snapshot;
 use crate::error::Result;
 use crate::id::TenantNo;
 use crate::part::{Part, Run};
-use crate::rollup::{ALL_TENANTS, CellFile, Cells, Rollups, Tier};
+use crate::rollup::{ALL_TENANTS, CellFile, Cells, Kept, Rollups, Tier};
 use crate::time::{DAY_US, TimeRange, TimestampUs};
 
 /// Cells of one part that are folded between two looks at the budget of memory.
@@ -267,7 +267,7 @@ fn load(
         let holder = if definition.numbers_tenants() { ALL_TENANTS } else { tenant };
         let refused = match holder {
             ALL_TENANTS => !matched.takes_all_tenants(),
-            _ => definition.together,
+            _ => definition.kept == Kept::Together,
         };
         if refused || matched.states(file.tier()).is_none() {
             return None;

@@ -137,7 +137,7 @@ fn tiers(fine: &[Aggregate], day: &[Aggregate]) -> Vec<TierAggregates> {
 }
 
 fn together(definition: RollupDefinition) -> RollupDefinition {
-    RollupDefinition { together: true, ..definition }
+    RollupDefinition { kept: Kept::Together, ..definition }
 }
 
 fn on_kind() -> Filter {
@@ -153,7 +153,7 @@ fn definitions(stream: Stream) -> Vec<RollupDefinition> {
         keys,
         tiers,
         priority: id,
-        together: false,
+        kept: Kept::Always,
     };
     match stream {
         Stream::Events => {
