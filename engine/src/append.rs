@@ -17,7 +17,7 @@ pub struct Append {
     pub idempotency: Option<Idempotency>,
 }
 
-/// A kind of catalog record; the number is stable, it is on disk.
+/// A kind of catalog record. On disk it is its place in this list, so that new kinds stand last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum CatalogKind {

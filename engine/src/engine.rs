@@ -32,7 +32,7 @@ use crate::schema::{Batch, BatchBuilder, stream};
 use crate::sequencer::derived_id;
 use crate::time::{TimeRange, TimestampUs};
 use crate::view::View;
-use crate::{background, recover};
+use crate::{background, format_check, recover};
 
 /// An open store. One for a data directory; cheap to share in an `Arc`.
 #[derive(Debug)]
@@ -116,7 +116,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Error::Locked`] when another process has it, [`Error::NewerFormat`], [`Error::Corrupt`] when
+    /// [`Error::Locked`] when another process has it, [`Error::NewerFormat`] and [`Error::OlderFormat`] when any file has
+    /// a version that is not read (then nothing was touched), [`Error::Corrupt`] when
     /// the manifest or the catalog is damaged, [`Error::Io`].
     pub fn open(
         config: Config,
@@ -153,6 +154,7 @@ impl Engine {
         is_stepped: bool,
     ) -> Result<Arc<Self>> {
         config.check()?;
+        format_check::check(&*disk)?;
         disk.create_dir(Path::new(""))?;
         let lock = disk.lock()?;
         let core = Arc::new(recover::open(config, disk, clock, seed, is_stepped)?);

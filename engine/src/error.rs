@@ -26,8 +26,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A file was written by a newer version; it is left untouched.
-    #[error("{path} has format version {found}, this program reads up to {supported}", path = path.display())]
+    /// A file was written by a newer version; the directory is left untouched.
+    #[error(
+        "{path} has format version {found}, this program reads up to version {supported}: a newer program wrote it. \
+         Nothing was changed; open this data directory with that program",
+        path = path.display()
+    )]
     NewerFormat {
         /// The file, relative to the data directory.
         path: PathBuf,
@@ -35,6 +39,20 @@ pub enum Error {
         found: u32,
         /// The newest version this program reads.
         supported: u32,
+    },
+    /// A file was written by a program from before the first release; the directory is left untouched.
+    #[error(
+        "{path} has format version {found}, this program reads from version {oldest} on: version {found} was never \
+         released. Nothing was changed; start with an empty data directory and load the data again",
+        path = path.display()
+    )]
+    OlderFormat {
+        /// The file, relative to the data directory.
+        path: PathBuf,
+        /// The version it says it has.
+        found: u32,
+        /// The oldest version this program reads.
+        oldest: u32,
     },
     /// The operating system refused a file operation.
     #[error("{action} {path}", path = path.display())]
@@ -128,7 +146,10 @@ impl Error {
     /// The file that could not be read or written, relative to the data directory.
     pub fn file(&self) -> Option<&Path> {
         match self {
-            Self::Corrupt { path, .. } | Self::NewerFormat { path, .. } | Self::Io { path, .. } => Some(path),
+            Self::Corrupt { path, .. }
+            | Self::NewerFormat { path, .. }
+            | Self::OlderFormat { path, .. }
+            | Self::Io { path, .. } => Some(path),
             Self::Locked { .. }
             | Self::Poisoned
             | Self::Closed
@@ -143,11 +164,17 @@ impl Error {
         }
     }
 
+    /// Whether a file has a version of the format that this program does not read.
+    pub const fn is_foreign_format(&self) -> bool {
+        matches!(self, Self::NewerFormat { .. } | Self::OlderFormat { .. })
+    }
+
     /// Whether stored bytes are damaged: reading again will not help, repair may.
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Corrupt { .. } => true,
             Self::NewerFormat { .. }
+            | Self::OlderFormat { .. }
             | Self::Io { .. }
             | Self::Locked { .. }
             | Self::Poisoned

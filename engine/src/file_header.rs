@@ -1,20 +1,12 @@
 //! The first bytes of the files that hold control records: what they are, and that they are not swapped.
 //!
-//! # Layout (32 bytes, little-endian, the same in every version)
-//!
-//! | offset | size | type | field     | meaning                                         |
-//! |-------:|-----:|------|-----------|-------------------------------------------------|
-//! |      0 |    8 | u8   | `magic`   | what kind of file it is                         |
-//! |      8 |    4 | u32  | `version` | format of what follows                          |
-//! |     12 |    4 | u32  | zero      |                                                 |
-//! |     16 |    8 | u64  | `file_id` | the file's number, so that a swapped file shows |
-//! |     24 |    4 | u32  | zero      |                                                 |
-//! |     28 |    4 | u32  | `crc`     | CRC-32 of bytes 0..28                           |
+//! The bytes are described in `docs/format/common.md`.
 
 use std::path::Path;
 
 use crate::disk::DiskFile;
 use crate::error::{Error, Result};
+use crate::format_version;
 use crate::id::FileId;
 
 /// Bytes of the header.
@@ -48,7 +40,7 @@ pub(crate) fn encode(ty: FileType, id: FileId) -> [u8; 32] {
 ///
 /// # Errors
 ///
-/// [`Error::Corrupt`], or [`Error::NewerFormat`] when the header is whole and says so.
+/// [`Error::Corrupt`], or [`Error::NewerFormat`] and [`Error::OlderFormat`] when the header is whole and says so.
 pub(crate) fn decode(ty: FileType, path: &Path, header: &[u8; 32]) -> Result<FileId> {
     let corrupt = |reason: &str| Error::corrupt(ty.what, path, 0, reason);
     let [.., c0, c1, c2, c3] = *header;
@@ -59,9 +51,7 @@ pub(crate) fn decode(ty: FileType, path: &Path, header: &[u8; 32]) -> Result<Fil
         return Err(corrupt("a file of another kind"));
     }
     let found = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
-    if found > ty.version {
-        return Err(Error::NewerFormat { path: path.to_owned(), found, supported: ty.version });
-    }
+    format_version::judge(path, found, ty.version)?;
     let [.., i0, i1, i2, i3, i4, i5, i6, i7, _, _, _, _, _, _, _, _] = *header;
     Ok(FileId(u64::from_le_bytes([i0, i1, i2, i3, i4, i5, i6, i7])))
 }
@@ -94,6 +84,20 @@ mod tests {
         let header = encode(TYPE, FileId(7));
         crate::golden::check("file_header.bin", &header);
         assert_eq!(decode(TYPE, Path::new("f"), &header).unwrap(), FileId(7));
+    }
+
+    #[test]
+    fn a_version_that_is_not_read_is_refused_with_what_to_do() {
+        let refused = |version| {
+            let header = encode(FileType { version, ..TYPE }, FileId(7));
+            decode(TYPE, Path::new("catalog/1.log"), &header).unwrap_err().to_string()
+        };
+        let newer = refused(4);
+        assert!(newer.contains("catalog/1.log has format version 4"), "{newer}");
+        assert!(newer.contains("up to version 3") && newer.contains("with that program"), "{newer}");
+        let older = refused(0);
+        assert!(older.contains("version 0 was never released"), "{older}");
+        assert!(older.contains("from version 1 on") && older.contains("empty data directory"), "{older}");
     }
 
     #[test]

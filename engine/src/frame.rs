@@ -1,24 +1,6 @@
 //! The payload of a WAL frame: an append after sequencing, as bytes.
 //!
-//! # Layout
-//!
-//! | part    | size           | content                                                          |
-//! |---------|----------------|------------------------------------------------------------------|
-//! | length  | u32            | bytes of the header                                              |
-//! | header  | length         | [`FrameHeader`], by `record.rs`                                  |
-//! | columns | of each batch  | the columns that the client gave, in the schema's order          |
-//!
-//! A column:
-//!
-//! | tag | column                         | content                                                |
-//! |----:|--------------------------------|--------------------------------------------------------|
-//! |   0 | all 0, 0.0 or absent           | none                                                   |
-//! |   1 | instants, numbers, doubles     | 8 bytes a row                                          |
-//! |   2 | bytes, all present             | u32 total, u32 end of each row, the bytes              |
-//! |   3 | bytes, some absent             | presence bits in u64 words, then as 2                  |
-//!
-//! All numbers are little-endian. The columns that the engine fills (`received_at`, `lsn`, `seq`,
-//! `key_id`, `commitment`) are not written: they follow from the header. The frame around it has the checksum.
+//! The bytes are described in `docs/format/wal.md`.
 
 use serde::{Deserialize, Serialize};
 

@@ -2,15 +2,7 @@
 //!
 //! The file starts with a [`crate::file_header`].
 //!
-//! # Layout of a frame (16 bytes and the payload)
-//!
-//! | offset | size | type | field      | meaning                                                  |
-//! |-------:|-----:|------|------------|----------------------------------------------------------|
-//! |      0 |    4 | u32  | `magic`    | [`FRAME_MAGIC`]                                          |
-//! |      4 |    4 | u32  | `len`      | bytes of the payload; 0 is a mark, see below             |
-//! |      8 |    4 | u32  | `head_crc` | CRC-32 of `file_id`, the frame's offset, `magic`, `len`  |
-//! |     12 |    4 | u32  | `body_crc` | CRC-32 of `file_id`, the frame's offset, the payload     |
-//! |     16 |  len | u8   | payload    | a record of the owner                                    |
+//! The bytes are described in `docs/format/common.md`.
 //!
 //! # Invariants
 //!

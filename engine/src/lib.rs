@@ -24,6 +24,8 @@ pub mod erasure;
 pub mod error;
 mod file_header;
 mod flush;
+mod format_check;
+mod format_version;
 mod frame;
 mod frame_log;
 #[cfg(test)]

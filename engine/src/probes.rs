@@ -3,32 +3,14 @@
 //! The samples themselves are kept, not sums of them: a state holds until the next probe, and failures
 //! count in rows, so that only all probes around a window give its uptime.
 //!
-//! # Layout of a tenant's day (version 0)
-//!
-//! All numbers are varints (LEB128) unless said otherwise. It stands in a block of a file of cells,
-//! whose checksum covers it.
-//!
-//! | field     | meaning                                                                           |
-//! |-----------|-----------------------------------------------------------------------------------|
-//! | `version` | one byte, 0                                                                       |
-//! | `day`     | days since 1970, 4 bytes, signed, little-endian                                   |
-//! | `apps`    | how many, then for each, by code ascending, the following                         |
-//! | `app`     | 1 more than the code of the application, 0 for probes that name none              |
-//! | `probes`  | how many, at least 1                                                              |
-//! | `times`   | of each, in microseconds: the first after the start of the day; the second after  |
-//! |           | the first; every other one zigzag, how much longer its gap is than the last one   |
-//! | `states`  | runs of equal states until all probes have one: the state (bit 0 up, bit 1 in     |
-//! |           | maintenance), how many probes                                                     |
-//!
-//! The cell of all tenants together is a **mark**: it has either no application, or one without a name and without
-//! probes, and says with that whether a tenant has a cell of its own; all that have probes do.
+//! The bytes are described in `docs/format/sessions.md`.
 
 use crate::codec::{Cursor, Decoded, Malformed, put_varint, unzigzag, zigzag};
 use crate::schema::NULL_CODE;
 use crate::time::{DAY_US, TimestampUs};
 
 /// The version that [`encode_day`] writes.
-const VERSION: u8 = 0;
+const VERSION: u8 = 1;
 
 /// The outcome of one probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

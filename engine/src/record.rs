@@ -53,6 +53,7 @@ mod tests {
 
     use super::*;
     use crate::append::{CatalogKind, CatalogPut, IdempotencyKey, Rejection};
+    use crate::manifest::FileKind;
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Sample {
@@ -91,6 +92,32 @@ mod tests {
     fn an_enum_is_the_number_of_its_variant() {
         let put = CatalogPut { kind: CatalogKind::Secret, key: vec![1], value: None };
         assert_eq!(encode(&put).unwrap(), [4, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+    }
+
+    #[test]
+    fn kinds_keep_their_places_for_ever() {
+        use CatalogKind as Kind;
+        let places = [
+            (Kind::Tenant, 0),
+            (Kind::SubjectKey, 1),
+            (Kind::Sequence, 2),
+            (Kind::AuditRoot, 3),
+            (Kind::Secret, 4),
+            (Kind::Metric, 5),
+            (Kind::ApiKey, 6),
+            (Kind::Setting, 7),
+            (Kind::Retention, 8),
+            (Kind::Erasure, 9),
+            (Kind::RetentionMark, 10),
+            (Kind::AuditCover, 11),
+        ];
+        assert_eq!(places.len(), Kind::ALL.len());
+        for (kind, place) in places {
+            assert_eq!(encode(&kind).unwrap(), [place, 0, 0, 0]);
+        }
+        for (place, kind) in (0..).zip(FileKind::ALL) {
+            assert_eq!(encode(&kind).unwrap(), [place, 0, 0, 0]);
+        }
     }
 
     #[test]

@@ -197,7 +197,7 @@ fn open_segments(
                 let cells = cells.open(disk, version.files_of(FileKind::Cells).filter(of))?;
                 segments.push(Arc::new(LiveSegment { cells, ..segment }));
             }
-            Err(error @ Error::NewerFormat { .. }) => return Err(error),
+            Err(error) if error.is_foreign_format() => return Err(error),
             Err(error) => missing.push(MissingSegment {
                 id: meta.id,
                 path: meta.path(),

@@ -16,6 +16,7 @@ mod contract;
 mod crash_model;
 mod damage;
 mod expired;
+mod golden;
 mod mutations;
 mod schema;
 mod sessions;

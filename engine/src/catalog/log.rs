@@ -1,9 +1,9 @@
 //! The catalog's log: frames of records, each with the LSN up to which the log is complete.
 //!
-//! # Layout
+//! A `crate::frame_log` whose frames each hold one [`Group`]: a `record` in a `crate::codec` section, so compressed
+//! when that pays (subjects are mostly UUIDs as text).
 //!
-//! A `crate::frame_log` of magic `INSCATA\0`; each frame holds one [`Group`]: a `record`
-//! in a `crate::codec` section, so compressed when that pays (subjects are mostly UUIDs as text).
+//! The bytes are described in `docs/format/catalog.md`.
 //!
 //! # Invariants
 //!
@@ -22,11 +22,11 @@ use crate::id::Lsn;
 use crate::record;
 
 /// The newest format of the catalog's log that is read, and the one that is written.
-pub const CATALOG_VERSION: u32 = 0;
+pub const CATALOG_VERSION: u32 = 1;
 /// Bytes of records in one frame, about.
 const GROUP_BYTES: u64 = 4 << 20;
 
-pub(super) const LOG: FileType = FileType { magic: *b"INSCATA\0", version: CATALOG_VERSION, what: "catalog" };
+pub(crate) const LOG: FileType = FileType { magic: *b"INSCATA\0", version: CATALOG_VERSION, what: "catalog" };
 
 /// Records that were written together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,12 +1,6 @@
 //! Doubles, bit for bit.
 //!
-//! # Layout
-//!
-//! | tag | encoding | body                                                    |
-//! |----:|----------|---------------------------------------------------------|
-//! |   0 | bits     | the bits as [whole numbers](super::ints): constant, runs |
-//! |   1 | pco      | a standalone pco file of f64                            |
-//! |   2 | raw      | 8 bytes a value, little-endian                          |
+//! The bytes are described in `docs/format/encodings.md`.
 
 use super::cursor::{Cursor, Decoded, Malformed};
 use super::density::Density;

@@ -2,14 +2,7 @@
 //!
 //! A format takes a column only when each of its values comes back byte for byte.
 //!
-//! # Layout of the bodies, after the presence (see [`strings`](super::strings))
-//!
-//! | format  | body                                                                       |
-//! |---------|----------------------------------------------------------------------------|
-//! | uuid    | section of 16 bytes for each present value                                 |
-//! | hex     | [numbers](super::ints): bytes of each present value; section of their bytes |
-//! | ipv4    | numbers: the address of each present value                                 |
-//! | decimal | numbers: each present value                                                |
+//! The bytes are described in `docs/format/encodings.md`.
 
 use super::blocks::{put_numbers, take_numbers};
 use super::cursor::{Cursor, Decoded, Malformed};

@@ -1,19 +1,6 @@
 //! Whole numbers and codes.
 //!
-//! # Layout
-//!
-//! | tag | encoding           | body                                                                    |
-//! |----:|--------------------|-------------------------------------------------------------------------|
-//! |   0 | constant           | varint of the value                                                     |
-//! |   1 | run length         | varint of the number of runs, frame of their values, frame of lengths   |
-//! |   2 | frame of reference | frame of the values                                                     |
-//! |   3 | delta              | varint of the first value, frame of the zigzag differences of the rest  |
-//! |   4 | pco                | a standalone pco file of u64                                            |
-//! |   5 | repeat             | see [`repeat`](super::repeat)                                           |
-//!
-//! A frame is a varint of the least value, a byte of the width in bits, and the differences to the
-//! least value, bit-packed. Bit 7 of the tag: the body is a compressed [section](super::section).
-//! An empty column is a constant.
+//! The bytes are described in `docs/format/encodings.md`.
 
 use pco::ChunkConfig;
 use pco::standalone::{simple_compress, simple_decompress_into};

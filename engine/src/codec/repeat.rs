@@ -4,20 +4,7 @@
 //! receipt, one after the other. A run that is like the run before takes a bit; where it is not, the
 //! difference is written beside.
 //!
-//! # Layout of the body
-//!
-//! | field        | meaning                                                                             |
-//! |--------------|-------------------------------------------------------------------------------------|
-//! | `runs`       | varint of the number of runs                                                        |
-//! | `lens`       | [numbers](super::ints): rows of each run, at least 1                                 |
-//! | `like`       | numbers: 1 for a run that is told by the one before, 0 for one that is not           |
-//! | `exceptions` | varint of how many rows of such runs are not as told                                 |
-//! | `rows`       | numbers: of each exception its place among the rows of such runs, less the one before |
-//! | `differences`| numbers: zigzag of what the value is more than told                                  |
-//! | `rest`       | numbers: the values of all other runs                                                |
-//!
-//! Numbers are each behind a varint of their bytes. A row of a run that is told by the one before is told to
-//! have the value of the same place there; past its end, the value of the row before.
+//! The bytes are described in `docs/format/encodings.md`.
 
 use super::blocks::put_numbers;
 use super::cursor::{Cursor, Decoded, Malformed};

@@ -1,12 +1,6 @@
 //! A run of bytes that is compressed when that pays.
 //!
-//! # Layout
-//!
-//! | field    | type   | meaning                                              |
-//! |----------|--------|------------------------------------------------------|
-//! | `raw`    | varint | bytes before compression                             |
-//! | `stored` | varint | bytes that follow; equal to `raw`: not compressed    |
-//! | bytes    |        | as they are, or a zstd frame                         |
+//! The bytes are described in `docs/format/common.md`.
 
 use std::cell::RefCell;
 

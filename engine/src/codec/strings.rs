@@ -1,22 +1,6 @@
 //! Text and bytes that may be absent.
 //!
-//! # Layout
-//!
-//! | tag | encoding   | body                                                                          |
-//! |----:|------------|-------------------------------------------------------------------------------|
-//! |   0 | plain      | codes of 1 + length (0 is absent), section of all bytes                       |
-//! |   1 | dictionary | varint of distinct values, their lengths, section of their bytes, codes       |
-//! |   2 | uuid       | presence as numbers 0 and 1, then see [`formats`](super::formats)             |
-//! |   3 | hex        | likewise                                                                      |
-//! |   4 | ipv4       | likewise                                                                      |
-//! |   5 | decimal    | likewise                                                                      |
-//! |   6 | template   | presence, then see [`template`](super::template)                              |
-//! |   7 | recent     | varint of distinct values, the values as text of their own, ages              |
-//! |   8 | first seen | varint of distinct values, the values as text of their own, codes             |
-//!
-//! Lengths and codes are [whole numbers](super::ints), each behind a varint of its bytes. The values of
-//! a dictionary ascend strictly; those of 7 and 8 come in the order of first sight. An age is 0 for absent,
-//! 1 for a value that was not seen before, else one more than how many values were new since it was.
+//! The bytes are described in `docs/format/encodings.md`.
 
 use std::sync::Arc;
 

@@ -3,15 +3,7 @@
 //! The idea is that of CLP (Rodrigues et al., OSDI 2021): the text without its numbers is a template, of which
 //! there are few; the numbers of one place in one template are a column.
 //!
-//! # Layout of the body, after the presence (see [`strings`](super::strings))
-//!
-//! | field       | meaning                                                                            |
-//! |-------------|------------------------------------------------------------------------------------|
-//! | `templates` | varint of how many, then [numbers](super::ints): bytes of each, section of all      |
-//! | `which`     | numbers: the template of each present value                                         |
-//! | `slots`     | for each template and each slot in turn numbers: one for each value of the template |
-//!
-//! In a template the byte 0 stands for a number in its shortest decimal form. Text with a byte 0 has none.
+//! The bytes are described in `docs/format/encodings.md`.
 
 use hashbrown::HashMap;
 

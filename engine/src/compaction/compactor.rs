@@ -258,7 +258,9 @@ impl Compactor {
         let version = core.manifest.version();
         let all_live = job.inputs.iter().all(|f| version.get(f.id).is_some());
         let damaged: Vec<FileId> = match error {
-            Error::Corrupt { path, .. } | Error::NewerFormat { path, .. } => {
+            Error::Corrupt { path, .. }
+            | Error::NewerFormat { path, .. }
+            | Error::OlderFormat { path, .. } => {
                 job.inputs.iter().filter(|f| f.path() == *path).map(|f| f.id).collect()
             }
             // It will not fit the next time either.

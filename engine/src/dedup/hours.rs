@@ -134,7 +134,7 @@ impl HourFiles {
                     filter_bytes += file.filter_bytes;
                     live.files.push(Arc::new(file));
                 }
-                Err(error @ Error::NewerFormat { .. }) => return Err(error),
+                Err(error) if error.is_foreign_format() => return Err(error),
                 Err(error) if may_be_damaged(meta.id) => {
                     self.note(&error);
                     live.aside.push((meta.id, meta.hour.unwrap_or(0)));

@@ -1,10 +1,6 @@
 //! Answers to requests that clients named, so that a request that is sent again is answered alike.
 //!
-//! # Layout of an idempotency file
-//!
-//! A sorted file (`crate::sorted_file`) of magic `INSIDEM\0` with a filter. An entry's tenant and tag are
-//! 0, its key is the [`IdempotencyKey`] as a record, its value and extra are the offset and the length of
-//! the blob that holds the [`StoredAnswer`] as a record.
+//! The bytes are described in `docs/format/dictionary.md`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +22,7 @@ use crate::sorted_file::{BlockPlace, Entry, SortedReader, SortedWriter};
 use crate::time::TimestampUs;
 
 /// The newest format of an idempotency file that is read, and the one that is written.
-pub const IDEMPOTENCY_VERSION: u32 = 0;
+pub const IDEMPOTENCY_VERSION: u32 = 1;
 
 /// What the files are.
 pub(crate) const TYPE: FileType =

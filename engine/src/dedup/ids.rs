@@ -1,9 +1,6 @@
 //! Ids that clients gave to records, so that a record that is sent twice is kept once.
 //!
-//! # Layout of an id file
-//!
-//! A sorted file (`crate::sorted_file`) of magic `INSIDS\0\0` with a filter. An entry's tag is the stream,
-//! its key the id as the client gave it, its value the seq of the record, its extra 0.
+//! The bytes are described in `docs/format/dictionary.md`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +19,7 @@ use crate::sorted_file::{Entry, KEY_BYTES_MAX, SortedReader};
 use crate::time::TimestampUs;
 
 /// The newest format of an id file that is read, and the one that is written.
-pub const IDS_VERSION: u32 = 0;
+pub const IDS_VERSION: u32 = 1;
 /// Most bytes of an id; the door refuses longer ones, or a flush could never write them.
 pub const ID_BYTES_MAX: usize = KEY_BYTES_MAX;
 /// Bytes of memory that an id takes besides its own.

@@ -1,22 +1,6 @@
 //! What a dictionary file is: a sorted file of identities, each once, and of codes that lead to them.
 //!
-//! # Layout
-//!
-//! A sorted file (`crate::sorted_file`) of magic `INSDICT\0`, in two parts.
-//!
-//! The identities: tenant 0, tag 0, key the identity, value and extra 0. An identity that several
-//! tenants or kinds name is there once; its rank among them stands for it in the second part.
-//!
-//! The codes: tenant, tag the kind's tag + 1, key the identity's rank as a big-endian u32, value the code,
-//! extra the last day (since 1970) that the identity was known to be used when the entry was written.
-//!
-//! The owner's part of the index, in varints: how many runs; for each run: tenant, tag byte of the kind,
-//! lowest code, span (highest - lowest + 1), entries; and when there are more entries than
-//! [`PAGE_ENTRIES`], for each page: its first code, its place (offset, length).
-//!
-//! A page has [`PAGE_ENTRIES`] codes of a run, ascending, the last page the rest: a block
-//! (`crate::codec`) of the codes and one of the identities' ranks. A run without pages is short enough
-//! that its entries are read and turned around instead.
+//! The bytes are described in `docs/format/dictionary.md`.
 //!
 //! # Invariants
 //!
@@ -30,7 +14,7 @@ use crate::id::TenantNo;
 use crate::sorted_file::{BlockPlace, KEY_BYTES_MAX, MemoryBytes, varint_u32};
 
 /// The newest format of a dictionary file that is read, and the one that is written.
-pub const DICTIONARY_VERSION: u32 = 0;
+pub const DICTIONARY_VERSION: u32 = 1;
 /// Most bytes of an identity; the door refuses longer ones, or a flush could never write them.
 pub const IDENTITY_BYTES_MAX: usize = KEY_BYTES_MAX;
 /// Codes of one page.

@@ -120,7 +120,7 @@ impl DictionarySet {
             }
             match self.open_file(meta) {
                 Ok(file) => out.files.push(file),
-                Err(error @ Error::NewerFormat { .. }) => return Err(error),
+                Err(error) if error.is_foreign_format() => return Err(error),
                 Err(error) if may_be_damaged(meta.id) => {
                     out.aside.push(Arc::new(Aside::new(meta, &error)));
                 }

@@ -81,9 +81,9 @@ fn golden() -> Vec<u8> {
 
 #[test]
 fn the_bytes_of_a_frame_are_pinned() {
-    let pinned = include_bytes!("../../../tests/fixtures/v0/frame.bin");
-    assert_eq!(golden(), pinned);
-    assert_eq!(decode(pinned, Lsn(1)).unwrap().header.batches[0].first_seq, 41);
+    let bytes = golden();
+    crate::golden::check("frame.bin", &bytes);
+    assert_eq!(decode(&bytes, Lsn(1)).unwrap().header.batches[0].first_seq, 41);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::catalog::Catalog;
 use crate::disk::{Disk, OverlayDisk};
 use crate::error::{Error, Result};
+use crate::format_check;
 use crate::manifest::{FileKind, FileMeta, Manifest, Version};
 use crate::segment::{BlockCache, FooterHash, SegmentReader};
 
@@ -68,6 +69,7 @@ impl Inspection {
         if !Manifest::exists(&*disk)? {
             return Err(Error::invalid("the directory holds no store: it has no manifest"));
         }
+        format_check::check(&*disk)?;
         let version = Manifest::open_or_create(Arc::clone(&disk))?.version();
         let catalog = Catalog::open(Arc::clone(&disk), &version)?;
         let cache = BlockCache::new(CACHE_BYTES);
@@ -75,9 +77,6 @@ impl Inspection {
         for meta in version.files_of(FileKind::Segment) {
             let hash = Some(FooterHash(meta.hash));
             let reader = SegmentReader::open(&*disk, &meta.path(), meta.id, hash, Arc::clone(&cache));
-            if let Err(error @ Error::NewerFormat { .. }) = reader {
-                return Err(error);
-            }
             segments.push(Inspected { meta: Arc::clone(meta), reader });
         }
         Ok(Self { disk, version, catalog, segments })

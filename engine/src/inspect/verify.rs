@@ -80,6 +80,7 @@ impl Verification {
         let (offset, kind, detail) = match error {
             Error::Corrupt { offset, reason, what, .. } => (*offset, "corrupt", format!("{what}: {reason}")),
             Error::NewerFormat { .. } => (0, "newer_format", error.to_string()),
+            Error::OlderFormat { .. } => (0, "older_format", error.to_string()),
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 (0, "missing", "a file that the manifest names is missing".to_owned())
             }

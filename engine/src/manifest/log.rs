@@ -1,13 +1,9 @@
 //! The manifest on disk: one log of edits, and `CURRENT`, which names it. The engine's only commit point.
 //!
-//! # Layout of `manifest/CURRENT`
+//! `CURRENT` is a `crate::file_header`; the log is a `crate::frame_log` of [`Edit`]s, of which the first one makes
+//! the version that the log starts from.
 //!
-//! A `crate::file_header` of magic `INSCURR\0` and nothing else: its `file_id` is that of the live log.
-//!
-//! # Layout of `manifest/<file_id>.log`
-//!
-//! A `crate::frame_log` of magic `INSMANI\0`; each frame holds one [`Edit`] as a `record`. The first
-//! one makes the version that the log starts from.
+//! The bytes are described in `docs/format/manifest.md`.
 //!
 //! # Invariants
 //!
@@ -30,7 +26,7 @@ use crate::id::FileId;
 use crate::record;
 
 /// The newest format of the manifest that is read, and the one that is written.
-pub const MANIFEST_VERSION: u32 = 0;
+pub const MANIFEST_VERSION: u32 = 1;
 /// Bytes of a log that are always let grow before it is written anew.
 pub const MANIFEST_LOG_BYTES_MIN: u64 = 1 << 20;
 /// How many times the bytes of its first edit a log may grow to.
@@ -38,10 +34,12 @@ const GROWTH: u64 = 4;
 
 /// The directory of the manifest.
 pub(crate) const DIR: &str = "manifest";
-const CURRENT: &str = "manifest/CURRENT";
+pub(crate) const CURRENT: &str = "manifest/CURRENT";
 const CURRENT_NEW: &str = "manifest/CURRENT.tmp";
-const POINTER: FileType = FileType { magic: *b"INSCURR\0", version: MANIFEST_VERSION, what: "manifest" };
-const LOG: FileType = FileType { magic: *b"INSMANI\0", version: MANIFEST_VERSION, what: "manifest" };
+pub(crate) const POINTER: FileType =
+    FileType { magic: *b"INSCURR\0", version: MANIFEST_VERSION, what: "manifest" };
+pub(crate) const LOG: FileType =
+    FileType { magic: *b"INSMANI\0", version: MANIFEST_VERSION, what: "manifest" };
 
 /// The set of live files, durable. Shared by all that read it; commits take turns.
 #[derive(Debug)]

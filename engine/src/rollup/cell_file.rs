@@ -5,16 +5,7 @@
 //! length, its tag the definition's number, its key empty. The number `ALL_TENANTS` stands for the
 //! cells of every tenant of the segment together.
 //!
-//! # Layout of the owner's bytes (version 0)
-//!
-//! | field         | type   | meaning                                               |
-//! |---------------|--------|-------------------------------------------------------|
-//! | `stream`      | u8     | the stream's tag                                      |
-//! | `tier`        | u8     | the tier's number                                     |
-//! | `day`         | varint | zigzag of the UTC day, in days since 1970             |
-//! | `definitions` | varint | how many; then for each:                              |
-//! | `id`          | u8     | the tag of its entries                                |
-//! | `hash`        | u64    | what its cells are, little-endian                     |
+//! The bytes are described in `docs/format/cells.md`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -42,9 +33,10 @@ use crate::sorted_file::{
 use crate::time::DAY_US;
 
 /// The version of cell files that is written.
-pub(crate) const CELLS_VERSION: u32 = 0;
+pub(crate) const CELLS_VERSION: u32 = 1;
 
-const TYPE: FileType = FileType { magic: *b"INSCELL\0", version: CELLS_VERSION, what: "cell file" };
+pub(crate) const TYPE: FileType =
+    FileType { magic: *b"INSCELL\0", version: CELLS_VERSION, what: "cell file" };
 
 /// Stands for the cells of all tenants of a segment together; no tenant has this number.
 pub(crate) const ALL_TENANTS: TenantNo = TenantNo(u32::MAX);

@@ -1,38 +1,6 @@
 //! Cells as bytes: one blob for each tenant, definition and tier of a day. `cells_decode` reads them.
 //!
-//! # Layout (version 0)
-//!
-//! A number is a varint. A column is a number of bytes and then an encoding of [`crate::codec`]; how
-//! many values it has is known before it is read.
-//!
-//! | part     | content                                                                                |
-//! |----------|----------------------------------------------------------------------------------------|
-//! | sizes    | number of series, number of cells                                                      |
-//! | keys     | for each key of the definition: byte 0 and a column of codes; or byte 1, the number of |
-//! |          | values, the values, and a column of their places (as codes: absent or place); and of a |
-//! |          | definition that is kept of all tenants by identities of each, the tenants as codes     |
-//! | series   | column: cells of each series                                                           |
-//! | slots    | column: number of each cell's interval within the UTC day                              |
-//! | counts   | column: rows of each cell                                                              |
-//! | states   | for each aggregate of the definition at the tier, in its order, see below              |
-//!
-//! A value is a byte and what follows: 1 a truth value (one byte), 2 a signed number (zigzag), 3 an
-//! unsigned number, 4 a double (8 bytes), 5 text (its bytes, then the text).
-//!
-//! | state     | columns                                                                                |
-//! |-----------|----------------------------------------------------------------------------------------|
-//! | sum       | sums, what rounding lost of them, byte: 1 when every row has a value, else 0 and the    |
-//! |           | number of values                                                                       |
-//! | min, max  | values; NaN is none                                                                    |
-//! | last      | 0 for none, else 1 + microseconds since the start of the interval; LSNs; seqs; values  |
-//! | histogram | byte of flags; zeroes; positive and negative buckets of each cell; indexes of all      |
-//! |           | buckets (zigzag of the first of a side, differences); their counts; sums unless flag 1; |
-//! |           | least values unless flag 2; greatest values unless flag 4: those are as in the states  |
-//! |           | sum, min, max of the same field, which come before                                     |
-//! | count if  | counts                                                                                 |
-//! | distinct  | for each space of values (users, visitors, text, ...): byte 1 when sets are of tenants,|
-//! |           | then sets of each cell and the tenants of the sets, else 0; values of each set; then   |
-//! |           | the first code of each set and the differences less one, or 16 bytes for each hash     |
+//! The bytes are described in `docs/format/cells.md`.
 
 use super::cells::{Cells, KeyColumn, SetList, SetRef, StateColumn};
 use super::definition::RollupDefinition;

@@ -5,22 +5,7 @@
 //! bucket of its own; NaN and infinities are not counted. A quantile is the geometric middle of the
 //! bucket of its rank, which no value of the bucket is further from than `2^(1/128) - 1 = 0.543 %`.
 //!
-//! # Layout (version 0)
-//!
-//! All numbers are varints (LEB128) unless said otherwise.
-//!
-//! | field      | meaning                                                                     |
-//! |------------|-----------------------------------------------------------------------------|
-//! | `version`  | one byte, 0                                                                 |
-//! | `zero`     | values that are zero                                                        |
-//! | `sum`      | 8 bytes, an f64, little-endian                                              |
-//! | `min`      | 8 bytes, an f64, little-endian; only when there is a value                  |
-//! | `max`      | 8 bytes, likewise                                                           |
-//! | `positive` | how many buckets, then for each: index minus the one before, count           |
-//! | `negative` | likewise                                                                    |
-//!
-//! The first index of a side is zigzag, the others are greater than the one before. Whether there is
-//! a value is known from a presence byte (0 or 1) between `sum` and `min`.
+//! The bytes are described in `docs/format/cells.md`.
 
 mod growing;
 mod list;
@@ -44,7 +29,7 @@ const INDEX_MIN: i32 = -1075 * BUCKETS_A_DOUBLING;
 const INDEX_MAX: i32 = 1024 * BUCKETS_A_DOUBLING;
 
 /// The version that [`Histogram::encode`] writes.
-const VERSION: u8 = 0;
+const VERSION: u8 = 1;
 
 /// Counts of values in exponential buckets, with count, sum, least and greatest value beside.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -517,7 +502,7 @@ impl Histogram {
         }
     }
 
-    /// Appends the bytes of the layout above.
+    /// Appends the bytes, as the format has them.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(VERSION);
         put_varint(self.zero, out);

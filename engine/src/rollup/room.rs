@@ -70,7 +70,7 @@ impl CellRoom {
         for meta in metas {
             match CellFile::open(disk, meta, &self.rollups, &self.cache) {
                 Ok(file) => files.push(file),
-                Err(error @ Error::NewerFormat { .. }) => return Err(error),
+                Err(error) if error.is_foreign_format() => return Err(error),
                 Err(error) => self.note(error.to_string()),
             }
         }

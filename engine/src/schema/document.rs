@@ -3,24 +3,7 @@
 //! A value is a tag byte and its content. Keys of an object are sorted and unique, numbers are
 //! normalised, so equal values have equal bytes, and a document can be hashed.
 //!
-//! # Layout
-//!
-//! | tag | value   | content                                                      |
-//! |----:|---------|--------------------------------------------------------------|
-//! |   0 | null    | none                                                         |
-//! |   1 | false   | none                                                         |
-//! |   2 | true    | none                                                         |
-//! |   3 | integer | zigzag varint of an i64                                      |
-//! |   4 | integer | varint of a u64 above `i64::MAX`                             |
-//! |   5 | double  | 8 bytes, little-endian                                       |
-//! |   6 | text    | varint of its bytes, UTF-8                                   |
-//! |   7 | array   | varint of its values, the values                             |
-//! |   8 | object  | varint of its members, each: varint of key bytes, key, value |
-//!
-//! Varints have their shortest form, and keys ascend strictly: other bytes are refused.
-//!
-//! JSON keeps `1` and `1.0` apart only in writing; here `1.0` stays a double (tag 5), so that what a
-//! client sent as a double comes back as one.
+//! The bytes are described in `docs/format/encodings.md`.
 
 use std::cmp::Ordering;
 use std::sync::Arc;

@@ -1,15 +1,6 @@
 //! The directory: of every column block its place, null count and zone map.
 //!
-//! # Layout of the payload
-//!
-//! A [section](crate::codec) whose content is, for each stream of the footer, each column of its
-//! schema and each granule in turn:
-//!
-//! | field   | type          | meaning                                                               |
-//! |---------|---------------|-----------------------------------------------------------------------|
-//! | `place` | flag, 3 varints | the block; the `Paths` block of a document column; none: all absent |
-//! | `nulls` | varint        | absent values, at most the granule's rows                             |
-//! | `zone`  | see `zone_map` | the zone map                                                         |
+//! The bytes are described in `docs/format/segment.md`.
 
 use super::format::{GRANULE_ROWS, Place};
 use super::zone_map;

@@ -1,24 +1,6 @@
 //! The footer: what a segment holds and where its parts are. Found through the tail.
 //!
-//! # Layout (version 0, little-endian)
-//!
-//! | field         | type                  | meaning                                              |
-//! |---------------|-----------------------|------------------------------------------------------|
-//! | `version`     | u32                   | 0                                                    |
-//! | `file`        | u64                   | the file's id                                        |
-//! | `flushed_lsn` | u64                   | every frame up to it is in segments                  |
-//! | `blocks`      | u32                   | number of blocks in the file                         |
-//! | `replaces`    | varint, u64 each      | the segments whose rows this one took over           |
-//! | `directory`   | place                 | the directory's block                                |
-//! | `names`       | place                 | the block of tenants' names                          |
-//! | `streams`     | u8, then of each:     | how many streams have rows                           |
-//! | `stream`      | u8                    | its tag; they ascend                                 |
-//! | `rows`        | u64                   | its rows, at least 1                                 |
-//! | `min`, `max`  | i64, i64              | earliest and latest event time                       |
-//! | `columns`     | varint, then of each: | u16 id, u8 type, varint of its bytes in the file     |
-//! | `runs`        | varint, then of each: | varint of the first tenant, place of a block of runs |
-//!
-//! A place is three varints: offset, bytes, number of the block.
+//! The bytes are described in `docs/format/segment.md`.
 
 use super::format::{GRANULE_ROWS, Place, VERSION};
 use crate::codec::{Cursor, Decoded, Malformed, put_varint};

@@ -1,51 +1,24 @@
 //! The fixed parts of a segment file: header, block header, tail.
 //!
-//! # Header (24 bytes, little-endian; its first 24 bytes keep this form in every version)
-//!
-//! | offset | size | type | field     | meaning                    |
-//! |-------:|-----:|------|-----------|----------------------------|
-//! |      0 |    8 | bytes| `magic`   | `INSIGSEG`                 |
-//! |      8 |    4 | u32  | `version` | 0                          |
-//! |     12 |    8 | u64  | `file`    | the file's id              |
-//! |     20 |    4 | u32  | `crc`     | CRC-32 of bytes 0..20      |
-//!
-//! # Block header (20 bytes), before the payload
-//!
-//! | offset | size | type | field     | meaning                                                      |
-//! |-------:|-----:|------|-----------|--------------------------------------------------------------|
-//! |      0 |    4 | u32  | `len`     | bytes of the payload                                         |
-//! |      4 |    4 | u32  | `crc`     | CRC-32 of file id, offset, this header without `crc`, payload |
-//! |      8 |    1 | u8   | `kind`    | a [`BlockKind`]                                              |
-//! |      9 |    1 | u8   | `stream`  | the stream, 0xff for none                                    |
-//! |     10 |    2 | u16  | `column`  | the column, 0xffff for none                                  |
-//! |     12 |    4 | u32  | `granule` | the granule, or the number of an index block                 |
-//! |     16 |    4 | u32  | `sub`     | the sub-column of a document column, see `paths`             |
-//!
-//! # Tail (40 bytes), the end of the file
-//!
-//! | offset | size | type | field           | meaning                                   |
-//! |-------:|-----:|------|-----------------|-------------------------------------------|
-//! |      0 |    8 | u64  | `footer_offset` | first byte of the footer                  |
-//! |      8 |    4 | u32  | `footer_len`    | bytes of the footer                       |
-//! |     12 |    4 | u32  | `version`       | 0                                         |
-//! |     16 |    8 | u64  | `file`          | the file's id                             |
-//! |     24 |    4 | u32  | `footer_crc`    | CRC-32 of the footer                      |
-//! |     28 |    4 | u32  | `crc`           | CRC-32 of bytes 0..28                     |
-//! |     32 |    8 | bytes| `magic`         | `INSIGEND`                                |
+//! The bytes are described in `docs/format/segment.md`.
 //!
 //! # Invariants
 //!
 //! * `footer_offset + footer_len + TAIL_BYTES` is the length of the file.
 //! * A file is written once, from front to back, and never changed.
 
+use std::path::Path;
+
 use sha2::{Digest, Sha256};
 
 use crate::codec::{Cursor, Decoded, Malformed, put_varint};
+use crate::error::Result;
+use crate::format_version;
 use crate::id::{FileId, Stream};
 use crate::schema::ColumnId;
 
 /// The version that this program writes, and the newest that it reads.
-pub const VERSION: u32 = 0;
+pub const VERSION: u32 = 1;
 
 /// Rows of a granule; the last one of a stream may have fewer.
 pub const GRANULE_ROWS: usize = 8192;
@@ -87,6 +60,18 @@ pub(super) fn decode_header(bytes: &[u8; HEADER_BYTES]) -> Decoded<(u32, FileId)
     let (version, file) = (cursor.u32()?, FileId(cursor.u64()?));
     check_crc(bytes, 20, cursor.u32()?)?;
     Ok((version, file))
+}
+
+/// Refuses a file of a version that is not read; a header that is damaged says nothing.
+///
+/// # Errors
+///
+/// [`crate::Error::NewerFormat`], [`crate::Error::OlderFormat`].
+pub(crate) fn check_version(path: &Path, head: &[u8]) -> Result<()> {
+    match head.first_chunk().map(decode_header) {
+        Some(Ok((version, _))) => format_version::judge(path, version, VERSION),
+        _ => Ok(()),
+    }
 }
 
 fn check_crc(bytes: &[u8], covered: usize, crc: u32) -> Decoded<()> {

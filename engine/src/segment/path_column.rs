@@ -1,12 +1,6 @@
 //! Typed sub-columns of a path, as bytes and as the vectors that a query reads.
 //!
-//! # Layout of a sub-column's payload
-//!
-//! | type     | content                                                                          |
-//! |----------|----------------------------------------------------------------------------------|
-//! | text     | like a column, see `told`                                                        |
-//! | i64, f64 | varint of the bytes of the presence, presence as numbers 0 and 1, present values |
-//! | bool     | numbers: 0 absent, 1 false, 2 true                                               |
+//! The bytes are described in `docs/format/segment.md`.
 
 use std::sync::Arc;
 

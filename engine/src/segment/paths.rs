@@ -1,17 +1,6 @@
 //! The paths of a document column in one granule: which were shredded, and where their blocks are.
 //!
-//! # Layout of the payload
-//!
-//! | field      | type                  | meaning                                                          |
-//! |------------|-----------------------|------------------------------------------------------------------|
-//! | `residual` | flag, place           | the block of what shredding left, when there is any              |
-//! | `paths`    | varint, then of each: | at most 256, sorted by keys                                      |
-//! | `keys`     | varint, then of each: | varint of its bytes and the key; 1 to 32 keys                    |
-//! | `flags`    | u8                    | bits 0 to 3: text, i64, f64, bool; bit 4: also in the residual   |
-//! | `places`   | place each            | the sub-columns' blocks, in the order of the bits                |
-//! | `zones`    | see `zone_map`, each  | zone maps of the text, i64 and f64 sub-columns that there are    |
-//!
-//! The `sub` of a sub-column's block is four times the path's number plus the bit's.
+//! The bytes are described in `docs/format/segment.md`.
 
 use super::format::Place;
 use super::shred::PATHS_MAX;

@@ -20,6 +20,7 @@ use super::{path_column, tenant_index};
 use crate::codec::{Decoded, Malformed, decode_strings};
 use crate::disk::{Disk, DiskFile, Mapping, meter};
 use crate::error::{Error, Result};
+use crate::format_version;
 use crate::id::{FileId, Lsn, Stream, TenantId, TenantNo};
 use crate::part::{Part, Run, ZoneMap, path_of_documents};
 use crate::query::PartId;
@@ -465,9 +466,7 @@ fn open_footer(
         return Err(corrupt("segment", 0, "it is shorter than its header and its tail"));
     };
     let (version, id) = decode_header(&array(disk_file, 0)?).map_err(|m| corrupt("header", 0, m.0))?;
-    if version > VERSION {
-        return Err(Error::NewerFormat { path: path.to_owned(), found: version, supported: VERSION });
-    }
+    format_version::judge(path, version, VERSION)?;
     let tail =
         Tail::decode(&array(disk_file, tail_offset)?).map_err(|m| corrupt("tail", tail_offset, m.0))?;
     if id != file || tail.file != file || tail.version != version {

@@ -1,20 +1,6 @@
 //! Whose rows are where: runs of (tenant, day), in blocks that the footer lists with their first tenant.
 //!
-//! # Layout of a block of runs
-//!
-//! A varint of the number of runs, at most [`RUNS_MAX`], then of each run:
-//!
-//! | field    | type   | meaning                                                              |
-//! |----------|--------|----------------------------------------------------------------------|
-//! | `tenant` | varint | its tenant's number less that of the run before, 0 before the first  |
-//! | `rows`   | varint | its rows, at least 1; they follow those of the run before            |
-//! | `min`    | i64    | its earliest event time                                              |
-//! | `span`   | varint | its latest event time less the earliest, in the same UTC day         |
-//!
-//! # Layout of the block of names
-//!
-//! A varint of the number of tenants, then of each: varint of its number, varint of its name's bytes,
-//! the name.
+//! The bytes are described in `docs/format/segment.md`.
 
 use crate::codec::{Cursor, Decoded, Malformed, put_varint};
 use crate::id::{TENANT_BYTES_MAX, TenantId, TenantNo};

@@ -1,20 +1,7 @@
 //! A column that another one tells: the address, the browser and the user of a session are the same in all of
 //! its rows, so they are written once for each session of the granule.
 //!
-//! # Layout of the payload of a column, or of the text of a path
-//!
-//! | kind | what follows                                                                                |
-//! |-----:|---------------------------------------------------------------------------------------------|
-//! |    0 | the values, one a row: [codec](crate::codec)                                                  |
-//! |    1 | u16 of the telling column; breaks; varint of its distinct values; for each of them the value that it tells; exceptions |
-//! |    2 | doubles in partitions: u16 of the telling column; breaks; the doubles of each of its distinct values in turn |
-//!
-//! Breaks are the rows where another tenant begins (the first one left out): codes of the dictionary mean
-//! something else from there on, so distinct values are counted anew. Distinct values are numbered in the order
-//! of first sight. Exceptions are a varint of how many, their rows, each less the one before, and their values.
-//! All lists are numbers, or values like those of kind 0, each behind a varint of its bytes.
-//!
-//! Only some columns may tell, and each only those after it in [`TELLERS`]: reading never goes in a circle.
+//! The bytes are described in `docs/format/segment.md`.
 
 use hashbrown::HashMap;
 

@@ -1,15 +1,6 @@
 //! Zone maps: least and greatest value of a column in a granule, and how many values are absent.
 //!
-//! # Layout
-//!
-//! | tag | zone map | body                                                    |
-//! |----:|----------|---------------------------------------------------------|
-//! |   0 | none     | none: a NaN, or text without an upper bound             |
-//! |   1 | null     | none: every value is absent                             |
-//! |   2 | i64      | least and greatest, 8 bytes each                        |
-//! |   3 | u64      | varints of least and greatest                           |
-//! |   4 | f64      | bits of least and greatest, 8 bytes each                |
-//! |   5 | bytes    | least and greatest, each a byte of its length and bytes |
+//! The bytes are described in `docs/format/segment.md`.
 
 use crate::codec::{Cursor, Decoded, Malformed, put_varint};
 use crate::part::ZoneMap;

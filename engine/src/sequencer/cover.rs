@@ -1,14 +1,7 @@
 //! The catalog record of the leaves of a block whose audit records have expired: the hashes of the subtrees
 //! that cover them, so that records of the block that are still there can be proven.
 //!
-//! # Layout (version 0)
-//!
-//! | offset | size   | type | field    | meaning                                                            |
-//! |-------:|-------:|------|----------|--------------------------------------------------------------------|
-//! |      0 |     32 | u8   | `gone`   | one bit a leaf of the block, the first in the lowest bit of byte 0 |
-//! |     32 | 32 * k | u8   | `hashes` | of the k greatest perfect subtrees all of whose leaves are gone, the first leaf first |
-//!
-//! A block whose leaves are all gone needs none: its root is a record of its own ([`super::sequence`]).
+//! The bytes are described in `docs/format/catalog.md`.
 
 use std::collections::BTreeMap;
 
@@ -75,7 +68,7 @@ impl Cover {
         self.subtrees.insert(first, (leaves, hash));
     }
 
-    /// The bytes of the layout above.
+    /// The bytes, as the format has them.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = vec![0; GONE_BYTES];
         for leaf in (0..BLOCK_LEAVES).filter(|leaf| self.has(*leaf)) {

@@ -1,19 +1,6 @@
 //! Ids that the server makes: a `UUIDv7` derived from a row's place, so that it need not be stored.
 //!
-//! # Layout (RFC 9562, section 5.7; 128 bits, the highest first)
-//!
-//! | bits    | field      | meaning                                                      |
-//! |--------:|------------|--------------------------------------------------------------|
-//! |   0..48 | `unix_ms`  | receipt, in milliseconds since 1970                          |
-//! |  48..52 | `ver`      | 7                                                            |
-//! |  52..64 | `rand_a`   | the highest 12 bits of `body`                                |
-//! |  64..66 | `var`      | 2                                                            |
-//! | 66..128 | `rand_b`   | the lower 62 bits of `body`                                  |
-//!
-//! `body` has 74 bits: `seq` sent through a permutation of 42 bits, then a tag of 32 bits. The
-//! permutation is a Feistel network of six rounds whose round function is HMAC-SHA256, so an id tells
-//! nothing about how many rows there are; the tag is HMAC-SHA256 over tenant, stream, receipt and seq,
-//! so an id that was not given is refused with a probability of 1 - 2^-32 before any row is looked for.
+//! The bytes are described in `docs/format/identifiers.md`.
 
 use hmac::Mac;
 

@@ -3,12 +3,7 @@
 //! The engine hashes records into leaves ([`super::leaf`]), so the tree takes leaf hashes. A node is
 //! SHA-256(0x01, left, right); the tree over n leaves splits at the greatest power of two below n.
 //!
-//! # Layout of an encoded frontier
-//!
-//! | offset | size   | type | field     | meaning                                                       |
-//! |-------:|-------:|------|-----------|---------------------------------------------------------------|
-//! |      0 |      8 | u64  | `leaves`  | how many leaves there are, little-endian                      |
-//! |      8 | 32 * k | u8   | `peaks`   | roots of the perfect subtrees, the largest first; k is the number of ones in `leaves` |
+//! The bytes are described in `docs/format/catalog.md`.
 
 use sha2::{Digest, Sha256};
 

@@ -5,31 +5,7 @@
 //! other ones are kept each, with the key that they go on under. Lists of open chains are in the cells
 //! of the day tier alone.
 //!
-//! # Layout (version 0)
-//!
-//! All numbers are varints (LEB128) unless said otherwise. It stands in a block of a file of cells,
-//! whose checksum covers it.
-//!
-//! | field      | meaning                                                                          |
-//! |------------|----------------------------------------------------------------------------------|
-//! | `version`  | one byte, 0                                                                      |
-//! | `tier`     | one byte: 0 a quarter of an hour, 1 an hour, 2 a day                             |
-//! | `day`      | days since 1970, 4 bytes, signed, little-endian                                  |
-//! | `classes`  | what told pages, actions and interactive events apart, 8 bytes, little-endian    |
-//! | `slots`    | how many intervals have numbers, then column by column one value of each:        |
-//! |            | interval (the first, then less the one before), `started`, `crossing`, `bounces`,|
-//! |            | `duration_us`, `events`, `pages`, `actions`, `allocated_us`                      |
-//! | `buckets`  | for each interval with sessions that started: the shortest duration, the longest |
-//! |            | less that one, sessions of no duration, how many buckets, then for each bucket   |
-//! |            | its index (the first, then less the one before) and its count                    |
-//! | `open`     | how many open chains, sorted by (tenant, key, first), then column by column one  |
-//! |            | value of each: tenant (less the one before), key (16 bytes, little-endian),      |
-//! |            | first (after the start of the day, in microseconds), last less first, events,    |
-//! |            | pages, actions, interactive, user (1 more than the code, 0 for none)             |
-//!
-//! The cells of a tenant's applications are one blob too: a version byte, 0; how many applications; for each,
-//! by code ascending, its code, how many bytes follow, and the layout above of its events alone, or no
-//! bytes where all events of the tenant's day are of this application.
+//! The bytes are described in `docs/format/sessions.md`.
 
 use super::chain::{Chain, NO_USER};
 use super::totals::SessionTotals;
@@ -39,7 +15,7 @@ use crate::rollup::{Histogram, Tier};
 use crate::time::{DAY_US, TimestampUs};
 
 /// The version that [`FoldedSessions::encode`] writes.
-const VERSION: u8 = 0;
+const VERSION: u8 = 1;
 
 /// Fewest bytes that an open chain takes: its key and eight numbers.
 const OPEN_BYTES_MIN: usize = 24;
@@ -135,7 +111,7 @@ impl FoldedSessions {
         self.open.sort_unstable_by_key(OpenChain::order);
     }
 
-    /// The bytes of the layout above.
+    /// The bytes, as the format has them.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION, self.tier as u8];
         out.extend_from_slice(&self.day.to_le_bytes());
@@ -189,7 +165,7 @@ impl FoldedSessions {
         }
     }
 
-    /// Reads the bytes of the layout above.
+    /// Reads the bytes, as the format has them.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Cells of sessions as bytes: round trips, bytes that changed, and the format of version 0.
+//! Cells of sessions as bytes: round trips, bytes that changed, and the format of version 1.
 
 use proptest::prelude::*;
 

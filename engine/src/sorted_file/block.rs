@@ -1,13 +1,6 @@
 //! One block of sorted entries: bytes <-> entries.
 //!
-//! # Layout
-//!
-//! | part   | content                                                                                  |
-//! |--------|------------------------------------------------------------------------------------------|
-//! | groups | section: varint of how many; each: varint tenant, tag byte, varint first rank, varint entries |
-//! | values | for each entry its value, a block of numbers (`crate::codec`)                            |
-//! | extras | for each entry its extra, in the order of signed numbers, a block of numbers             |
-//! | keys   | see [`super::keys`]                                                                      |
+//! The bytes are described in `docs/format/sorted-file.md`.
 //!
 //! # Invariants
 //!

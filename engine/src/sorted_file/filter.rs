@@ -4,10 +4,7 @@
 //! answered "perhaps" at 10 bits a key (Putze, Sanders, Singler: Cache-, Hash- and Space-Efficient
 //! Bloom Filters, 2007).
 //!
-//! # Layout
-//!
-//! Lines of 64 bytes, as eight little-endian u64. The line of a key is `(hash >> 32) * lines >> 32`;
-//! its bits come from the low half of the hash, see [`bits`].
+//! The bytes are described in `docs/format/sorted-file.md`.
 
 use crate::id::TenantNo;
 

@@ -1,16 +1,6 @@
 //! The keys of a block: bytes <-> keys.
 //!
-//! # Layout
-//!
-//! | part     | content                                                                                 |
-//! |----------|-----------------------------------------------------------------------------------------|
-//! | forms    | a block of the form of each key ([`super::form`])                                       |
-//! | packed   | for each form but text, the lower tag first: its keys as numbers ([`super::packed`])    |
-//! | shared   | for each key of text: bytes shared with the one before it in its group, a block         |
-//! | further  | for each key of text: how many bytes follow, a block                                    |
-//! | text     | the further bytes of all keys of text, a section                                        |
-//!
-//! A block is a `crate::codec` block of numbers; the last three parts are there if there is text.
+//! The bytes are described in `docs/format/sorted-file.md`.
 
 use std::collections::BTreeMap;
 

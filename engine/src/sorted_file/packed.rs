@@ -4,16 +4,7 @@
 //! log2(n) bits each are saved by storing how far the next one is. Bits that are the same in all (the
 //! version of a UUID, the upper ones of small numbers) are stored once.
 //!
-//! # Layout
-//!
-//! | field     | content                                                                                |
-//! |-----------|----------------------------------------------------------------------------------------|
-//! | `varying` | the bits that are not the same in all: varint of the lower half, varint of the upper   |
-//! | `base`    | the bits that are the same in all, likewise                                            |
-//! | `heads`   | a block of differences of heads: group, and up to 44 of the varying bits from the top  |
-//! | `tails`   | for each 56 of the further varying bits, from the top, and the rest: a block of them   |
-//!
-//! A block is a `crate::codec` block of numbers, one for each.
+//! The bytes are described in `docs/format/sorted-file.md`.
 
 use crate::codec::{
     Cursor, Decoded, Density, Malformed, decode_ints, encode_ints_at, put_block, put_varint, take_block,

@@ -1,38 +1,6 @@
 //! Writes a sorted file, front to back, in bounded memory.
 //!
-//! # Layout of the file
-//!
-//! | part   | content                                                                    |
-//! |--------|----------------------------------------------------------------------------|
-//! | header | [`crate::file_header`]                                                     |
-//! | blocks | framed, see below: entries ([`super::block`]), the owner's blobs, a filter |
-//! | index  | framed: see below                                                          |
-//! | footer | 48 bytes, see below; its SHA-256 with the index is in the manifest         |
-//!
-//! # Layout of a framed block
-//!
-//! | offset | size | type | field     | meaning                                                        |
-//! |-------:|-----:|------|-----------|----------------------------------------------------------------|
-//! |      0 |    4 | u32  | `crc`     | CRC-32 of file id, offset, tag byte and what follows           |
-//! |      4 |      | u8   | `section` | the bytes as a `crate::codec` section: compressed when it pays |
-//!
-//! # Layout of the index (varints unless said otherwise)
-//!
-//! `blocks`; for each block: offset, length with its frame, tenant, tag byte, first rank, length of the
-//! first key, the key. Then offset and length of the filter (0, 0 when there is none). Then the owner's bytes.
-//!
-//! # Layout of the footer (little-endian)
-//!
-//! | offset | size | type | field          | meaning                              |
-//! |-------:|-----:|------|----------------|--------------------------------------|
-//! |      0 |    8 | u64  | `index_offset` | first byte of the framed index       |
-//! |      8 |    4 | u32  | `index_len`    | its bytes with the frame             |
-//! |     12 |    4 | u32  | `version`      | as in the header                     |
-//! |     16 |    8 | u64  | `entries`      | entries of all blocks                |
-//! |     24 |    8 | u64  | `file_id`      | as in the header                     |
-//! |     32 |    8 | u8   | `magic`        | as in the header                     |
-//! |     40 |    4 | u32  | zero           |                                      |
-//! |     44 |    4 | u32  | `crc`          | CRC-32 of bytes 0..44                |
+//! The bytes are described in `docs/format/sorted-file.md`.
 
 use std::path::Path;
 use std::sync::Arc;

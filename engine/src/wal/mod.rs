@@ -15,6 +15,7 @@ mod writer;
 mod tests;
 
 pub use log::{Entry, Log, LogOptions, LogStats, Sink, Step};
+pub(crate) use record::check_version;
 pub use replay::{Frame, Replayed, WalDamage, replay};
 pub use spare::Spares;
 pub use writer::{Extent, WalOptions, WalWriter};

@@ -1,34 +1,6 @@
 //! The bytes of a WAL file: a header page, then frames without gaps, then a seal.
 //!
-//! # Layout (version 0, little-endian)
-//!
-//! A file is `{file_id:016x}.wal`. It starts with a page of 4,096 bytes that holds the file header
-//! twice, at 0 and at 2,048; the rest of the page is zero.
-//!
-//! | offset | size | type  | field     | meaning                                                     |
-//! |-------:|-----:|-------|-----------|-------------------------------------------------------------|
-//! |      0 |    8 | bytes | `magic`   | `INSIGWAL`                                                  |
-//! |      8 |    4 | u32   | `version` | 0; later versions keep these 32 bytes as they are           |
-//! |     12 |    4 | u32   | `crc`     | CRC-32 of bytes 0..12 and 16..32                            |
-//! |     16 |    8 | u64   | `file_id` | the number in the file's name, never given twice            |
-//! |     24 |    8 | u64   | `log_id`  | a secret random number of the log, the same in all files    |
-//!
-//! A frame starts at a multiple of 8 and ends at one, padded with zeroes. Frames do not span files.
-//!
-//! | offset | size | type  | field           | meaning                                               |
-//! |-------:|-----:|-------|-----------------|-------------------------------------------------------|
-//! |      0 |    4 | u32   | `crc`           | CRC-32 of `file_id`, the frame's offset, bytes 4..end |
-//! |      4 |    4 | u32   | `payload_bytes` | bytes of payload, without the padding                 |
-//! |      8 |    8 | u64   | `epoch`         | SHA-256 of `log_id`, `file_id`: first 8 bytes, bit 0 set |
-//! |     16 |    8 | u64   | `lsn`           | rises from frame to frame                             |
-//! |     24 |    8 | u64   | `prev_lsn`      | of the frame before, in whichever file; 0 for none    |
-//! |     32 |    8 | u64   | `synced_lsn`    | everything up to it was synced when this was written  |
-//! |     40 |    1 | u8    | `kind`          | the caller's; 255 is a seal                           |
-//! |     41 |    7 | bytes |                 | zero                                                  |
-//! |     48 |    . | bytes | payload         |                                                       |
-//!
-//! A seal says that no frame follows in this file. Its `lsn` and `prev_lsn` are those of the last
-//! frame of the log, its payload is the number (u64) of the next file, 0 after a clean shutdown.
+//! The bytes are described in `docs/format/wal.md`.
 //!
 //! # Invariants
 //!
@@ -38,9 +10,13 @@
 //! * Reused files need no wiping to be safe: bytes of an earlier use carry another epoch, which nobody
 //!   outside of the process knows, and a checksum over another `file_id`.
 
+use std::path::Path;
+
 use crc32fast::Hasher;
 use sha2::{Digest, Sha256};
 
+use crate::error::Result;
+use crate::format_version;
 use crate::id::{FileId, Lsn};
 
 /// Bytes of the page in front of the first frame.
@@ -56,7 +32,7 @@ pub const SEAL_BYTES: u64 = 56;
 /// The kind of a seal; callers use the kinds below it.
 pub const KIND_SEAL: u8 = u8::MAX;
 /// The newest version this program reads, and the one it writes.
-pub const VERSION: u32 = 0;
+pub const VERSION: u32 = 1;
 /// Frames start at multiples of this.
 pub const ALIGN: u64 = 8;
 
@@ -80,8 +56,8 @@ pub struct FileHeader {
 pub enum BadHeader {
     /// Not a header, or damaged.
     Damaged,
-    /// Intact, but of a later version.
-    Newer(u32),
+    /// Intact, but of a version that is not read.
+    OtherVersion(u32),
 }
 
 /// Splits the first `N` bytes off; `None` when there are fewer.
@@ -120,7 +96,7 @@ impl FileHeader {
     ///
     /// # Errors
     ///
-    /// [`BadHeader`] when it is damaged or of a later version.
+    /// [`BadHeader`] when it is damaged or of a version that is not read.
     pub fn decode(bytes: &[u8]) -> Result<Self, BadHeader> {
         let mut rest = bytes;
         let mut fields = || {
@@ -136,7 +112,9 @@ impl FileHeader {
         };
         match fields() {
             None => Err(BadHeader::Damaged),
-            Some((version, _)) if version > VERSION => Err(BadHeader::Newer(version)),
+            Some((version, _)) if !format_version::is_read(version, VERSION) => {
+                Err(BadHeader::OtherVersion(version))
+            }
             Some((_, header)) => Ok(header),
         }
     }
@@ -151,7 +129,7 @@ impl FileHeader {
         for offset in FILE_HEADER_OFFSETS {
             match Self::decode(page.get(offset..).unwrap_or_default()) {
                 Ok(header) => return Ok(header),
-                Err(BadHeader::Newer(version)) => bad = BadHeader::Newer(version),
+                Err(BadHeader::OtherVersion(version)) => bad = BadHeader::OtherVersion(version),
                 Err(BadHeader::Damaged) => {}
             }
         }
@@ -166,6 +144,18 @@ impl FileHeader {
         let digest: [u8; 32] = hash.finalize().into();
         // Never zero, so that zeroes are never a frame.
         digest.first_chunk().map_or(1, |first| u64::from_le_bytes(*first) | 1)
+    }
+}
+
+/// Refuses a header page of a version that is not read; one that is damaged says nothing.
+///
+/// # Errors
+///
+/// [`crate::Error::NewerFormat`], [`crate::Error::OlderFormat`].
+pub fn check_version(path: &Path, page: &[u8]) -> Result<()> {
+    match FileHeader::decode_page(page) {
+        Err(BadHeader::OtherVersion(found)) => format_version::judge(path, found, VERSION),
+        _ => Ok(()),
     }
 }
 

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use super::reader::FileReader;
 use super::record::{
-    BadHeader, FRAME_HEADER_BYTES, FileHeader, FrameHeader, HEADER_PAGE_BYTES, KIND_SEAL, VERSION, parse_name,
+    FRAME_HEADER_BYTES, FileHeader, FrameHeader, HEADER_PAGE_BYTES, KIND_SEAL, check_version, parse_name,
 };
 use crate::disk::Disk;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::{FileId, Lsn};
 
 /// A frame that came back.
@@ -102,7 +102,7 @@ impl Replayed {
 ///
 /// # Errors
 ///
-/// What `each` answers, [`Error::NewerFormat`], and [`Error::Io`] when a file cannot be read.
+/// What `each` answers, [`Error::NewerFormat`], [`Error::OlderFormat`], and [`Error::Io`] when a file cannot be read.
 pub fn replay(
     disk: &dyn Disk,
     dir: &Path,
@@ -144,13 +144,8 @@ fn find_files(disk: &dyn Disk, dir: &Path) -> Result<(Vec<LogFile>, Option<u64>)
         let path = dir.join(&entry.name);
         let mut page = vec![0; usize::try_from(entry.bytes.min(HEADER_PAGE_BYTES)).unwrap_or(0)];
         disk.open_read(&path)?.read_at(0, &mut page)?;
-        let header = match FileHeader::decode_page(&page) {
-            Ok(header) => Some(header),
-            Err(BadHeader::Damaged) => None,
-            Err(BadHeader::Newer(found)) => {
-                return Err(Error::NewerFormat { path, found, supported: VERSION });
-            }
-        };
+        check_version(&path, &page)?;
+        let header = FileHeader::decode_page(&page).ok();
         log_id = header.map(|header| header.log_id).or(log_id);
         let own = header.filter(|header| header.file_id == id);
         found.push(LogFile {

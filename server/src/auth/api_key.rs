@@ -195,7 +195,7 @@ impl ApiKey {
 }
 
 /// Version of the stored record.
-const VERSION: u8 = 0;
+const VERSION: u8 = 1;
 
 /// The stored record.
 #[derive(Serialize, Deserialize)]
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn the_stored_record_is_pinned() {
-        let golden = include_bytes!("../../tests/fixtures/v0/api_key.json");
+        let golden = include_bytes!("../../tests/fixtures/v1/api_key.json");
         let (key, _) = key();
         assert_eq!(
             String::from_utf8(key.put().value.unwrap()).unwrap(),

@@ -4,7 +4,7 @@ use insights_engine::append::{CatalogKind, CatalogPut};
 use insights_engine::time::TimestampUs;
 
 /// Version of [`Mark::encode`].
-const VERSION: u8 = 0;
+const VERSION: u8 = 1;
 /// The catalog's key of the mark.
 const KEY: &[u8] = b"demo";
 
@@ -67,11 +67,11 @@ mod tests {
     #[test]
     fn the_bytes_of_a_mark_are_fixed() {
         let mark = Mark { seed: 1, end: TimestampUs(-2), days: 30, next_step: 258 };
-        let bytes = b"\x00\x01\0\0\0\0\0\0\0\xfe\xff\xff\xff\xff\xff\xff\xff\x1e\0\0\0\x02\x01\0\0\0\0\0\0";
+        let bytes = b"\x01\x01\0\0\0\0\0\0\0\xfe\xff\xff\xff\xff\xff\xff\xff\x1e\0\0\0\x02\x01\0\0\0\0\0\0";
         assert_eq!(mark.encode(), bytes);
         assert_eq!(Mark::decode(bytes), Some(mark));
         for bad in
-            [&bytes[..28], &b""[..], &[bytes.as_slice(), b"\0"].concat(), &[b"\x01", &bytes[1..]].concat()]
+            [&bytes[..28], &b""[..], &[bytes.as_slice(), b"\0"].concat(), &[b"\x00", &bytes[1..]].concat()]
         {
             assert_eq!(Mark::decode(bad), None);
         }

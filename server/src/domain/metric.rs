@@ -120,7 +120,7 @@ pub struct MetricRecord {
 }
 
 /// Version of [`MetricRecord::encode`].
-const RECORD_VERSION: u8 = 0;
+const RECORD_VERSION: u8 = 1;
 
 impl MetricRecord {
     /// The catalog's key of an organization's metric: the organization, a zero byte, the name.
@@ -188,13 +188,13 @@ mod tests {
     #[test]
     fn the_bytes_of_a_metric_record_are_fixed() {
         let record = MetricRecord { kind: MetricKind::Counter, unit: Some("jobs".into()) };
-        assert_eq!(record.encode(), b"\x00\x01jobs");
-        assert_eq!(MetricRecord::decode(b"\x00\x01jobs"), Some(record));
+        assert_eq!(record.encode(), b"\x01\x01jobs");
+        assert_eq!(MetricRecord::decode(b"\x01\x01jobs"), Some(record));
         assert_eq!(
-            MetricRecord::decode(b"\x00\x00"),
+            MetricRecord::decode(b"\x01\x00"),
             Some(MetricRecord { kind: MetricKind::Gauge, unit: None })
         );
-        for bad in [&b""[..], b"\x00", b"\x01\x00", b"\x00\x09", b"\x00\x01\xff"] {
+        for bad in [&b""[..], b"\x01", b"\x00\x00", b"\x01\x09", b"\x01\x01\xff"] {
             assert_eq!(MetricRecord::decode(bad), None);
         }
         let key = MetricRecord::key("acme", "queue.depth");
