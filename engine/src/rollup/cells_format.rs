@@ -4,7 +4,7 @@
 
 use super::cells::{Cells, KeyColumn, SetList, SetRef, StateColumn};
 use super::definition::RollupDefinition;
-use super::histogram::{HistogramList, HistogramRef};
+use super::histogram::HistogramList;
 use super::tier::Tier;
 use crate::codec::{encode_codes, encode_floats, encode_ints, put_block, put_varint, zigzag};
 use crate::query::{Aggregate, Field, KeyValue, Latest, Sum};
@@ -234,18 +234,15 @@ impl<'a> Beside<'a> {
     /// Which numbers are as in the other states: not where infinities are, which histograms leave out.
     fn flags(&self, list: &HistogramList) -> u8 {
         let same = |of: Option<f64>, there: f64| of.is_none_or(|n| n.to_bits() == there.to_bits());
-        let all = |there: Option<&[f64]>, of: fn(&HistogramRef<'_>) -> Option<f64>| {
-            there.is_some_and(|there| list.iter().zip(there).all(|(h, n)| same(of(&h), *n)))
-        };
         let mut flags = 0;
         if self.sum.is_some() {
             // The compensated sum is the better one, and quantiles need none.
             flags |= SUM_BESIDE;
         }
-        if all(self.min, |h| h.min()) {
+        if self.min.is_some_and(|there| list.iter().zip(there).all(|(h, n)| same(h.min(), *n))) {
             flags |= MIN_BESIDE;
         }
-        if all(self.max, |h| h.max()) {
+        if self.max.is_some_and(|there| list.iter().zip(there).all(|(h, n)| same(h.max(), *n))) {
             flags |= MAX_BESIDE;
         }
         flags

@@ -493,7 +493,7 @@ impl Histogram {
         let total = positive.iter().chain(&negative).try_fold(zero, |sum, b| sum.checked_add(b.1));
         let ordered = min.is_finite() && max.is_finite() && min <= max;
         match total {
-            Some(0) => Ok(Self::default()),
+            Some(0) if positive.is_empty() && negative.is_empty() => Ok(Self::default()),
             Some(count) if ordered && fine(&positive) && fine(&negative) => {
                 let (positive, negative) = (Side { buckets: positive }, Side { buckets: negative });
                 Ok(Self { zero, positive, negative, count, sum, min, max })

@@ -211,7 +211,9 @@ mod tests {
         ];
         prop::collection::vec(value, 0..40).prop_map(|values| {
             let mut out = Histogram::new();
-            values.iter().for_each(|value| out.record(*value));
+            for value in values {
+                out.record(value);
+            }
             out
         })
     }
@@ -260,8 +262,11 @@ mod tests {
             other in prop::collection::vec(histogram(), 0..9),
         ) {
             let (mut list, mut more) = (HistogramList::default(), HistogramList::default());
-            one.iter().for_each(|histogram| list.push(histogram));
-            other.iter().for_each(|histogram| more.push(histogram));
+            for (to, from) in [(&mut list, &one), (&mut more, &other)] {
+                for histogram in from {
+                    to.push(histogram);
+                }
+            }
             list.extend(&more);
             let all = [one, other].concat();
             prop_assert_eq!((list.len(), list.iter().count()), (all.len(), all.len()));
