@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt::Write;
 
 use insights_engine::append::{Appended, AppendedBatch};
 use insights_engine::id::{Stream, TenantId};
@@ -179,11 +178,12 @@ pub fn nothing_kept(errors: Vec<RecordError>, single: bool, strict: bool) -> Api
     ApiError::new(crate::http::error::Code::Invalid, detail).with_errors(fields)
 }
 
-/// Bytes in hexadecimal.
+/// Bytes in hexadecimal. By a table: the formatter of a byte is a third of an audit record's answer.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        let written = write!(out, "{byte:02x}");
-        debug_assert!(written.is_ok(), "a string takes everything");
-        out
-    })
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or('0');
+    let mut out = String::with_capacity(bytes.len() * 2);
+    out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]));
+    out
 }
