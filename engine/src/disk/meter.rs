@@ -14,6 +14,14 @@ pub(crate) fn count(bytes: u64) {
     BYTES_READ.with(|read| read.set(read.get().saturating_add(bytes)));
 }
 
+/// Does something without counting what it reads: for bytes whose number is not the asker's to know.
+pub(crate) fn uncounted<T>(read: impl FnOnce() -> T) -> T {
+    let before = bytes_read();
+    let out = read();
+    BYTES_READ.with(|read| read.set(before));
+    out
+}
+
 /// The bytes that this thread has read so far; only the difference of two of them says something.
 pub(crate) fn bytes_read() -> u64 {
     BYTES_READ.with(Cell::get)

@@ -12,7 +12,7 @@ use crate::id::{FileId, Stream, TenantNo};
 use crate::manifest::{Edit, FileKind, FileMeta, Version};
 use crate::part::{Part, Run};
 use crate::query::Hidden;
-use crate::rollup::{CellFile, Remains, Tier};
+use crate::rollup::{CellFile, Kept, Remains, Rollups, Tier};
 use crate::sequencer::plan::Prepared;
 use crate::tables::{LiveSegment, Publication, Tables};
 use crate::time::{DAY_US, TimestampUs};
@@ -180,27 +180,44 @@ fn is_past(hidden: &Hidden, segment: &LiveSegment) -> bool {
     Stream::ALL.into_iter().all(|of| has_expired(hidden, of, segment.runs(of)))
 }
 
-/// Whether everybody who keeps cells of a segment's days has some of their own.
-fn stand_for(hidden: &Hidden, segment: &LiveSegment) -> Result<bool> {
-    let mut tenants = BTreeSet::new();
+/// Whether the cells of a segment are all that can be made of its rows, as far as anybody keeps them: they may be
+/// of a time when they were not to outlive the rows. Nobody is in the cells of all tenants alone, where an
+/// erasure would not look for them.
+fn stand_for(hidden: &Hidden, rollups: &Rollups, segment: &LiveSegment) -> Result<bool> {
+    let mut there = BTreeSet::new();
     for file in &segment.cells {
-        tenants.extend(file.tenants()?);
+        there.extend(file.made()?.into_iter().map(|(tenant, id)| (tenant, file.tier(), id)));
     }
+    let has_some =
+        |tenant: TenantNo| there.range((tenant, Tier::Quarter, 0)..).next().is_some_and(|t| t.0 == tenant);
     Ok(Stream::ALL.into_iter().all(|of| {
-        let shown = |run: &&Run| keeps_cells(hidden, &Tier::ALL, of, run.tenant, run.min_time.day());
-        segment.runs(of).iter().filter(shown).all(|run| tenants.contains(&run.tenant))
+        let runs = segment.runs(of);
+        let shown =
+            |run: &Run, tiers: &[Tier]| keeps_cells(hidden, tiers, of, run.tenant, run.min_time.day());
+        if !runs.iter().any(|run| shown(run, &Tier::ALL)) {
+            // Nothing stays.
+            return true;
+        }
+        let own = rollups.of(of).map(|(definition, _)| definition).filter(|d| d.kept != Kept::Together);
+        let wanted: Vec<(Tier, u8)> =
+            own.flat_map(|d| d.tiers.iter().map(|kept| (kept.tier, d.id))).collect();
+        runs.iter().all(|run| {
+            let is_there =
+                |(tier, id): &(Tier, u8)| !shown(run, &[*tier]) || there.contains(&(run.tenant, *tier, *id));
+            has_some(run.tenant) && wanted.iter().all(is_there)
+        })
     }))
 }
 
-/// Makes the cells that are to stay where the rows of a segment have expired and somebody who keeps cells has
-/// none of its own: a run of a few rows has none as long as its rows are kept as long. Each segment is
+/// Makes the cells that are to stay where the rows of a segment have expired and some are missing: of a run of a
+/// few rows, or beyond their share of the bytes, as long as rows were kept as long. Each segment is
 /// written anew once; one that has no cells then, or cannot be read, goes without. Answers which must wait.
 fn give_cells(core: &Core, hidden: &Hidden) -> Result<(BTreeSet<FileId>, Option<Error>)> {
     let wants = |segment: &LiveSegment| {
         let may =
             Stream::ALL.into_iter().any(|of| !segment.runs(of).is_empty() && core.cells.has_cells_of(of));
         // Entries that cannot be read are made anew.
-        may && is_past(hidden, segment) && !stand_for(hidden, segment).unwrap_or(false)
+        may && is_past(hidden, segment) && !stand_for(hidden, core.cells.rollups(), segment).unwrap_or(false)
     };
     let mut wanted: BTreeSet<FileId> =
         core.tables.segments().iter().filter(|s| wants(s)).map(|s| s.meta.id).collect();

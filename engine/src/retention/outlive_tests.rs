@@ -285,6 +285,30 @@ fn an_erased_organization_leaves_the_cells_of_rows_that_are_gone() {
     }
 }
 
+/// A tenant of a few rows has no cells of its own while rows are kept as long; those of all tenants have it.
+/// It is erased, and the rows go before the erasure's pass comes.
+#[test]
+fn an_erased_organization_of_a_few_rows_is_in_no_cells_that_stay() {
+    let store = with_rollups(vec![(vec![], vec![])]);
+    let many: Vec<(i64, &str)> = (0..600).map(|n| (day(4).0 + n * HOUR / 30, "ann")).collect();
+    store.append(batch("acme", Stream::Events, &many));
+    store.append(batch("beta", Stream::Events, &[(day(4).0 + HOUR, "bob"), (day(4).0 + 2 * HOUR, "bob")]));
+    set(&store, RetentionDocument::default());
+    store.flush();
+    store.clock.advance(Duration::from_hours(1));
+    store.engine.compact(Effort::Full).unwrap();
+    let count = |store: &Store| counted(store, Scope::All, (4, 3));
+    assert_eq!(count(&store), (602, None));
+    store.engine.erase(EraseTarget::Tenant(tenant("beta")), Append::default()).unwrap();
+    store.engine.set_retention(&tenant("acme"), Some(limits(2, 30, 30, None))).unwrap();
+    store.engine.enforce_retention(false).unwrap();
+    assert!(files(&store, FileKind::Segment).is_empty(), "the rows have gone");
+    assert_eq!(count(&store), (600, None));
+    store.engine.run_erasures().unwrap();
+    assert_eq!(count(&store), (600, None), "also once nothing is hidden any more");
+    assert_eq!(counted(&store, one("acme"), (4, 3)), (600, None));
+}
+
 /// That the days of the tenant that stays are as they were.
 fn check_acme(store: &Store, context: &str) {
     for back in 1..=DAYS {

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::cells::Cells;
 use super::cells_decode::decode;
 use super::cells_format::{Layout, encode};
-use super::definition::{DEFINITIONS_MAX, Rollups};
+use super::definition::{DEFINITIONS_MAX, ID_MAX, Rollups};
 use super::forget::Forgotten;
 use super::tier::Tier;
 use crate::codec::{Cursor, Decoded, Malformed, put_varint, unzigzag, zigzag};
@@ -353,6 +353,20 @@ impl CellFile {
         let (hash, _) = self.known.iter().find(|(_, known)| *known == id)?;
         let (definition, _) = self.rollups.of(self.scope.stream).find(|(_, of)| of == hash)?;
         Some(Layout { definition, tier: self.scope.tier, day: self.scope.day })
+    }
+
+    /// Tenant and number of every blob that a question may be answered from: those of a definition as it is
+    /// declared now, and those that need none.
+    ///
+    /// # Errors
+    ///
+    /// Damage and I/O of the entries.
+    pub(crate) fn made(&self) -> Result<Vec<(TenantNo, u8)>> {
+        let places = self.places()?.into_iter();
+        Ok(places
+            .filter(|(_, id, ..)| *id > ID_MAX || self.layout_of(*id).is_some())
+            .map(|(tenant, id, ..)| (tenant, id))
+            .collect())
     }
 
     /// Tenant, number, offset and length of every blob. Reads and verifies every block of entries.

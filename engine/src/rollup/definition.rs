@@ -334,6 +334,9 @@ mod tests {
         let tiers = vec![TierAggregates { tier: Tier::Day, aggregates }];
         let definition = RollupDefinition { filter: every_op, tiers, ..definition(1) };
         assert_eq!(definition.hash(), 16_897_892_235_076_074_577);
+        let kept = |kept| RollupDefinition { kept, ..definition.clone() }.hash();
+        let pinned = [12_188_486_893_901_328_485, 8_653_461_187_574_614_896];
+        assert_eq!([kept(Kept::Together), kept(Kept::Outliving)], pinned);
     }
 
     #[test]

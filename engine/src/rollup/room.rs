@@ -50,7 +50,6 @@ impl CellRoom {
     }
 
     /// The definitions of the engine.
-    #[cfg(test)]
     pub(crate) fn rollups(&self) -> &Arc<Rollups> {
         &self.rollups
     }

@@ -91,10 +91,14 @@ fn rollups() -> Vec<RollupDefinition> {
     ];
     let users = vec![Aggregate::Distinct(Field::Column(stream::USER_ID.id))];
     let views = vec![Aggregate::CountIf(Box::new(check::page()))];
+    let types = vec![Field::Column(stream::EVENT_TYPE.id)];
+    let apps = vec![Field::Column(stream::APP_ID.id), Field::Column(stream::NAME.id)];
     vec![
-        of(1, Stream::Events, vec![Field::Column(stream::EVENT_TYPE.id)], users),
+        of(1, Stream::Events, types.clone(), users.clone()),
         of(2, Stream::Events, vec![], views),
-        of(3, Stream::Metrics, vec![Field::Column(stream::NAME.id)], of_value),
+        of(3, Stream::Metrics, vec![Field::Column(stream::NAME.id)], of_value.clone()),
+        RollupDefinition { kept: Kept::Together, ..of(4, Stream::Metrics, apps, of_value) },
+        RollupDefinition { kept: Kept::Outliving, ..of(5, Stream::Events, types, users) },
     ]
 }
 

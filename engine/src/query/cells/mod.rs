@@ -18,6 +18,7 @@ use super::group::{Grouping, NO_GROUP};
 use super::plan::{self, Task};
 use super::request::{GroupBy, Query, Scope};
 use super::snapshot::Snapshot;
+use crate::disk::meter;
 use crate::error::Result;
 use crate::id::TenantNo;
 use crate::part::{Part, Run};
@@ -272,7 +273,9 @@ fn load(
         if refused || matched.states(file.tier()).is_none() {
             return None;
         }
-        let cells = file.cells(holder, matched.hash)?;
+        let read = || file.cells(holder, matched.hash);
+        // How long the blob of all is says something of the others.
+        let cells = if holder == tenant { read() } else { meter::uncounted(read) }?;
         // What a damaged dictionary keeps from being told apart is left to rows, which say so.
         let whose = cells.whose(definition.keys.len(), tenant);
         matched.filter.take(snapshot, &whose, &cells).ok()?;

@@ -19,7 +19,7 @@ use crate::query::model::{self, Expected};
 use crate::query::testing::{Row, Shape, TestStore, tenant_name};
 use crate::query::tests::{BASE_US, HOUR_US, agrees, column, filter, op, path, picks, row, scope};
 use crate::query::{Aggregate, Answer, Budget, Field, Filter, Literal, Number, Op, PartId, aggregate};
-use crate::rollup::{CellCache, CellSource, RollupDefinition, TierAggregates, verify, write_cells};
+use crate::rollup::{CellCache, CellSource, Kept, RollupDefinition, TierAggregates, verify, write_cells};
 use crate::schema::stream::{
     ANONYMOUS_ID, APP_ID, EVENT_DATA, EVENT_TYPE, HOST, KIND, NAME, SESSION_ID, USER_AGENT, USER_ID, VALUE,
 };
@@ -140,6 +140,14 @@ fn together(definition: RollupDefinition) -> RollupDefinition {
     RollupDefinition { kept: Kept::Together, ..definition }
 }
 
+fn outliving(definition: RollupDefinition) -> RollupDefinition {
+    RollupDefinition { kept: Kept::Outliving, ..definition }
+}
+
+fn quarters(aggregate: Aggregate) -> Vec<TierAggregates> {
+    vec![TierAggregates { tier: Tier::Quarter, aggregates: vec![aggregate] }]
+}
+
 fn on_kind() -> Filter {
     Filter::Compare(column(&KIND), Op::Exists)
 }
@@ -165,6 +173,7 @@ fn definitions(stream: Stream) -> Vec<RollupDefinition> {
                 of(2, Filter::all(), vec![column(&EVENT_TYPE)], tiers(&[], &[users()])),
                 of(3, one_of(&["page.1", "page.3"]), vec![feature], tiers(&[], &[users()])),
                 of(4, Filter::all(), vec![column(&USER_AGENT), column(&EVENT_TYPE)], tiers(&[users()], &[])),
+                outliving(of(5, Filter::all(), vec![column(&EVENT_TYPE)], quarters(users()))),
             ]
         }
         Stream::Metrics => {
@@ -453,6 +462,20 @@ fn applications_of_all_tenants_are_folded_from_one_blob_a_day() {
     assert_eq!(cells, answer.cost.cells_read);
     query.scope = Scope::Several(vec![tenant_name(2), tenant_name(1)]);
     assert_eq!(check(&store, &snapshot, &query).cost.cells_read, cells);
+}
+
+/// Users of each type by quarters of an hour: what a midnight of another zone cuts is asked of rows, and of
+/// cells only where rows may be gone.
+#[test]
+fn some_cells_are_made_only_where_they_outlive_the_rows() {
+    let store = fixed(Stream::Events);
+    let (types, users) = (GroupBy::Field(column(&EVENT_TYPE)), Aggregate::Distinct(identity()));
+    let query = question(Stream::Events, vec![users], vec![bucket(BucketUnit::Day, "Asia/Kathmandu"), types]);
+    for must_keep in [false, true] {
+        let disk = disk();
+        let snapshot = with_cells(&disk, &store.snapshot(), &definitions(Stream::Events), must_keep);
+        assert_eq!(check(&store, &snapshot, &query).cost.rows_scanned == 0, must_keep);
+    }
 }
 
 #[test]
