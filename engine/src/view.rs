@@ -53,6 +53,29 @@ impl View {
         Ok(answer)
     }
 
+    /// Answers several questions for numbers, all of one scope and stream, in one pass over the rows; each as
+    /// [`Self::aggregate`] would.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Invalid`] for questions of several scopes or streams; of each question those of
+    /// [`Self::aggregate`].
+    pub fn aggregate_all(&self, questions: &[Query]) -> Result<Vec<Result<Answer>>> {
+        let Some(first) = questions.first() else { return Ok(Vec::new()) };
+        if questions.iter().any(|q| q.scope != first.scope || q.stream != first.stream) {
+            return Err(crate::Error::invalid("questions of several scopes or streams in one pass"));
+        }
+        let answers = query::aggregate_all(&self.snapshot(&first.scope, first.stream), questions);
+        let whole = |(question, answer): (&Query, Result<Answer>)| {
+            let mut answer = answer?;
+            let missing = self.core.missing_from(question.stream, question.window, question.allow_partial)?;
+            answer.damaged.extend(missing);
+            self.core.note_damage(&answer.damaged);
+            Ok(answer)
+        };
+        Ok(questions.iter().zip(answers).map(whole).collect())
+    }
+
     /// Gives the fields of all matching rows to `each`, vector by vector, in no order.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use insights_engine::query::{
 };
 use insights_engine::time::TimeRange;
 use insights_engine::view::View;
-use insights_engine::{Result, session::SessionTotals};
+use insights_engine::{Error, Result, session::SessionTotals};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
@@ -78,6 +78,10 @@ fn numbers_bytes(answer: &Answer) -> usize {
     answer.groups.iter().map(group).sum()
 }
 
+fn key_of_numbers(query: &Query) -> Key {
+    key_of("numbers", &Query { budget: of_any_memory(query.budget), ..query.clone() })
+}
+
 impl Answers {
     /// Keeps at most about `bytes_max` bytes.
     pub(crate) fn new(bytes_max: u64) -> Self {
@@ -97,11 +101,46 @@ impl Answers {
     ///
     /// As [`View::aggregate`].
     pub(crate) fn numbers(&self, view: &View, query: &Query) -> Result<Given<Answer>> {
-        let key = key_of("numbers", &Query { budget: of_any_memory(query.budget), ..query.clone() });
-        if let Some(Kept::Numbers(answer)) = self.fresh(view, &key, &query.scope, query.stream)? {
-            return Ok(Given { answer: Answer { cost: Cost::default(), ..answer }, cached: true });
+        let key = key_of_numbers(query);
+        match self.kept_numbers(view, &key, query)? {
+            Some(given) => Ok(given),
+            None => self.keep_numbers(view, key, query, view.aggregate(query)?),
         }
-        let answer = view.aggregate(query)?;
+    }
+
+    /// Answers several questions for numbers, all of one scope and stream: those that are not here in one
+    /// pass over the rows.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::aggregate_all`].
+    pub(crate) fn numbers_all(&self, view: &View, queries: &[Query]) -> Result<Vec<Result<Given<Answer>>>> {
+        let keys: Vec<Key> = queries.iter().map(key_of_numbers).collect();
+        let mut given = Vec::with_capacity(queries.len());
+        for (key, query) in keys.iter().zip(queries) {
+            given.push(self.kept_numbers(view, key, query)?);
+        }
+        let asked = queries.iter().zip(&given).filter(|(_, given)| given.is_none());
+        let asked: Vec<Query> = asked.map(|(query, _)| query.clone()).collect();
+        let mut answers = view.aggregate_all(&asked)?.into_iter();
+        let whole = |((query, key), given): ((&Query, Key), Option<Given<Answer>>)| match given {
+            Some(given) => Ok(given),
+            None => {
+                let answer = answers.next().ok_or(Error::Closed)??;
+                self.keep_numbers(view, key, query, answer)
+            }
+        };
+        Ok(queries.iter().zip(keys).zip(given).map(whole).collect())
+    }
+
+    fn kept_numbers(&self, view: &View, key: &Key, query: &Query) -> Result<Option<Given<Answer>>> {
+        let Some(Kept::Numbers(answer)) = self.fresh(view, key, &query.scope, query.stream)? else {
+            return Ok(None);
+        };
+        Ok(Some(Given { answer: Answer { cost: Cost::default(), ..answer }, cached: true }))
+    }
+
+    fn keep_numbers(&self, view: &View, key: Key, query: &Query, answer: Answer) -> Result<Given<Answer>> {
         if answer.damaged.is_empty() {
             let version = view.version(&query.scope, query.stream, query.window)?;
             self.0.insert(key, Entry { read: query.window, version, kept: Kept::Numbers(answer.clone()) });

@@ -85,6 +85,42 @@ impl Asking {
         }
     }
 
+    /// Answers several questions for numbers of one stream within `scope`, which replaces their own, in one pass over
+    /// the rows. Together they take no more memory than one may; one that needs more is asked again alone.
+    ///
+    /// # Errors
+    ///
+    /// Those of the first that has one, as [`Self::numbers`].
+    pub fn numbers_all(&self, scope: &ReadScope, mut queries: Vec<Query>) -> Result<Vec<Given<Answer>>> {
+        for query in &mut queries {
+            query.scope = scope.of(query.stream)?;
+        }
+        let parts = queries.len().max(1) as u64;
+        let mut share = 0;
+        let (answers, refused) = self.within_memory(|bytes_max| {
+            share = bytes_max / parts;
+            for query in &mut queries {
+                query.budget.memory_bytes_max = share;
+            }
+            self.store.answers.numbers_all(&self.view, &queries)
+        })?;
+        let mut out = Vec::with_capacity(queries.len());
+        for (answer, query) in answers.into_iter().zip(queries) {
+            let given = match answer {
+                Err(Error::QueryLimit { limit, .. }) if limit == share => self.numbers(scope, query)?,
+                given => given?,
+            };
+            if let Some(since) = given.answer.expired {
+                return Err(Error::RowsExpired { since });
+            }
+            out.push(given);
+        }
+        if let Some(first) = out.first_mut() {
+            first.answer.cost.bytes_read += refused;
+        }
+        Ok(out)
+    }
+
     /// Answers a question for sessions within `scope`, which replaces the request's own.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use super::field::Fields;
 use super::filter::{self, Predicate};
 use super::granule::Granule;
 use super::group::Grouping;
-use super::plan::{self, Slice};
+use super::plan::{self, Slice, Task};
 use super::request::{Aggregate, Answer, Budget, Filter, Group, Query, Scope};
 use super::row_groups::RowGroups;
 use super::snapshot::Snapshot;
@@ -15,7 +15,7 @@ use super::walk::{self, Tally};
 use crate::error::{Error, Result};
 use crate::id::{Stream, TenantId};
 use crate::schema::stream::TIME;
-use crate::time::TimeRange;
+use crate::time::{TimeRange, TimestampUs};
 
 /// A question while it is being answered.
 #[derive(Debug)]
@@ -35,41 +35,101 @@ struct Run {
 /// [`Error::Invalid`] for a field the stream does not have, [`Error::QueryLimit`] over the budget,
 /// and what the parts answer where they are damaged (unless `allow_partial`).
 pub fn aggregate(snapshot: &Snapshot, query: &Query) -> Result<Answer> {
-    let mut fields = Fields::new(query.stream);
-    let mut run = Run {
-        time: fields.column(&TIME)?,
-        predicate: Predicate::compile(&query.filter, &mut fields)?,
-        grouping: Grouping::compile(&query.group_by, &mut fields)?,
-        accumulators: Accumulators::compile(&query.aggregates, &mut fields)?,
-        rows: Vec::new(),
-        groups: RowGroups::default(),
-    };
-    if query.group_by.is_empty() {
-        run.accumulators.grow_to_one();
+    let mut question = Question::new(snapshot, query)?;
+    while question.task().is_some() {
+        question.step(snapshot)?;
     }
-    let mut tally = Tally::new(snapshot, query.stream, query.window, query.allow_partial);
-    let (tasks, expired) = if let Some(rollups) = cells::rollups(snapshot).filter(|_| !query.rows_only) {
-        let (grouping, accumulators) = (&mut run.grouping, &mut run.accumulators);
-        let rest = cells::fold(snapshot, query, rollups, grouping, accumulators)?;
-        tally.folded(rest.cells_read);
-        (rest.tasks, rest.expired)
-    } else {
-        let tasks = plan::plan(snapshot, &query.scope, query.stream, query.window);
-        (tasks, expired::of_rows(snapshot, query))
-    };
-    for (task, token) in tasks.iter().zip(1..) {
-        let Some(mut granule) = Granule::new(snapshot, &fields, task, token) else { continue };
-        for slice in &task.slices {
-            tally.look_at(slice)?;
-            let read = run.read(&mut granule, slice);
-            if tally.or_skip(read, slice)?.is_some() {
-                run.accumulators.fold(slice, &run.groups);
+    Ok(question.finish())
+}
+
+/// Answers several questions for numbers about the same rows as [`aggregate`] does, granule by granule: what is
+/// decoded of a granule for one of them is still there for the others, however many granules there are.
+pub fn aggregate_all(snapshot: &Snapshot, queries: &[Query]) -> Vec<Result<Answer>> {
+    let mut questions: Vec<_> = queries.iter().map(|query| Question::new(snapshot, query)).collect();
+    let place = |question: &Result<Question<'_>>| question.as_ref().ok().and_then(Question::task);
+    while let Some(next) = questions.iter().filter_map(place).min() {
+        for slot in questions.iter_mut().filter(|question| place(question) == Some(next)) {
+            // One that fails ends; the others go on.
+            if let Err(error) = slot.as_mut().map_or(Ok(()), |question| question.step(snapshot)) {
+                *slot = Err(error);
             }
         }
-        check(&run.accumulators, &run.grouping, query.budget)?;
     }
-    let (cost, damaged) = tally.finish();
-    Ok(Answer { groups: run.finish(query.group_by.is_empty()), cost, damaged, expired })
+    questions.into_iter().map(|question| question.map(Question::finish)).collect()
+}
+
+/// A question whose cells are folded, and whose rows are read a granule at a time.
+#[derive(Debug)]
+struct Question<'q> {
+    query: &'q Query,
+    fields: Fields,
+    run: Run,
+    tally: Tally,
+    tasks: Vec<Task>,
+    /// How many of the tasks are done.
+    done: usize,
+    expired: Option<TimestampUs>,
+}
+
+impl<'q> Question<'q> {
+    /// Folds what cells answer.
+    fn new(snapshot: &Snapshot, query: &'q Query) -> Result<Self> {
+        let mut fields = Fields::new(query.stream);
+        let mut run = Run {
+            time: fields.column(&TIME)?,
+            predicate: Predicate::compile(&query.filter, &mut fields)?,
+            grouping: Grouping::compile(&query.group_by, &mut fields)?,
+            accumulators: Accumulators::compile(&query.aggregates, &mut fields)?,
+            rows: Vec::new(),
+            groups: RowGroups::default(),
+        };
+        if query.group_by.is_empty() {
+            run.accumulators.grow_to_one();
+        }
+        let mut tally = Tally::new(snapshot, query.stream, query.window, query.allow_partial);
+        let (tasks, expired) = if let Some(rollups) = cells::rollups(snapshot).filter(|_| !query.rows_only) {
+            let (grouping, accumulators) = (&mut run.grouping, &mut run.accumulators);
+            let rest = cells::fold(snapshot, query, rollups, grouping, accumulators)?;
+            tally.folded(rest.cells_read);
+            (rest.tasks, rest.expired)
+        } else {
+            let tasks = plan::plan(snapshot, &query.scope, query.stream, query.window);
+            (tasks, expired::of_rows(snapshot, query))
+        };
+        tally.pause();
+        Ok(Self { query, fields, run, tally, tasks, done: 0, expired })
+    }
+
+    /// Part and granule of what is read next; in ascending order.
+    fn task(&self) -> Option<(usize, usize)> {
+        self.tasks.get(self.done).map(|task| (task.part, task.granule))
+    }
+
+    /// Reads what is next.
+    fn step(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let Self { query, fields, run, tally, tasks, done, .. } = self;
+        let Some(task) = tasks.get(*done) else { return Ok(()) };
+        *done += 1;
+        tally.resume();
+        if let Some(mut granule) = Granule::new(snapshot, fields, task, *done as u64) {
+            for slice in &task.slices {
+                tally.look_at(slice)?;
+                let read = run.read(&mut granule, slice);
+                if tally.or_skip(read, slice)?.is_some() {
+                    run.accumulators.fold(slice, &run.groups);
+                }
+            }
+            check(&run.accumulators, &run.grouping, query.budget)?;
+        }
+        tally.pause();
+        Ok(())
+    }
+
+    fn finish(self) -> Answer {
+        let (cost, damaged) = self.tally.finish();
+        let groups = self.run.finish(self.query.group_by.is_empty());
+        Answer { groups, cost, damaged, expired: self.expired }
+    }
 }
 
 /// How many rows of a tenant's stream are shown; what is damaged is left out.

@@ -16,7 +16,10 @@ pub(crate) struct Tally {
     stream: Stream,
     window: TimeRange,
     allow_partial: bool,
-    bytes_before: u64,
+    /// Bytes that were read until it last paused.
+    bytes: u64,
+    /// What the meter said when it last went on; none while it pauses.
+    since: Option<u64>,
     rows: u64,
     cells: u64,
     damaged: Vec<TimeRange>,
@@ -26,17 +29,29 @@ pub(crate) struct Tally {
 impl Tally {
     /// Nothing looked at yet.
     pub(crate) fn new(snapshot: &Snapshot, stream: Stream, window: TimeRange, allow_partial: bool) -> Self {
-        let bytes_before = meter::bytes_read();
         Self {
             stream,
             window,
             allow_partial,
-            bytes_before,
+            bytes: 0,
+            since: Some(meter::bytes_read()),
             rows: 0,
             cells: 0,
             damaged: Vec::new(),
             stop: snapshot.stop.clone(),
         }
+    }
+
+    /// What is read from now on is for another question.
+    pub(crate) fn pause(&mut self) {
+        if let Some(since) = self.since.take() {
+            self.bytes += meter::bytes_read().saturating_sub(since);
+        }
+    }
+
+    /// What is read from now on is for this question.
+    pub(crate) fn resume(&mut self) {
+        self.since = Some(meter::bytes_read());
     }
 
     /// Counts cells that were folded.
@@ -73,7 +88,7 @@ impl Tally {
 
     /// What it cost, and what could not be read: ranges in order, joined where they touch.
     pub(crate) fn finish(mut self) -> (Cost, Vec<Damage>) {
-        let bytes_read = meter::bytes_read().saturating_sub(self.bytes_before);
+        self.pause();
         self.damaged.sort_unstable_by_key(|r| (r.start, r.end));
         let mut joined: Vec<TimeRange> = Vec::new();
         for range in self.damaged {
@@ -84,7 +99,7 @@ impl Tally {
         }
         let stream = self.stream;
         let damaged = joined.into_iter().map(|range| Damage { stream, range }).collect();
-        (Cost { rows_scanned: self.rows, cells_read: self.cells, bytes_read }, damaged)
+        (Cost { rows_scanned: self.rows, cells_read: self.cells, bytes_read: self.bytes }, damaged)
     }
 }
 

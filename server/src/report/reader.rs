@@ -68,6 +68,29 @@ impl<'a> Reader<'a> {
         Ok(self.take(answer, |answer| (answer.cost, &answer.damaged)))
     }
 
+    /// Answers several questions for numbers of one stream in one pass over the rows, in their order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::aggregate`].
+    pub(crate) fn aggregate_all<const N: usize>(&self, queries: [Query; N]) -> Result<[Answer; N], ApiError> {
+        let of = queries.first().map(|query| (query.stream, query.window));
+        let (stream, window) = of.unwrap_or((Stream::Events, TimeRange::ALL));
+        let answers = self.asking.numbers_all(self.scope, queries.into());
+        let answers = answers.map_err(|e| self.refused(e, stream, window))?;
+        let mut answers = answers.into_iter();
+        // There are as many answers as questions.
+        Ok(std::array::from_fn(|_| {
+            let given = answers.next();
+            given.map(|given| self.take(given, |answer| (answer.cost, &answer.damaged))).unwrap_or_default()
+        }))
+    }
+
+    /// Whether one organization is read: then what is asked at once takes turns.
+    pub(crate) fn is_of_one_organization(&self) -> bool {
+        self.scope.organization().is_some()
+    }
+
     /// Answers from what can be read, and keeps silent about the rest: for what only decides how to ask.
     ///
     /// # Errors
@@ -120,7 +143,7 @@ impl<'a> Reader<'a> {
         one: impl FnOnce() -> Result<A, ApiError>,
         other: impl FnOnce() -> Result<B, ApiError> + Send,
     ) -> Result<(A, B), ApiError> {
-        self.asking.both(self.scope.organization().is_none(), one, other)
+        self.asking.both(!self.is_of_one_organization(), one, other)
     }
 
     /// What everything cost.

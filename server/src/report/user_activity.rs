@@ -164,22 +164,27 @@ pub(crate) fn user_activity(
     let views = fields::page_views(&selection.page_view_types);
     let named = fields::with_feature(&selection.page_view_types);
     let by = |field: Field, filter: Filter| list_query(reader, window, selection, field, filter);
-    // The lists of types and features take about as long as everything else.
-    let lists = || {
-        let event_types = reader.aggregate(by(fields::column(&stream::EVENT_TYPE), Filter::all()))?;
-        Ok((event_types, reader.aggregate(by(fields::feature(), named))?))
-    };
-    let others = || {
-        let buckets = reader.aggregate(numbers_query(reader, window, selection, true))?;
-        let total = reader.aggregate(numbers_query(reader, window, selection, false))?;
-        let pages = reader.aggregate(by(fields::page(), views))?;
+    let numbers = |by_bucket| numbers_query(reader, window, selection, by_bucket);
+    let types = by(fields::column(&stream::EVENT_TYPE), Filter::all());
+    let (pages, features) = (by(fields::page(), views), by(fields::feature(), named));
+    let rest = || {
         let sessions = sessions(reader, window, selection)?;
         let breakdown =
             breakdown.map(|by| breakdown::breakdown(reader, window, selection, by)).transpose()?;
-        Ok((buckets, total, pages, sessions, breakdown))
+        Ok::<_, ApiError>((sessions, breakdown))
     };
-    let ((buckets, total, pages, sessions, breakdown), (event_types, features)) =
-        reader.both(others, lists)?;
+    let (numbers, lists, (sessions, breakdown)) = if reader.is_of_one_organization() {
+        let all = [numbers(true), numbers(false), pages, types, features];
+        let [buckets, total, pages, types, features] = reader.aggregate_all(all)?;
+        ([buckets, total, pages], [types, features], rest()?)
+    } else {
+        // The lists of types and features take about as long as everything else.
+        let numbers = [numbers(true), numbers(false), pages];
+        let others = || Ok((reader.aggregate_all(numbers)?, rest()?));
+        let ((numbers, rest), lists) = reader.both(others, || reader.aggregate_all([types, features]))?;
+        (numbers, lists, rest)
+    };
+    let ([buckets, total, pages], [event_types, features]) = (numbers, lists);
     let parts = Parts { buckets, total, event_types, pages, features, sessions, breakdown };
     Ok(fold(window, parts))
 }

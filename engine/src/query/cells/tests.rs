@@ -18,10 +18,13 @@ use crate::part::ZoneMap;
 use crate::query::model::{self, Expected};
 use crate::query::testing::{Row, Shape, TestStore, tenant_name};
 use crate::query::tests::{BASE_US, HOUR_US, agrees, column, filter, op, path, picks, row, scope};
-use crate::query::{Aggregate, Answer, Budget, Field, Filter, Literal, Number, Op, PartId, aggregate};
+use crate::query::{
+    Aggregate, Answer, Budget, Field, Filter, Literal, Number, Op, PartId, aggregate, aggregate_all,
+};
 use crate::rollup::{CellCache, CellSource, Kept, RollupDefinition, TierAggregates, verify, write_cells};
 use crate::schema::stream::{
-    ANONYMOUS_ID, APP_ID, EVENT_DATA, EVENT_TYPE, HOST, KIND, NAME, SESSION_ID, USER_AGENT, USER_ID, VALUE,
+    ANONYMOUS_ID, APP_ID, EVENT_DATA, EVENT_TYPE, HOST, KIND, LSN, NAME, SESSION_ID, USER_AGENT, USER_ID,
+    VALUE,
 };
 use crate::schema::{ColumnId, ColumnVector, Value};
 use crate::time::{BucketUnit, Buckets, DAY_US};
@@ -502,4 +505,46 @@ fn damaged_cells_are_passed_over_and_named() {
         assert_eq!(found, files.iter().map(|f| f.findings().len()).sum::<usize>(), "named once");
     }
     assert!(named >= 6, "a file of each part and day at least: {named}");
+}
+
+/// Several questions in one pass are answered as each alone: groups, costs and errors.
+#[test]
+fn questions_in_one_pass_are_answered_as_each_alone() {
+    for stream in [Stream::Events, Stream::Metrics] {
+        let disk = disk();
+        let store = fixed(stream);
+        let snapshot = with_cells(&disk, &store.snapshot(), &definitions(stream), false);
+        let by_lsn = vec![GroupBy::Field(column(&LSN))];
+        let mut queries: Vec<Query> = [vec![], by_lsn.clone(), by_lsn]
+            .into_iter()
+            .map(|group_by| question(stream, vec![Aggregate::Count], group_by))
+            .collect();
+        let mut cut = question(stream, vec![Aggregate::Count], vec![]);
+        cut.window.start.0 += 30 * 60_000_000 + 1;
+        let few = Budget { groups_max: 3, ..Budget::default() };
+        queries.extend([
+            cut,
+            Query { budget: few, ..queries[1].clone() },
+            Query { rows_only: true, ..queries[0].clone() },
+        ]);
+        let together = aggregate_all(&snapshot, &queries);
+        assert_eq!(together.len(), queries.len());
+        let mut failed = 0;
+        for (answer, query) in together.iter().zip(&queries) {
+            match (answer, aggregate(&snapshot, query)) {
+                (Ok(answer), Ok(alone)) => {
+                    assert_eq!((&answer.groups, answer.expired), (&alone.groups, alone.expired));
+                    assert_eq!(answer.cost.rows_scanned, alone.cost.rows_scanned);
+                    assert_eq!(answer.cost.cells_read, alone.cost.cells_read);
+                }
+                (Err(error), Err(alone)) => {
+                    failed += 1;
+                    assert_eq!(error.to_string(), alone.to_string());
+                }
+                (answer, alone) => panic!("{answer:?} together, {alone:?} alone"),
+            }
+        }
+        assert_eq!(failed, 1, "that of too many groups");
+        assert!(together.iter().flatten().any(|answer| answer.cost.rows_scanned > 0));
+    }
 }
