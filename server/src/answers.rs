@@ -123,12 +123,12 @@ impl Answers {
         let asked = queries.iter().zip(&given).filter(|(_, given)| given.is_none());
         let asked: Vec<Query> = asked.map(|(query, _)| query.clone()).collect();
         let mut answers = view.aggregate_all(&asked)?.into_iter();
-        let whole = |((query, key), given): ((&Query, Key), Option<Given<Answer>>)| match given {
-            Some(given) => Ok(given),
-            None => {
-                let answer = answers.next().ok_or(Error::Closed)??;
-                self.keep_numbers(view, key, query, answer)
+        let whole = |((query, key), given): ((&Query, Key), Option<Given<Answer>>)| {
+            if let Some(given) = given {
+                return Ok(given);
             }
+            let answer = answers.next().ok_or(Error::Closed)??;
+            self.keep_numbers(view, key, query, answer)
         };
         Ok(queries.iter().zip(keys).zip(given).map(whole).collect())
     }

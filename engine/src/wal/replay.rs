@@ -102,7 +102,8 @@ impl Replayed {
 ///
 /// # Errors
 ///
-/// What `each` answers, [`Error::NewerFormat`], [`Error::OlderFormat`], and [`Error::Io`] when a file cannot be read.
+/// What `each` answers, [`crate::Error::NewerFormat`], [`crate::Error::OlderFormat`], and
+/// [`crate::Error::Io`] when a file cannot be read.
 pub fn replay(
     disk: &dyn Disk,
     dir: &Path,
