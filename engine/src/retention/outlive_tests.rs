@@ -285,6 +285,54 @@ fn an_erased_organization_leaves_the_cells_of_rows_that_are_gone() {
     }
 }
 
+/// A day of many rows has cells of its own when it is merged, but not those that are made only where cells outlive
+/// rows. Then somebody says that rows are to go.
+#[test]
+fn a_day_that_was_merged_while_rows_were_kept_gets_the_cells_that_are_missing_when_they_go() {
+    let users = || vec![Aggregate::Distinct(Field::Column(stream::USER_ID.id))];
+    let at = |tier, aggregates: Vec<Aggregate>| TierAggregates { tier, aggregates };
+    let of = |id, tiers: Vec<TierAggregates>, kept| {
+        let (stream, filter, keys) = (Stream::Events, Filter::all(), Vec::new());
+        RollupDefinition { id, stream, filter, keys, tiers, priority: id, kept }
+    };
+    let store = Store::with(|config| {
+        config.rollups = vec![
+            of(1, vec![at(Tier::Day, users())], Kept::Always),
+            of(2, vec![at(Tier::Quarter, users())], Kept::Outliving),
+        ];
+    });
+    let names = ["ann", "bob", "cid"];
+    let rows: Vec<(i64, &str)> =
+        (0..600).zip(names.into_iter().cycle()).map(|(n, name)| (day(4).0 + n * HOUR / 30, name)).collect();
+    store.append(batch("acme", Stream::Events, &rows));
+    store.flush();
+    store.clock.advance(Duration::from_hours(1));
+    store.engine.compact(Effort::Full).unwrap();
+    let entries = || {
+        let segments = store.engine.core().tables.segments();
+        segments
+            .iter()
+            .flat_map(|s| &s.cells)
+            .flat_map(|file| file.made().unwrap())
+            .map(|(_, id)| id)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(entries(), [1]);
+    let ask = || {
+        let window =
+            TimeRange { start: TimestampUs(day(4).0 + 3 * HOUR / 4), end: TimestampUs(day(4).0 + 2 * HOUR) };
+        let of_users = Query { aggregates: users(), ..counting(one("acme"), window, BucketUnit::Day) };
+        let answer = store.engine.aggregate(&of_users).unwrap();
+        (answer.groups.iter().map(|group| group.values[0].as_u64()).collect::<Vec<_>>(), answer.expired)
+    };
+    let before = ask();
+    assert_eq!(before, (vec![3], None));
+    store.engine.set_retention(&tenant("acme"), Some(limits(2, 30, 30, None))).unwrap();
+    store.engine.enforce_retention(false).unwrap();
+    assert!(files(&store, FileKind::Segment).is_empty(), "the rows have gone");
+    assert_eq!(ask(), before);
+}
+
 /// A tenant of a few rows has no cells of its own while rows are kept as long; those of all tenants have it.
 /// It is erased, and the rows go before the erasure's pass comes.
 #[test]
