@@ -8,8 +8,10 @@ use crate::config::Config;
 use crate::disk::sim::SimDisk;
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::id::{Stream, TenantId};
+use crate::id::{Stream, TenantId, TenantNo};
+use crate::manifest::Edit;
 use crate::query::{Aggregate, Budget, Field, Filter, GroupBy, Literal, Op, Order, Query, RowRequest, Scope};
+use crate::rollup::{BlobFate, CellFile, Rewritten};
 use crate::schema::{Batch, BatchBuilder, Column, ColumnDef, Document, Value, stream};
 use crate::time::{DAY_US, TimeRange, TimestampUs};
 
@@ -163,4 +165,31 @@ pub(crate) fn is(def: &ColumnDef, text: &str) -> Filter {
 pub(crate) fn texts(batches: &[Batch], def: &ColumnDef) -> Vec<Option<String>> {
     let columns = batches.iter().filter_map(|b| b.column(def).and_then(Column::as_bytes));
     columns.flat_map(|c| c.iter().map(|t| t.map(|t| String::from_utf8_lossy(t).into_owned()))).collect()
+}
+
+/// What a blob of a file, tenant and definition becomes; none when it stays.
+pub(crate) type BlobChange<'c> = &'c dyn Fn(&CellFile, TenantNo, u8, &[u8]) -> Option<Vec<u8>>;
+
+/// Writes blobs of cell files anew as `change` makes them, checksums and all; how many files that were. The
+/// store must be opened again to see them.
+pub(crate) fn rewrite_cells(store: &Store, files: &[Arc<CellFile>], change: BlobChange<'_>) -> usize {
+    let core = store.engine.core();
+    let mut edit = Edit::default();
+    for file in files {
+        let fate = |tenant, id| {
+            let blob = file.blob(tenant, id)?.unwrap();
+            Ok(change(file, tenant, id, &blob).map_or(BlobFate::Keep, BlobFate::Change))
+        };
+        let version = core.manifest.version();
+        let described = version.get(file.meta().id).unwrap();
+        let written =
+            file.rewrite(core.disk.as_ref(), || core.manifest.allocate(), described, &fate).unwrap();
+        if let Rewritten::File(meta) = written {
+            edit.add.push(*meta);
+            edit.remove.push(file.meta().id);
+        }
+    }
+    let written = edit.add.len();
+    core.manifest.commit(edit).unwrap();
+    written
 }

@@ -238,7 +238,8 @@ pub struct Cost {
     pub rows_scanned: u64,
     /// Rollup cells that were folded.
     pub cells_read: u64,
-    /// Bytes read from segments.
+    /// Bytes read from segments and cells. Not those of cells of all tenants that one of them asks: their
+    /// number would say something of the others.
     pub bytes_read: u64,
 }
 

@@ -19,9 +19,7 @@ use crate::part::Part;
 use crate::query::{
     Aggregate, Budget, Field, Filter, GroupBy, KeyValue, Query, Scope, SessionClasses, SessionRequest,
 };
-use crate::rollup::{
-    ALL_TENANTS, BlobFate, Kept, Rewritten, RollupDefinition, StateColumn, Tier, TierAggregates,
-};
+use crate::rollup::{ALL_TENANTS, Kept, RollupDefinition, StateColumn, Tier, TierAggregates};
 use crate::schema::{IdentityKind, stream};
 use crate::session::cells::FoldedSessions;
 use crate::time::{BucketUnit, Buckets, DAY_US, TimeRange, TimestampUs};
@@ -630,23 +628,9 @@ type Change = fn(u8, &[u8]) -> Option<Vec<u8>>;
 
 /// Writes the blobs of the cell files anew as `change` makes them, checksums and all.
 fn forge(store: &Store, change: Change) {
-    let core = store.engine.core();
-    let mut edit = crate::manifest::Edit::default();
-    for file in core.tables.remains().iter().flat_map(|remains| remains.cells().to_vec()) {
-        let fate = |of, id| {
-            let blob = file.blob(of, id)?.unwrap();
-            Ok(change(id, &blob).map_or(BlobFate::Keep, BlobFate::Change))
-        };
-        let version = core.manifest.version();
-        let described = version.get(file.meta().id).unwrap();
-        let written =
-            file.rewrite(core.disk.as_ref(), || core.manifest.allocate(), described, &fate).unwrap();
-        if let Rewritten::File(meta) = written {
-            edit.add.push(*meta);
-            edit.remove.push(file.meta().id);
-        }
-    }
-    core.manifest.commit(edit).unwrap();
+    let remains = store.engine.core().tables.remains();
+    let files: Vec<_> = remains.iter().flat_map(|remains| remains.cells().to_vec()).collect();
+    rewrite_cells(store, &files, &|_, _, id, blob| change(id, blob));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::cells_decode::decode;
 use super::super::cells_format::encode;
-use super::super::{BlobFate, Kept, Rewritten, RollupDefinition, TierAggregates};
+use super::super::{Kept, RollupDefinition, TierAggregates};
 use super::*;
 use crate::append::Append;
 use crate::catalog::erasure::EraseTarget;
@@ -13,7 +13,7 @@ use crate::catalog::{RetentionDocument, StreamRetention};
 use crate::codes::Tenants;
 use crate::compaction::Effort;
 use crate::disk::Disk;
-use crate::erasure::testing::{NOW, Store, one, tenant};
+use crate::erasure::testing::{NOW, Store, one, rewrite_cells, tenant};
 use crate::id::Stream;
 use crate::inspect::{Inspection, Level};
 use crate::part::Part;
@@ -85,25 +85,10 @@ fn files(store: &Store) -> Vec<Arc<CellFile>> {
 
 /// Writes the blobs of a definition of all tenants anew as `change` makes them, checksums and all.
 fn forge(store: &Store, of: u8, change: &dyn Fn(&CellFile, &[u8]) -> Vec<u8>) {
-    let core = store.engine.core();
-    let mut edit = crate::manifest::Edit::default();
-    for file in files(store) {
-        let fate = |tenant, id| {
-            let is_meant = (tenant, id) == (ALL_TENANTS, of);
-            let blob = file.blob(tenant, id)?.unwrap();
-            Ok(if is_meant { BlobFate::Change(change(&file, &blob)) } else { BlobFate::Keep })
-        };
-        let version = core.manifest.version();
-        let described = version.get(file.meta().id).unwrap();
-        let written =
-            file.rewrite(core.disk.as_ref(), || core.manifest.allocate(), described, &fate).unwrap();
-        if let Rewritten::File(meta) = written {
-            edit.add.push(*meta);
-            edit.remove.push(file.meta().id);
-        }
-    }
-    assert!(!edit.add.is_empty(), "a blob of {of}");
-    core.manifest.commit(edit).unwrap();
+    let written = rewrite_cells(store, &files(store), &|file, tenant, id, blob| {
+        ((tenant, id) == (ALL_TENANTS, of)).then(|| change(file, blob))
+    });
+    assert!(written > 0, "a blob of {of}");
 }
 
 /// What a deep verification finds of cells.

@@ -77,13 +77,12 @@ impl<'a> Reader<'a> {
         let of = queries.first().map(|query| (query.stream, query.window));
         let (stream, window) = of.unwrap_or((Stream::Events, TimeRange::ALL));
         let answers = self.asking.numbers_all(self.scope, queries.into());
+        let answers = answers.and_then(|answers| {
+            let answers: std::result::Result<[Given<Answer>; N], _> = answers.try_into();
+            answers.map_err(|_| insights_engine::Error::invalid("not an answer for each question"))
+        });
         let answers = answers.map_err(|e| self.refused(e, stream, window))?;
-        let mut answers = answers.into_iter();
-        // There are as many answers as questions.
-        Ok(std::array::from_fn(|_| {
-            let given = answers.next();
-            given.map(|given| self.take(given, |answer| (answer.cost, &answer.damaged))).unwrap_or_default()
-        }))
+        Ok(answers.map(|given| self.take(given, |answer| (answer.cost, &answer.damaged))))
     }
 
     /// Whether one organization is read: then what is asked at once takes turns.
