@@ -181,9 +181,12 @@ impl Distinct {
         for (at, group) in (0..).zip(groups) {
             order.insert(*group, at);
         }
+        // A slice without values in one of the spaces has left an empty set there.
+        let has_ids = |place: u32| self.sets.get(place as usize).is_some_and(|s| s.set.len() > 0);
         let mut sets: Vec<(Space, u32, TenantNo, u32)> = self
             .places
             .iter()
+            .filter(|(_, place)| has_ids(**place))
             .filter_map(|((group, tenant, space), place)| Some((*space, *order.get(group)?, *tenant, *place)))
             .collect();
         sets.sort_unstable();

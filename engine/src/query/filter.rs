@@ -30,6 +30,9 @@ pub(crate) enum Predicate {
     Compare(Box<Compare>),
 }
 
+/// Most tenants and fields whose codes one comparison has tested at once: of many tenants each is seen once.
+const CODE_TESTS_MAX: usize = 4096;
+
 /// One comparison.
 #[derive(Debug)]
 pub(crate) struct Compare {
@@ -318,7 +321,7 @@ impl Compare {
         &mut self,
         codes: &[u32],
         leaf: usize,
-        granule: &Granule<'_>,
+        granule: &mut Granule<'_>,
         slice: &Slice,
         mask: &mut Mask,
     ) -> Result<()> {
@@ -367,12 +370,15 @@ impl Compare {
 
     fn code_test(
         &mut self,
-        granule: &Granule<'_>,
+        granule: &mut Granule<'_>,
         tenant: TenantNo,
         leaf: usize,
         kind: IdentityKind,
     ) -> Result<&CodeTest> {
         use hashbrown::hash_map::Entry;
+        if self.codes.len() >= CODE_TESTS_MAX && !self.codes.contains_key(&(tenant, leaf)) {
+            self.codes.clear();
+        }
         match self.codes.entry((tenant, leaf)) {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(slot) => {
@@ -381,7 +387,7 @@ impl Compare {
                     TextTest::OneOf(list) => {
                         let mut codes = Vec::with_capacity(list.len());
                         for identity in list {
-                            codes.extend(granule.snapshot.codes.code_of(tenant, kind, identity)?);
+                            codes.extend(granule.code_of(tenant, kind, identity)?);
                         }
                         codes.sort_unstable();
                         codes.dedup();

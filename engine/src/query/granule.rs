@@ -6,8 +6,9 @@ use super::field::Fields;
 use super::plan::{Slice, Task};
 use super::snapshot::Snapshot;
 use crate::error::Result;
+use crate::id::TenantNo;
 use crate::part::{Part, ZoneMap};
-use crate::schema::ColumnVector;
+use crate::schema::{ColumnVector, IdentityKind};
 
 /// What is known of a leaf's values without reading them.
 #[derive(Debug, Clone)]
@@ -32,7 +33,19 @@ pub(crate) struct Granule<'a> {
     pub(crate) token: u64,
     columns: Vec<Option<Arc<ColumnVector>>>,
     zones: Vec<Zones>,
+    codes: KnownCodes,
 }
+
+/// The codes of identities that filters name, of the tenant that was asked about last: filters of several
+/// questions name the same, and a tenant's dictionary is on disk.
+#[derive(Debug, Default)]
+struct KnownCodes {
+    tenant: Option<TenantNo>,
+    codes: Vec<(IdentityKind, Vec<u8>, Option<u32>)>,
+}
+
+/// Most identities whose codes are known at once.
+const KNOWN_CODES_MAX: usize = 16;
 
 impl<'a> Granule<'a> {
     /// The granule of a task, nothing read yet; `None` when the snapshot has no such part.
@@ -53,6 +66,7 @@ impl<'a> Granule<'a> {
             token,
             columns: vec![None; leaves],
             zones: vec![Zones::Unasked; leaves],
+            codes: KnownCodes::default(),
         })
     }
 
@@ -82,6 +96,30 @@ impl<'a> Granule<'a> {
             *slot = Some(Arc::clone(&vector));
         }
         Ok(vector)
+    }
+
+    /// The code of an identity; `None` when its tenant never named it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the dictionary.
+    pub(crate) fn code_of(
+        &mut self,
+        tenant: TenantNo,
+        kind: IdentityKind,
+        identity: &[u8],
+    ) -> Result<Option<u32>> {
+        let known = &mut self.codes;
+        if known.tenant != Some(tenant) || known.codes.len() >= KNOWN_CODES_MAX {
+            known.tenant = Some(tenant);
+            known.codes.clear();
+        }
+        if let Some((.., code)) = known.codes.iter().find(|(k, name, _)| *k == kind && name == identity) {
+            return Ok(*code);
+        }
+        let code = self.snapshot.codes.code_of(tenant, kind, identity)?;
+        known.codes.push((kind, identity.to_vec(), code));
+        Ok(code)
     }
 
     /// Zone maps of which each present value of a leaf lies in one; `None` when nothing is known.

@@ -44,6 +44,10 @@ pub(crate) trait Ids {
     ) -> Result<u32>;
     /// The id of a number or a truth value.
     fn of_number(&mut self, number: NumberKey) -> Result<u32>;
+    /// Whether equal text of different tenants has different ids where it stands for codes.
+    fn tells_tenants_apart(&self) -> bool {
+        Self::CODES_ARE_IDS
+    }
     /// The tables that map codes to ids.
     fn tables(&mut self) -> &mut Tables;
 }
@@ -116,12 +120,13 @@ pub(crate) struct KeyIds {
     tenants: HashMap<TenantNo, u32>,
     text_bytes: usize,
     tables: Tables,
-    /// Codes are values themselves, as whole numbers: for cells of one tenant and a key of one kind.
+    /// Codes are values themselves, as whole numbers, and tenants their numbers: for cells of one tenant,
+    /// or of each apart, and a key of one kind.
     codes_stay: bool,
 }
 
 impl KeyIds {
-    /// Ids of codes, whose values are the codes as whole numbers: of one tenant and one kind.
+    /// Ids of codes, whose values are the codes as whole numbers, of one kind; of tenants their numbers.
     pub(crate) fn of_codes() -> Self {
         Self { codes_stay: true, ..Self::default() }
     }
@@ -197,12 +202,13 @@ impl KeyIds {
         self.text_bytes + self.values.len() * 64 + self.tables.memory_bytes()
     }
 
-    /// The id of a tenant's name.
+    /// The id of a tenant's name, or of its number where codes stay.
     pub(crate) fn of_tenant(&mut self, snapshot: &Snapshot, tenant: TenantNo) -> u32 {
         if let Some(id) = self.tenants.get(&tenant) {
             return *id;
         }
         let id = match snapshot.tenants.name_of(tenant) {
+            _ if self.codes_stay => self.number(NumberKey::I64(i64::from(tenant.0))),
             Some(name) => self.text(name.as_str()),
             None => ABSENT,
         };
@@ -261,6 +267,10 @@ impl Ids for KeyIds {
 
     fn of_number(&mut self, number: NumberKey) -> Result<u32> {
         Ok(self.number(number))
+    }
+
+    fn tells_tenants_apart(&self) -> bool {
+        self.codes_stay
     }
 
     fn tables(&mut self) -> &mut Tables {
@@ -410,7 +420,8 @@ fn leaf_ids<I: Ids>(
         }
         ColumnVector::Dict { codes, values } => {
             // Where text stands for codes the ids are the tenant's, else they serve all of the granule.
-            let of = (granule.token, if kind.is_some() && I::CODES_ARE_IDS { tenant } else { TenantNo(0) });
+            let apart = kind.is_some() && ids.tells_tenants_apart();
+            let of = (granule.token, if apart { tenant } else { TenantNo(0) });
             let mut table = ids.tables().dictionaries.remove(&leaf).unwrap_or_default();
             table.start(of, values.len());
             let done = rows.try_each(|at, row| {

@@ -58,7 +58,7 @@ pub(crate) use group::{CellDimension, Grouping};
 pub use hidden::Hidden;
 pub(crate) use ids::Space;
 pub(crate) use number::Sum;
-pub(crate) use plan::add_run;
+pub(crate) use plan::{Slice, add_run};
 pub use probe_request::{AppProbes, ProbeAnswer, ProbeRequest};
 pub(crate) use probes::ProbeCellBuilder;
 pub use probes::{PROBES, probe_blobs, probes};

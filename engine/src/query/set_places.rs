@@ -18,9 +18,11 @@ pub(crate) struct SetPlaces {
     tables: Vec<(Space, Table)>,
 }
 
-/// Some of the places of one space again: rows of groups, a column for each tenant by its number.
+/// Some of the places of one space again: rows of groups, a column for each tenant by its number, from the
+/// tenant on that was seen first.
 #[derive(Debug, Default)]
 struct Table {
+    first: u32,
     width: usize,
     places: Vec<u32>,
 }
@@ -65,7 +67,8 @@ impl SetPlaces {
 impl Table {
     #[inline]
     fn get(&self, group: u32, tenant: TenantNo) -> Option<u32> {
-        let column = tenant.0 as usize;
+        // A tenant before the first has a column past any width.
+        let column = tenant.0.wrapping_sub(self.first) as usize;
         if column >= self.width {
             return None;
         }
@@ -74,7 +77,11 @@ impl Table {
 
     /// Puts a place into the table, which grows to hold it while it stays small.
     fn put(&mut self, group: u32, tenant: TenantNo, place: u32) {
-        let (row, column) = (group as usize, tenant.0 as usize);
+        if self.width == 0 {
+            self.first = tenant.0;
+        }
+        let Some(column) = tenant.0.checked_sub(self.first) else { return };
+        let (row, column) = (group as usize, column as usize);
         let width = if column < self.width { self.width } else { (column + 1).next_power_of_two() };
         let rows = (row + 1).max(self.places.len() / self.width.max(1));
         if width.saturating_mul(rows) > TABLE_MAX {

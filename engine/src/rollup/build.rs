@@ -1,4 +1,5 @@
-//! Cells from rows: one pass over a run for all definitions, coarser tiers folded from finer ones.
+//! Cells from rows: one pass over a run for all definitions, coarser tiers folded from finer ones. Rows of
+//! runs that keep no cells of their own are folded straight into those of all tenants.
 
 use std::sync::Arc;
 
@@ -14,15 +15,15 @@ use crate::error::{Error, Result};
 use crate::id::{Lsn, Stream, TenantNo};
 use crate::part::{Part, Run};
 use crate::query::{
-    Accumulators, Aggregate, CellDimension, Fields, Granule, GroupBy, Grouping, KeyValue, Predicate,
-    RowGroups, Snapshot, Space, Stop, add_run, code_kind, select, selected,
+    Accumulators, Aggregate, CellDimension, Field, Fields, Granule, GroupBy, Grouping, KeyValue, Predicate,
+    RowGroups, Slice, Snapshot, Space, Stop, add_run, code_kind, select, selected,
 };
 use crate::schema::stream::TIME;
 use crate::time::{BucketUnit, Buckets, DAY_US, TimeRange, TimestampUs};
 
 /// Most bytes of memory that the groups of one definition and tier take before its cells are given up
 /// for the run: rows answer then.
-pub(super) const FAMILY_BYTES_MAX: usize = 64 << 20;
+const FAMILY_BYTES_MAX: usize = 64 << 20;
 
 /// The cells of one definition at one tier.
 #[derive(Debug)]
@@ -50,18 +51,6 @@ pub(super) struct Builder {
     rollups: Arc<Rollups>,
     /// The intervals of each tier.
     buckets: [Buckets; 3],
-}
-
-/// One definition and tier while rows are read.
-struct Pass<'a> {
-    place: usize,
-    definition: &'a RollupDefinition,
-    tier: Tier,
-    predicate: Predicate,
-    grouping: Grouping,
-    accumulators: Accumulators,
-    groups: RowGroups,
-    given_up: bool,
 }
 
 impl Builder {
@@ -118,72 +107,64 @@ impl Builder {
     pub(super) fn run(&self, run: &Run) -> Result<RunCells> {
         let mut fields = Fields::new(self.stream);
         let time = fields.column(&TIME)?;
-        let rollups = Arc::clone(&self.rollups);
-        let mut passes = Vec::new();
-        for (place, (definition, _)) in rollups.of(self.stream).enumerate() {
+        let mut folds = Vec::new();
+        for (place, (definition, _)) in self.rollups.of(self.stream).enumerate() {
             if !self.makes(definition) {
                 continue;
             }
             for (at, kept) in definition.tiers.iter().enumerate() {
                 if finer(definition, at).is_none() {
-                    passes.push(self.pass(place, definition, kept.tier, &mut fields)?);
+                    let fold = self.fold(definition, kept.tier, CellsOf::OneTenant, &mut fields)?;
+                    folds.push((place, Some(fold)));
                 }
             }
         }
-        let Some(part) = self.snapshot.parts.first() else { return Ok(RunCells::default()) };
-        let mut tasks = Vec::new();
-        add_run(&mut tasks, 0, part, self.stream, TimeRange::ALL, run);
         let mut list = Vec::new();
-        for (task, token) in tasks.iter().zip(1..) {
-            let Some(mut granule) = Granule::new(&self.snapshot, &fields, task, token) else { continue };
-            for slice in &task.slices {
-                for pass in passes.iter_mut().filter(|p| !p.given_up) {
-                    pass.groups.clear();
-                    let mask = select(&mut pass.predicate, time, slice.within, &mut granule, slice)?;
-                    if mask.is_empty() {
-                        continue;
-                    }
-                    let rows = selected(&mask, slice, &mut list);
-                    pass.grouping.groups(&mut granule, slice, rows, &mut pass.groups)?;
-                    pass.accumulators.read(&mut granule, slice, &mask, rows)?;
-                    pass.accumulators.fold(slice, &pass.groups);
-                    let bytes = pass.accumulators.memory_bytes() + pass.grouping.memory_bytes();
-                    pass.given_up = bytes > FAMILY_BYTES_MAX || pass.accumulators.counts().len() > CELLS_MAX;
+        self.slices(&fields, std::slice::from_ref(run), |granule, slice| {
+            for (_, place) in &mut folds {
+                let Some(fold) = place else { continue };
+                fold.add_rows(granule, slice, time, &mut list)?;
+                if fold.is_too_large() {
+                    *place = None;
                 }
             }
-        }
+            Ok(())
+        })?;
         let mut out = RunCells::default();
-        for pass in passes {
-            let cells = export(pass.definition, pass.tier, &pass.grouping, &pass.accumulators, false);
-            if !pass.given_up && fits(&cells) {
-                out.families.push(Family { definition: pass.place, tier: pass.tier, cells });
+        for (definition, fold) in folds {
+            let Some(fold) = fold else { continue };
+            let (tier, cells) = (fold.tier, fold.finish());
+            if fits(&cells) {
+                out.families.push(Family { definition, tier, cells });
             }
         }
         self.coarser(run.tenant, &mut out.families)?;
         Ok(out)
     }
 
-    fn pass<'a>(
+    /// Calls with each granule of some runs, which follow each other, and each slice of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of `each`.
+    pub(super) fn slices(
         &self,
-        place: usize,
-        definition: &'a RollupDefinition,
-        tier: Tier,
-        fields: &mut Fields,
-    ) -> Result<Pass<'a>> {
-        let mut grouping = Grouping::compile(&self.group_by(definition, tier), fields)?;
-        grouping.keep_codes(&code_keys(definition));
-        let mut accumulators = Accumulators::compile(&compiled(definition, tier), fields)?;
-        accumulators.hash_text();
-        Ok(Pass {
-            place,
-            definition,
-            tier,
-            predicate: Predicate::compile(&definition.filter, fields)?,
-            grouping,
-            accumulators,
-            groups: RowGroups::default(),
-            given_up: false,
-        })
+        fields: &Fields,
+        runs: &[Run],
+        mut each: impl FnMut(&mut Granule<'_>, &Slice) -> Result<()>,
+    ) -> Result<()> {
+        let Some(part) = self.snapshot.parts.first() else { return Ok(()) };
+        let mut tasks = Vec::new();
+        for run in runs {
+            add_run(&mut tasks, 0, part, self.stream, TimeRange::ALL, run);
+        }
+        for task in &tasks {
+            // The same number for all runs of a granule, so that its dictionaries are prepared once.
+            let token = task.granule as u64 + 1;
+            let Some(mut granule) = Granule::new(&self.snapshot, fields, task, token) else { continue };
+            task.slices.iter().try_for_each(|slice| each(&mut granule, slice))?;
+        }
+        Ok(())
     }
 
     /// Adds the tiers that finer ones hold already.
@@ -194,7 +175,8 @@ impl Builder {
                 let Some(family) = families.iter().find(|f| f.definition == place && f.tier == from) else {
                     continue;
                 };
-                let mut fold = self.fold(definition, kept.tier, false)?;
+                let fields = &mut Fields::new(self.stream);
+                let mut fold = self.fold(definition, kept.tier, CellsOf::OneTenant, fields)?;
                 fold.add(tenant, &family.cells, from)?;
                 families.push(Family { definition: place, tier: kept.tier, cells: fold.finish() });
             }
@@ -202,36 +184,66 @@ impl Builder {
         Ok(())
     }
 
-    /// A fold of cells into cells of a definition at a tier; of all tenants when `by_tenant`.
+    /// A fold of cells, and of rows read by `fields`, into cells of a definition at a tier.
     pub(super) fn fold<'a>(
         &'a self,
         definition: &'a RollupDefinition,
         tier: Tier,
-        by_tenant: bool,
+        of: CellsOf,
+        fields: &mut Fields,
     ) -> Result<Fold<'a>> {
-        let mut fields = Fields::new(self.stream);
-        let mut grouping = Grouping::compile(&self.group_by(definition, tier), &mut fields)?;
-        if !by_tenant {
-            grouping.keep_codes(&code_keys(definition));
+        let mut group_by = self.group_by(definition, tier);
+        let (mut codes, mut dimensions) = (code_keys(definition), vec![CellDimension::Bucket]);
+        if of == CellsOf::Listed {
+            // After the bucket, so that cells are in the order of their tenants.
+            group_by.insert(1, GroupBy::Field(Field::Tenant));
+            codes.insert(1, true);
+            dimensions.push(CellDimension::Tenant);
         }
-        let mut accumulators = Accumulators::compile(&compiled(definition, tier), &mut fields)?;
-        accumulators.hash_text();
         let keys = definition.keys.iter().enumerate();
-        let keys = keys.map(|(key, field)| CellDimension::Key(key, code_kind(definition, field)));
-        let dimensions = std::iter::once(CellDimension::Bucket).chain(keys).collect();
-        Ok(Fold { builder: self, definition, tier, by_tenant, grouping, accumulators, dimensions })
+        dimensions.extend(keys.map(|(key, field)| CellDimension::Key(key, code_kind(definition, field))));
+        let mut grouping = Grouping::compile(&group_by, fields)?;
+        if of != CellsOf::Together {
+            grouping.keep_codes(&codes);
+        }
+        let mut accumulators = Accumulators::compile(&compiled(definition, tier), fields)?;
+        accumulators.hash_text();
+        Ok(Fold {
+            builder: self,
+            definition,
+            tier,
+            of,
+            predicate: Predicate::compile(&definition.filter, fields)?,
+            grouping,
+            accumulators,
+            groups: RowGroups::default(),
+            dimensions,
+        })
     }
 }
 
-/// Cells that are folded into coarser ones, or into those of all tenants.
+/// Whose cells a fold makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CellsOf {
+    /// Those of one tenant: identities are its codes.
+    OneTenant,
+    /// Those of all tenants, of one key one cell, whoever it is of.
+    Together,
+    /// Those of all tenants, each tenant's apart: its number is a last key, identities are its codes.
+    Listed,
+}
+
+/// Cells and rows that are folded into coarser cells, or into those of all tenants.
 #[derive(Debug)]
 pub(super) struct Fold<'a> {
     builder: &'a Builder,
     definition: &'a RollupDefinition,
     tier: Tier,
-    by_tenant: bool,
+    of: CellsOf,
+    predicate: Predicate,
     grouping: Grouping,
     accumulators: Accumulators,
+    groups: RowGroups,
     dimensions: Vec<CellDimension>,
 }
 
@@ -271,14 +283,49 @@ impl Fold<'_> {
         Ok(())
     }
 
-    /// Bytes of memory this takes.
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.accumulators.memory_bytes() + self.grouping.memory_bytes()
+    /// Adds the rows of a slice; `time` is the leaf of their times, `list` a place to write rows down.
+    ///
+    /// # Errors
+    ///
+    /// Those of the columns and of the dictionary.
+    pub(super) fn add_rows(
+        &mut self,
+        granule: &mut Granule<'_>,
+        slice: &Slice,
+        time: usize,
+        list: &mut Vec<u32>,
+    ) -> Result<()> {
+        self.groups.clear();
+        let mask = select(&mut self.predicate, time, slice.within, granule, slice)?;
+        if mask.is_empty() {
+            return Ok(());
+        }
+        let rows = selected(&mask, slice, list);
+        self.grouping.groups(granule, slice, rows, &mut self.groups)?;
+        self.accumulators.read(granule, slice, &mask, rows)?;
+        self.accumulators.fold(slice, &self.groups);
+        Ok(())
+    }
+
+    /// Whose cells it makes.
+    pub(super) fn cells_of(&self) -> CellsOf {
+        self.of
+    }
+
+    /// Whether the cells take more memory, or are more, than are made.
+    pub(super) fn is_too_large(&self) -> bool {
+        let bytes = self.accumulators.memory_bytes() + self.grouping.memory_bytes();
+        bytes > FAMILY_BYTES_MAX || self.accumulators.counts().len() > CELLS_MAX
     }
 
     /// The cells.
     pub(super) fn finish(self) -> Cells {
-        export(self.definition, self.tier, &self.grouping, &self.accumulators, self.by_tenant)
+        let by_tenant = self.of == CellsOf::Together;
+        let mut cells = export(self.definition, self.tier, &self.grouping, &self.accumulators, by_tenant);
+        if self.of == CellsOf::Listed {
+            cells.keys.rotate_left(1);
+        }
+        cells
     }
 }
 

@@ -12,7 +12,6 @@ mod cells_format;
 mod cells_memory;
 mod check;
 mod forget;
-mod listed;
 mod remains;
 mod room;
 mod verify;

@@ -31,7 +31,7 @@ pub fn verify(source: &CellSource<'_>, files: &[Arc<CellFile>]) -> Result<Vec<St
         all.add(run.tenant, &cells)?;
         compare(source, files, day, run.tenant, &cells.families, &mut findings);
     }
-    compare(source, files, day, ALL_TENANTS, &all.finish(&builder, source)?, &mut findings);
+    compare(source, files, day, ALL_TENANTS, &all.finish(source)?, &mut findings);
     findings.extend(files.iter().flat_map(|file| file.findings()));
     Ok(findings)
 }

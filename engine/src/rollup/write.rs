@@ -3,12 +3,10 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::build::{Builder, FAMILY_BYTES_MAX, Family, Fold, RunCells, finer, fits};
+use super::build::{Builder, CellsOf, Family, Fold, RunCells, finer, fits};
 use super::cell_file::{ALL_TENANTS, CellScope, CellWriter, DAY_MAX};
-use super::cells::Cells;
 use super::cells_format::{Layout, encode};
 use super::definition::{Kept, RollupDefinition, Rollups};
-use super::listed::Listed;
 use super::tier::Tier;
 use crate::codes::{Codes, Tenants};
 use crate::disk::Disk;
@@ -18,13 +16,17 @@ use crate::manifest::FileMeta;
 use crate::part::{Part, Run};
 use crate::probes::encode_mark;
 use crate::query::{
-    PROBES, ProbeCellBuilder, SESSIONS, SESSIONS_OF_APPS, SessionCellBuilder, SessionClasses, SessionRequest,
-    absorb,
+    Fields, PROBES, ProbeCellBuilder, SESSIONS, SESSIONS_OF_APPS, SessionCellBuilder, SessionClasses,
+    SessionRequest, absorb,
 };
+use crate::schema::stream::TIME;
 use crate::session::day::DayCells;
 
 /// Rows from which on a run has cells: rows of fewer are read as fast.
 pub const RUN_ROWS_MIN: u64 = 256;
+
+/// Runs of fewer rows that are folded into the cells of all tenants at once.
+const SMALL_RUNS_MAX: usize = 1024;
 
 /// What cells of all tenants may take however few the rows are: four blocks of a file system a day.
 const ALL_BYTES_MIN: u64 = 16 * 1024;
@@ -105,6 +107,7 @@ pub fn write_cells(
     let request = source.sessions.map(SessionCellBuilder::request);
     let mut others = Others::new(&builder, stream, request.as_ref())?;
     let mut left = source.part.bytes_of(stream) / 100 * percent_max(stream);
+    let mut small: Vec<Run> = Vec::new();
     for runs in source.part.runs(stream).chunk_by(|a, b| a.tenant == b.tenant) {
         // A tenant's rows of a day are one run; cells of a part of them would pass for all.
         let [run] = runs else {
@@ -112,19 +115,22 @@ pub fn write_cells(
             others.give_up();
             continue;
         };
-        let cells = builder.run(run)?;
-        all.add(run.tenant, &cells)?;
-        let others = others.run(run)?;
         let rows = run.rows.end.saturating_sub(run.rows.start);
         let kept = if rows >= RUN_ROWS_MIN || source.must_keep {
-            files.keep(run.tenant, &cells.families, others, source.budget(rows))?
+            let cells = builder.run(run)?;
+            all.add(run.tenant, &cells)?;
+            files.keep(run.tenant, &cells.families, others.run(run, false)?, source.budget(rows))?
         } else {
-            let probes = others.into_iter().filter(|(id, ..)| *id == PROBES).collect();
-            files.keep(run.tenant, &[], probes, 0)?
+            small.push(run.clone());
+            if small.len() == SMALL_RUNS_MAX {
+                all.add_rows(&std::mem::take(&mut small))?;
+            }
+            files.keep(run.tenant, &[], others.run(run, true)?, 0)?
         };
         left = left.saturating_sub(kept);
     }
-    let all = all.finish(&builder, source)?;
+    all.add_rows(&small)?;
+    let all = all.finish(source)?;
     files.keep(ALL_TENANTS, &all, others.finish(day), left.max(ALL_BYTES_MIN))?;
     files.finish()
 }
@@ -221,13 +227,16 @@ impl<'b> Others<'b> {
         self.whole = false;
     }
 
-    fn run(&mut self, run: &Run) -> Result<Vec<Blob>> {
+    /// Reads a run, and tells what is kept of it: of a `small` one probes alone.
+    fn run(&mut self, run: &Run, small: bool) -> Result<Vec<Blob>> {
         let mut out = Vec::new();
         self.tenants += 1;
         if let Some(sessions) = &mut self.sessions {
             let cells = sessions.run(run)?;
-            out.extend(cells.iter().map(|cells| (SESSIONS, cells.tier, cells.encode())));
-            out.extend(sessions.app_blobs(run));
+            if !small {
+                out.extend(cells.iter().map(|cells| (SESSIONS, cells.tier, cells.encode())));
+                out.extend(sessions.app_blobs(run));
+            }
             absorb(&mut self.all, cells)?;
         }
         if let Some(probes) = &mut self.probes {
@@ -252,7 +261,11 @@ impl<'b> Others<'b> {
 /// The cells of all tenants of a segment together: those of every run, also of runs that keep none of
 /// their own. A definition that a run has no cells for, or whose cells become too large, has none.
 pub(super) struct AllTenants<'b> {
+    builder: &'b Builder,
     folds: Vec<AllFold<'b>>,
+    /// What rows are read by, and the leaf of their times.
+    fields: Fields,
+    time: usize,
     tenants: usize,
 }
 
@@ -260,41 +273,7 @@ pub(super) struct AllTenants<'b> {
 struct AllFold<'b> {
     place: usize,
     tier: Tier,
-    cells: Together<'b>,
-}
-
-/// How cells of all tenants come to be.
-enum Together<'b> {
-    /// Those of one key are one cell, whoever they are of.
-    Folded(Box<Fold<'b>>),
-    /// Those of each tenant stay apart.
-    Listed(Listed),
-}
-
-impl Together<'_> {
-    fn add(&mut self, tenant: TenantNo, cells: &Cells, tier: Tier) -> Result<()> {
-        match self {
-            Self::Folded(fold) => fold.add(tenant, cells, tier),
-            Self::Listed(listed) => {
-                listed.add(tenant, cells);
-                Ok(())
-            }
-        }
-    }
-
-    fn memory_bytes(&self) -> usize {
-        match self {
-            Self::Folded(fold) => fold.memory_bytes(),
-            Self::Listed(listed) => listed.memory_bytes(),
-        }
-    }
-
-    fn finish(self) -> Cells {
-        match self {
-            Self::Folded(fold) => fold.finish(),
-            Self::Listed(listed) => listed.finish(),
-        }
-    }
+    fold: Fold<'b>,
 }
 
 /// Whether the cells of all tenants at a tier are folded from those of a finer one.
@@ -304,6 +283,8 @@ fn is_folded_from(definition: &RollupDefinition, at: usize) -> Option<Tier> {
 
 impl<'b> AllTenants<'b> {
     pub(super) fn new(builder: &'b Builder, source: &'b CellSource<'b>) -> Result<Self> {
+        let mut fields = Fields::new(source.stream);
+        let time = fields.column(&TIME)?;
         let mut folds = Vec::new();
         for (place, (definition, _)) in source.rollups.of(source.stream).enumerate() {
             let listed = definition.numbers_tenants();
@@ -314,15 +295,12 @@ impl<'b> AllTenants<'b> {
                 if is_folded_from(definition, at).is_some() {
                     continue;
                 }
-                let cells = if listed {
-                    Together::Listed(Listed::default())
-                } else {
-                    Together::Folded(Box::new(builder.fold(definition, kept.tier, true)?))
-                };
-                folds.push(AllFold { place, tier: kept.tier, cells });
+                let of = if listed { CellsOf::Listed } else { CellsOf::Together };
+                let fold = builder.fold(definition, kept.tier, of, &mut fields)?;
+                folds.push(AllFold { place, tier: kept.tier, fold });
             }
         }
-        Ok(Self { folds, tenants: 0 })
+        Ok(Self { builder, folds, fields, time, tenants: 0 })
     }
 
     /// A run without cells: there are none of all tenants.
@@ -330,6 +308,18 @@ impl<'b> AllTenants<'b> {
         self.folds.clear();
     }
 
+    /// Adds the rows of some runs that keep no cells of their own.
+    fn add_rows(&mut self, runs: &[Run]) -> Result<()> {
+        self.tenants += runs.len();
+        let (folds, time, mut list) = (&mut self.folds, self.time, Vec::new());
+        self.builder.slices(&self.fields, runs, |granule, slice| {
+            folds.iter_mut().try_for_each(|all| all.fold.add_rows(granule, slice, time, &mut list))
+        })?;
+        self.folds.retain(|all| !all.fold.is_too_large());
+        Ok(())
+    }
+
+    /// Adds the cells of a run.
     pub(super) fn add(&mut self, tenant: TenantNo, run: &RunCells) -> Result<()> {
         self.tenants += 1;
         let of_run =
@@ -338,20 +328,20 @@ impl<'b> AllTenants<'b> {
         self.folds.retain(|all| of_run(all).is_some());
         for all in &mut self.folds {
             if let Some(family) = of_run(all) {
-                all.cells.add(tenant, &family.cells, all.tier)?;
+                all.fold.add(tenant, &family.cells, all.tier)?;
             }
         }
-        self.folds.retain(|all| all.cells.memory_bytes() <= FAMILY_BYTES_MAX);
+        self.folds.retain(|all| !all.fold.is_too_large());
         Ok(())
     }
 
     /// The cells at every tier. Of one tenant there are none that would be the same as its own.
-    pub(super) fn finish(self, builder: &'b Builder, source: &CellSource<'_>) -> Result<Vec<Family>> {
+    pub(super) fn finish(self, source: &CellSource<'_>) -> Result<Vec<Family>> {
         let several = self.tenants > 1;
         let mut families: Vec<Family> = Vec::new();
-        for AllFold { place, tier, cells } in self.folds {
-            if several || matches!(cells, Together::Listed(_)) {
-                families.push(Family { definition: place, tier, cells: cells.finish() });
+        for AllFold { place, tier, fold } in self.folds {
+            if several || fold.cells_of() == CellsOf::Listed {
+                families.push(Family { definition: place, tier, cells: fold.finish() });
             }
         }
         for (place, (definition, _)) in source.rollups.of(source.stream).enumerate() {
@@ -360,7 +350,8 @@ impl<'b> AllTenants<'b> {
                 let Some(family) = families.iter().find(|f| f.definition == place && f.tier == from) else {
                     continue;
                 };
-                let mut fold = builder.fold(definition, kept.tier, true)?;
+                let fields = &mut Fields::new(source.stream);
+                let mut fold = self.builder.fold(definition, kept.tier, CellsOf::Together, fields)?;
                 fold.add(ALL_TENANTS, &family.cells, from)?;
                 families.push(Family { definition: place, tier: kept.tier, cells: fold.finish() });
             }

@@ -20,7 +20,7 @@ pub(crate) enum CellDimension {
 }
 
 impl Grouping {
-    /// Lets the keys of these dimensions be the codes themselves, of one tenant.
+    /// Lets the keys of these dimensions be the codes themselves, of one tenant, and tenants their numbers.
     pub(crate) fn keep_codes(&mut self, which: &[bool]) {
         for (dimension, keep) in self.dimensions.iter_mut().zip(which) {
             if let (Dimension::Key { keys, .. }, true) = (dimension, keep) {
