@@ -139,37 +139,53 @@ impl Distinct {
 
     /// Adds sets of cells to the groups of the cells; `tenant` is theirs where the sets do not say.
     pub(crate) fn fold_cells(&mut self, tenant: TenantNo, lists: &[SetList], placed: &[(u32, u32)]) {
+        let mut at_hand = Vec::new();
         for list in lists {
             for (cell, group) in placed {
+                at_hand.clear();
                 for set in list.of_cell(*cell as usize) {
-                    if let Some(of_cell) = list.get(set) {
-                        self.add_set(*group, list.tenant(set).unwrap_or(tenant), list.kind, of_cell);
+                    if let Some(of_cell) = list.get(set).filter(|set| set.len() > 0) {
+                        let of = (*group, list.tenant(set).unwrap_or(tenant), list.kind);
+                        at_hand.push((self.place(of), of_cell));
                     }
+                }
+                self.touch(&at_hand);
+                for (place, set) in &at_hand {
+                    self.add_set(*place, *set);
                 }
             }
         }
     }
 
-    fn add_set(&mut self, group: u32, tenant: TenantNo, space: Space, set: SetRef<'_>) {
-        let numbered: Vec<u32>;
-        let set = match set {
-            SetRef::Codes([]) | SetRef::Hashes([]) => return,
-            SetRef::Hashes(hashes) => {
-                numbered = hashes.iter().map(|hash| self.ids.of_hash(*hash)).collect();
-                SetRef::Codes(&numbered)
-            }
-            codes => codes,
-        };
-        let place = self.places.get_or_insert((group, tenant, space), || {
-            self.sets.push(GroupSet { group, set: IdSet::default(), bytes: (0, 0) });
+    /// The place of the set of a group, tenant and space.
+    fn place(&mut self, of: (u32, TenantNo, Space)) -> u32 {
+        self.places.get_or_insert(of, || {
+            self.sets.push(GroupSet { group: of.0, set: IdSet::default(), bytes: (0, 0) });
             u32::try_from(self.sets.len() - 1).unwrap_or(NO_SET)
-        });
+        })
+    }
+
+    /// Looks at what some sets join. Small sets of many tenants are all over the memory: loads that do not wait
+    /// for each other bring them near, where those of one set after the other would wait each.
+    fn touch(&self, sets: &[(u32, SetRef<'_>)]) {
+        let word = |(place, set): &(u32, SetRef<'_>)| match set {
+            SetRef::Near { first, .. } => self.sets.get(*place as usize).map_or(0, |s| s.set.word_of(*first)),
+            SetRef::Codes(_) | SetRef::Bits { .. } | SetRef::Hashes(_) => 0,
+        };
+        std::hint::black_box(sets.iter().map(word).fold(0, |all, word| all | word));
+    }
+
+    fn add_set(&mut self, place: u32, set: SetRef<'_>) {
         let may_be_dense = self.dense_bytes < DENSE_BYTES_MAX;
         let Some(of_group) = self.sets.get_mut(place as usize) else { return };
         match set {
             SetRef::Codes(codes) => of_group.set.add_all(codes, may_be_dense),
+            SetRef::Near { first, others } => of_group.set.add_near(first, others, may_be_dense),
             SetRef::Bits { first_word, words } => of_group.set.add_words(first_word, words, may_be_dense),
-            SetRef::Hashes(_) => {}
+            SetRef::Hashes(hashes) => {
+                let numbered: Vec<u32> = hashes.iter().map(|hash| self.ids.of_hash(*hash)).collect();
+                of_group.set.add_all(&numbered, may_be_dense);
+            }
         }
         self.count_bytes(place);
     }

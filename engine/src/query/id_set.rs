@@ -3,6 +3,7 @@
 use roaring::RoaringBitmap;
 
 use super::ids::ABSENT;
+use crate::rollup::near_codes;
 
 /// Values of a sparse set before it is looked at whether it is dense.
 const DENSE_VALUES_MIN: usize = 512;
@@ -82,6 +83,32 @@ impl IdSet {
                     return;
                 }
             }
+        }
+    }
+
+    /// Adds an id and others by how far they are from it, ascending.
+    pub(crate) fn add_near(&mut self, first: u32, others: &[u16], may_be_dense: bool) {
+        let last = first.saturating_add(others.last().map_or(0, |far| u32::from(*far)));
+        if let Self::Dense { words, values } = self
+            && (last as usize / 64) < words.len()
+        {
+            for id in near_codes(first, others) {
+                if let Some(word) = words.get_mut(id as usize / 64) {
+                    let bit = 1 << (id % 64);
+                    *values += usize::from(*word & bit == 0);
+                    *word |= bit;
+                }
+            }
+            return;
+        }
+        self.add_all(&near_codes(first, others).collect::<Vec<u32>>(), may_be_dense);
+    }
+
+    /// The bits of the word that an id is in, when there is one.
+    pub(crate) fn word_of(&self, id: u32) -> u64 {
+        match self {
+            Self::Sparse { .. } => 0,
+            Self::Dense { words, .. } => words.get(id as usize / 64).copied().unwrap_or(0),
         }
     }
 
@@ -245,6 +272,24 @@ mod tests {
                 set.add_all(&ids, may_be_dense);
                 plain.extend(ids.iter().copied().filter(|id| *id != ABSENT));
                 prop_assert_eq!(set.len(), plain.len() as u64);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ids_near_the_first_join_as_all_ids_do(
+            parts in prop::collection::vec(
+                (0_u32..5000, prop::collection::btree_set(1_u16.., 0..60), 2_u16.., any::<bool>()), 1..20,
+            ),
+        ) {
+            let (mut near, mut whole) = (IdSet::default(), IdSet::default());
+            for (first, others, bound, may_be_dense) in parts {
+                let others: Vec<u16> = others.into_iter().filter(|far| *far < bound).collect();
+                near.add_near(first, &others, may_be_dense);
+                whole.add_all(&near_codes(first, &others).collect::<Vec<_>>(), may_be_dense);
+                prop_assert_eq!(near.ids(), whole.ids());
+                prop_assert_eq!((near.len(), near.is_dense()), (whole.len(), whole.is_dense()));
             }
         }
     }

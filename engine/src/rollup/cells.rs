@@ -90,7 +90,8 @@ impl StateColumn {
     }
 }
 
-/// Bytes of bits that one value of a dense set may cost: half of what it costs as a code.
+/// Bytes of bits that one value of a dense set may cost: half of what it costs as a code, and as much as one
+/// that is near the first.
 const DENSE_BYTES_A_VALUE: usize = 2;
 /// Values from which on a set may be dense.
 const DENSE_VALUES_MIN: usize = 32;
@@ -104,28 +105,47 @@ pub(crate) struct SetList {
     pub(crate) of_tenants: Option<(Vec<u32>, Vec<TenantNo>)>,
     sets: Vec<Span>,
     codes: Vec<u32>,
+    /// Of sets whose codes are near each other all but the first, as distances from it.
+    nears: Vec<u16>,
     words: Vec<u64>,
     hashes: Vec<u128>,
 }
 
 /// Where a set is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
+struct Span {
     start: u32,
     len: u32,
-    /// Values in the set.
-    values: u32,
-    /// The number of the first word of a dense set; [`SPARSE`] for another one.
-    first_word: u32,
+    form: Form,
 }
 
-const SPARSE: u32 = u32::MAX;
+/// Bytes of a set without its values, at most.
+pub(super) const SPAN_BYTES_MAX: usize = 16;
+const _: () = assert!(size_of::<Span>() <= SPAN_BYTES_MAX);
+
+/// How a set of codes is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Codes, or hashes.
+    Plain,
+    /// The first code; the others are `nears`.
+    Near(u32),
+    /// The number of the first word.
+    Bits(u32),
+}
 
 /// A set of distinct values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SetRef<'a> {
     /// Codes, ascending.
     Codes(&'a [u32]),
+    /// Codes, ascending, none far from the first.
+    Near {
+        /// The first.
+        first: u32,
+        /// How far the others are from it.
+        others: &'a [u16],
+    },
     /// One bit a code, from the code `64 * first_word` on.
     Bits {
         /// The number of the first word.
@@ -142,6 +162,7 @@ impl SetRef<'_> {
     pub(crate) fn len(self) -> usize {
         match self {
             Self::Codes(codes) => codes.len(),
+            Self::Near { others, .. } => 1 + others.len(),
             Self::Bits { words, .. } => words.iter().map(|word| word.count_ones() as usize).sum(),
             Self::Hashes(hashes) => hashes.len(),
         }
@@ -151,6 +172,7 @@ impl SetRef<'_> {
     pub(crate) fn codes(self) -> Vec<u32> {
         match self {
             Self::Codes(codes) => codes.to_vec(),
+            Self::Near { first, others } => near_codes(first, others).collect(),
             Self::Bits { first_word, words } => {
                 let mut out = Vec::new();
                 for (at, word) in words.iter().enumerate() {
@@ -168,6 +190,11 @@ impl SetRef<'_> {
     }
 }
 
+/// The codes of a [`SetRef::Near`].
+pub(crate) fn near_codes(first: u32, others: &[u16]) -> impl Iterator<Item = u32> {
+    std::iter::once(first).chain(others.iter().map(move |far| first.saturating_add(u32::from(*far))))
+}
+
 impl SetList {
     /// No set yet, of one kind of values.
     pub(crate) fn new(kind: Option<IdentityKind>) -> Self {
@@ -181,7 +208,7 @@ impl SetList {
 
     /// Values of all sets.
     pub(crate) fn values(&self) -> usize {
-        self.sets.iter().map(|s| s.values as usize).sum()
+        (0..self.len()).filter_map(|set| self.get(set)).map(SetRef::len).sum()
     }
 
     /// The sets of a cell.
@@ -204,27 +231,37 @@ impl SetList {
     pub(crate) fn get(&self, set: usize) -> Option<SetRef<'_>> {
         let span = self.sets.get(set)?;
         let range = span.start as usize..span.start as usize + span.len as usize;
-        Some(if self.kind.is_none() {
-            SetRef::Hashes(self.hashes.get(range)?)
-        } else if span.first_word == SPARSE {
-            SetRef::Codes(self.codes.get(range)?)
-        } else {
-            SetRef::Bits { first_word: span.first_word as usize, words: self.words.get(range)? }
+        Some(match span.form {
+            Form::Plain if self.kind.is_none() => SetRef::Hashes(self.hashes.get(range)?),
+            Form::Plain => SetRef::Codes(self.codes.get(range)?),
+            Form::Near(first) => SetRef::Near { first, others: self.nears.get(range)? },
+            Form::Bits(first) => SetRef::Bits { first_word: first as usize, words: self.words.get(range)? },
         })
     }
 
     /// Adds a set of codes, ascending; it is dense when that is shorter.
     pub(crate) fn push_codes(&mut self, codes: &[u32]) {
-        let values = index(codes.len());
-        let (first, last) =
-            (codes.first().copied().unwrap_or(0) / 64, codes.last().copied().unwrap_or(0) / 64);
-        let words = (last - first) as usize + 1;
-        if codes.len() < DENSE_VALUES_MIN || words * 8 > codes.len() * DENSE_BYTES_A_VALUE {
+        let (Some(first), Some(last)) = (codes.first().copied(), codes.last().copied()) else {
+            self.sets.push(Span { start: index(self.codes.len()), len: 0, form: Form::Plain });
+            return;
+        };
+        let words = (last / 64 - first / 64) as usize + 1;
+        if codes.len() >= DENSE_VALUES_MIN && words * 8 <= codes.len() * DENSE_BYTES_A_VALUE {
+            return self.push_bits(codes, first / 64, words);
+        }
+        if last - first > u32::from(u16::MAX) {
             let start = index(self.codes.len());
             self.codes.extend_from_slice(codes);
-            self.sets.push(Span { start, len: values, values, first_word: SPARSE });
+            self.sets.push(Span { start, len: index(codes.len()), form: Form::Plain });
             return;
         }
+        let start = index(self.nears.len());
+        #[expect(clippy::cast_possible_truncation, reason = "none is further than the last, which fits")]
+        self.nears.extend(codes.iter().skip(1).map(|code| (code - first) as u16));
+        self.sets.push(Span { start, len: index(codes.len() - 1), form: Form::Near(first) });
+    }
+
+    fn push_bits(&mut self, codes: &[u32], first: u32, words: usize) {
         let start = self.words.len();
         self.words.resize(start + words, 0);
         for code in codes {
@@ -232,14 +269,14 @@ impl SetList {
                 *word |= 1 << (code % 64);
             }
         }
-        self.sets.push(Span { start: index(start), len: index(words), values, first_word: first });
+        self.sets.push(Span { start: index(start), len: index(words), form: Form::Bits(first) });
     }
 
     /// Adds a set of hashes, ascending.
     pub(crate) fn push_hashes(&mut self, hashes: &[u128]) {
         let (start, len) = (index(self.hashes.len()), index(hashes.len()));
         self.hashes.extend_from_slice(hashes);
-        self.sets.push(Span { start, len, values: len, first_word: SPARSE });
+        self.sets.push(Span { start, len, form: Form::Plain });
     }
 
     /// The sets without a code of a tenant's, `None` when none has it. The sets of a list that is not of
@@ -248,6 +285,7 @@ impl SetList {
         let is_of = |set: usize| self.tenant(set).is_none_or(|of| of == tenant);
         let has = |set: usize| match self.get(set) {
             Some(SetRef::Codes(codes)) => codes.binary_search(&code).is_ok(),
+            Some(SetRef::Near { first, others }) => near_codes(first, others).any(|found| found == code),
             Some(SetRef::Bits { first_word, words }) => (code as usize / 64)
                 .checked_sub(first_word)
                 .and_then(|word| words.get(word))
@@ -271,6 +309,7 @@ impl SetList {
         tenants
             + self.sets.len() * size_of::<Span>()
             + self.codes.len() * 4
+            + self.nears.len() * 2
             + self.words.len() * 8
             + self.hashes.len() * 16
     }

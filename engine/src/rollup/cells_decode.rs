@@ -215,16 +215,18 @@ impl<'a> Reader<'a, '_> {
         let mins = numbers(MIN_BESIDE, beside.min.map(<[f64]>::to_vec))?;
         let maxes = numbers(MAX_BESIDE, beside.max.map(<[f64]>::to_vec))?;
         let mut buckets = indexes.into_iter().zip(counts);
-        let mut out = HistogramList::with_capacity(len, total);
+        let mut out = HistogramList::with_capacity(len);
+        let mut room = Vec::new();
         for ((zero, (positive, negative)), (sum, (min, max))) in zeroes
             .into_iter()
             .zip(positive.into_iter().zip(negative))
             .zip(sums.into_iter().zip(mins.into_iter().zip(maxes)))
         {
             let head = Head { zero, count: 0, sum, min, max };
-            let pushed = out.push_parts(head, (positive, negative), &mut buckets);
+            let pushed = out.push_parts(head, (positive, negative), &mut buckets, &mut room);
             pushed.map_err(|_| Malformed("a histogram whose parts do not fit"))?;
         }
+        out.shrink();
         Ok(out)
     }
 

@@ -177,7 +177,7 @@ fn put_histograms(list: &HistogramList, beside: &Beside<'_>, out: &mut Vec<u8>) 
     let (mut indexes, mut counts) = (Vec::with_capacity(list.buckets()), Vec::with_capacity(list.buckets()));
     for side in list.iter().flat_map(|histogram| [histogram.positive, histogram.negative]) {
         let mut before = None;
-        for (index, count) in side.iter().map(|bucket| bucket.parts()) {
+        for (index, count) in side.iter() {
             indexes.push(match before {
                 None => zigzag(i64::from(index)),
                 Some(before) => u64::from(index.abs_diff(before)),

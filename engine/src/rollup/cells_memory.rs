@@ -3,8 +3,8 @@
 //! A few bytes can stand for millions of equal numbers, and do so in sets of codes that follow one another.
 //! So what a blob says that it holds is no measure of its length, and has a limit of its own.
 
-use super::cells::{Cells, SetList, Span, StateColumn};
-use super::histogram::{Bucket, Head};
+use super::cells::{Cells, SPAN_BYTES_MAX, SetList, StateColumn};
+use super::histogram::{BUCKET_BYTES_MAX, Head};
 use crate::codec::{Decoded, Malformed};
 use crate::query::{Aggregate, KeyValue, Latest, Sum};
 
@@ -19,12 +19,12 @@ const SERIES_BYTES: usize = 8 + 4;
 const KEY_BYTES: usize = 8 + 4 + size_of::<KeyValue>();
 /// Bytes of a cell without its states: its slot as read and as kept, its rows.
 const CELL_BYTES: usize = 8 + 1 + 8;
-/// Bytes of a bucket of a histogram: index and count as read, and as kept.
-const BUCKET_BYTES: usize = 8 + 8 + size_of::<Bucket>();
+/// Bytes of a bucket of a histogram: index and count as read, and at most as kept.
+const BUCKET_BYTES: usize = 8 + 8 + BUCKET_BYTES_MAX;
 /// Bytes of a cell for each space of distinct values: the number of its sets as read, their end.
 const SPACE_BYTES: usize = 8 + 4;
 /// Bytes of a set without its values: its tenant as read and as kept, its length as read, its place.
-const SET_BYTES: usize = 8 + 4 + 8 + size_of::<Span>();
+const SET_BYTES: usize = 8 + 4 + 8 + SPAN_BYTES_MAX;
 /// Bytes of a code of a set: as read, as kept.
 const CODE_BYTES: usize = 8 + 4;
 /// Bytes of a hash of a set: on its way, as kept.

@@ -7,12 +7,14 @@
 //!
 //! The bytes are described in `docs/format/cells.md`.
 
+mod buckets;
 mod growing;
 mod list;
 mod reader;
 
+pub(crate) use buckets::BUCKET_BYTES_MAX;
 pub(crate) use growing::Growing;
-pub(crate) use list::{Bucket, Head, HistogramList, HistogramRef};
+pub(crate) use list::{Head, HistogramList, HistogramRef};
 use reader::Reader;
 
 use crate::error::{Error, Result};
@@ -160,11 +162,6 @@ impl Tally {
     }
 }
 
-/// The (index, count) of buckets of a list.
-fn parts(side: &[Bucket]) -> impl ExactSizeIterator<Item = (i32, u64)> {
-    side.iter().map(|bucket| bucket.parts())
-}
-
 /// How many values some buckets hold.
 fn sum<'a>(buckets: impl Iterator<Item = &'a (i32, u64)>) -> u64 {
     buckets.fold(0, |sum, bucket| sum.saturating_add(bucket.1))
@@ -278,8 +275,13 @@ impl Histogram {
 
     /// As [`Self::merge`], of one of a list.
     pub(crate) fn merge_ref(&mut self, other: HistogramRef<'_>) {
-        self.positive.merge(parts(other.positive));
+        self.merge_positive(other.positive.iter());
         self.merge_beside(other);
+    }
+
+    /// Adds positive buckets, ascending by index, to those that are there, and nothing beside.
+    fn merge_positive(&mut self, buckets: impl ExactSizeIterator<Item = (i32, u64)>) {
+        self.positive.merge(buckets);
     }
 
     /// Counts a finite value beside its bucket.
@@ -295,7 +297,7 @@ impl Histogram {
 
     /// As [`Self::merge_ref`], of one whose positive buckets are added elsewhere.
     fn merge_beside(&mut self, other: HistogramRef<'_>) {
-        self.negative.merge(parts(other.negative));
+        self.negative.merge(other.negative.iter());
         self.merge_head(*other.head);
     }
 
@@ -331,7 +333,7 @@ impl Histogram {
         tally: &mut Tally,
     ) {
         for other in others.filter(|other| other.head.count > 0) {
-            for (index, count) in parts(other.positive) {
+            for (index, count) in other.positive.iter() {
                 tally.add(index, count);
             }
             self.merge_beside(other);

@@ -28,7 +28,7 @@ pub use verify::verify;
 pub use write::{CellSource, RUN_ROWS_MIN, write_cells};
 
 pub(crate) use cell_file::{ALL_TENANTS, BlobFate, Rewritten};
-pub(crate) use cells::{Cells, KeyColumn, SetList, SetRef, StateColumn, Whose};
+pub(crate) use cells::{Cells, KeyColumn, SetList, SetRef, StateColumn, Whose, near_codes};
 pub(crate) use definition::is_answered_by;
 pub(crate) use forget::Forgotten;
 pub(crate) use histogram::HistogramList;

@@ -122,7 +122,7 @@ impl Accumulators {
             }
             State::Quantile(at, _) => {
                 let list = self.histograms.get(*at).map_or(&[][..], |(_, list)| list);
-                let mut out = HistogramList::with_capacity(groups.len(), 0);
+                let mut out = HistogramList::with_capacity(groups.len());
                 for group in groups {
                     out.push(&list.get(*group as usize).cloned().unwrap_or_default().finish());
                 }

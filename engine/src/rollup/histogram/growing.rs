@@ -1,6 +1,6 @@
 //! A histogram that many values and cells are still to join: buckets near each other are counters side by side.
 
-use super::{Bucket, Histogram, HistogramRef, Tally, index_of, parts};
+use super::{Histogram, HistogramRef, Tally, index_of};
 
 /// Buckets from which on counters side by side are looked at.
 const BUCKETS_MIN: usize = 8;
@@ -21,6 +21,8 @@ pub(crate) struct Growing {
     first: i32,
     /// By bucket; empty until it is worth it.
     counters: Vec<u64>,
+    /// Counters that are not 0.
+    filled: usize,
     /// Buckets from which on counters are looked at again.
     look_at: usize,
 }
@@ -33,7 +35,7 @@ impl Growing {
             return self.look();
         }
         for value in values {
-            if *value > 0.0 && value.is_finite() && self.count(index_of(*value), 1) {
+            if *value > 0.0 && value.is_finite() && self.count_or_widen(index_of(*value), 1) {
                 self.histogram.count_beside(*value);
             } else {
                 // Zero, negative ones, what does not count, and a bucket that has no counter.
@@ -63,32 +65,54 @@ impl Growing {
 
     /// Adds the values of another one, as [`Histogram::merge`] does.
     pub(crate) fn merge(&mut self, other: HistogramRef<'_>) {
-        let has = |bucket: &Bucket| self.slot(bucket.parts().0).is_some();
-        let inside = match other.positive {
-            [] => !self.counters.is_empty(),
-            [first, .., last] => has(first) && has(last),
-            [only] => has(only),
-        };
-        if !inside {
-            self.settle();
+        if self.counters.is_empty() {
             self.histogram.merge_ref(other);
             return self.look();
         }
-        for (index, count) in parts(other.positive) {
-            self.count(index, count);
-        }
         self.histogram.merge_beside(other);
+        let mut buckets = other.positive.iter();
+        while let Some((index, count)) = buckets.next() {
+            if !self.count_or_widen(index, count) {
+                // A bucket that has no counter: it and what is left joins what the counters become.
+                self.settle();
+                let left: Vec<_> = std::iter::once((index, count)).chain(buckets).collect();
+                self.histogram.merge_positive(left.into_iter());
+                return self.look();
+            }
+        }
     }
 
-    /// The counter of a bucket.
-    fn slot(&self, index: i32) -> Option<usize> {
-        usize::try_from(index - self.first).ok().filter(|at| *at < self.counters.len())
-    }
-
+    /// Counts values of a bucket, if it has a counter.
+    #[inline]
     fn count(&mut self, index: i32, more: u64) -> bool {
         let at = usize::try_from(index - self.first).unwrap_or(usize::MAX);
-        let counter = self.counters.get_mut(at);
-        counter.map(|counter| *counter = counter.saturating_add(more)).is_some()
+        let Some(counter) = self.counters.get_mut(at) else { return false };
+        self.filled += usize::from(*counter == 0);
+        *counter = counter.saturating_add(more);
+        true
+    }
+
+    #[inline]
+    fn count_or_widen(&mut self, index: i32, more: u64) -> bool {
+        self.count(index, more) || (self.widen(index) && self.count(index, more))
+    }
+
+    /// Makes a counter for a bucket, and room beyond it, when there are counters and they are worth it then.
+    fn widen(&mut self, index: i32) -> bool {
+        let before = usize::try_from(self.first - index).unwrap_or(0);
+        let after = usize::try_from(index - self.first).unwrap_or(0).saturating_sub(self.counters.len());
+        let span = self.counters.len() + usize::from(ROOM) + before.max(after + 1);
+        if span > self.filled * COUNTERS_A_BUCKET {
+            return false;
+        }
+        if before > 0 {
+            let new = before + usize::from(ROOM);
+            self.first = index - i32::from(ROOM);
+            self.counters.splice(..0, std::iter::repeat_n(0, new));
+        } else {
+            self.counters.resize(span, 0);
+        }
+        true
     }
 
     /// Lays counters out when the buckets are near enough to each other.
@@ -106,6 +130,7 @@ impl Growing {
         }
         self.first = first - i32::from(ROOM);
         self.counters.resize(span, 0);
+        self.filled = 0;
         for (index, count) in self.histogram.take_positive() {
             self.count(index, count);
         }
@@ -114,6 +139,7 @@ impl Growing {
     /// Makes buckets of the counters.
     fn settle(&mut self) {
         let counters = std::mem::take(&mut self.counters);
+        self.filled = 0;
         if counters.is_empty() {
             return;
         }

@@ -1,33 +1,12 @@
 //! The histograms of many cells: their buckets one after the other, without a list of its own for each.
 
-use std::ops::Range;
-
+use super::buckets::{Buckets, COUNT_MAX};
 use super::{Histogram, INDEX_MAX, INDEX_MIN};
 use crate::codec::unzigzag;
 use crate::error::{Error, Result};
 
-/// Bits of a bucket that are its count, which saturates: more values than a day has rows.
-const COUNT_BITS: u32 = 46;
-/// The greatest count of a bucket.
-const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
-const _: () = assert!(INDEX_MAX - INDEX_MIN < 1 << (64 - COUNT_BITS));
-
-/// A bucket: its index from [`INDEX_MIN`] on, and below it how many values it holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Bucket(u64);
-
-impl Bucket {
-    fn new(index: i32, count: u64) -> Self {
-        let place = u64::from(index.abs_diff(INDEX_MIN));
-        Self(place << COUNT_BITS | count.min(COUNT_MAX))
-    }
-
-    /// Its index and its count.
-    pub(crate) fn parts(self) -> (i32, u64) {
-        let place = i32::try_from(self.0 >> COUNT_BITS).unwrap_or(0);
-        (INDEX_MIN + place, self.0 & COUNT_MAX)
-    }
-}
+/// In an end: whether the buckets before it are wide.
+const WIDE: u32 = 1 << 31;
 
 /// What a histogram has beside its buckets.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -48,9 +27,13 @@ pub(crate) struct Head {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct HistogramList {
     heads: Vec<Head>,
-    /// Of each the places after its last positive and its last negative bucket.
+    /// Of each where the bytes of its positive and those of its negative buckets end, and in the upper bit
+    /// whether they are wide.
     ends: Vec<(u32, u32)>,
-    buckets: Vec<Bucket>,
+    /// Of all buckets.
+    bytes: Vec<u8>,
+    /// How many buckets that are.
+    buckets: usize,
 }
 
 /// One of them.
@@ -59,9 +42,9 @@ pub(crate) struct HistogramRef<'a> {
     /// All but the buckets.
     pub(crate) head: &'a Head,
     /// Those of positive values, ascending by index.
-    pub(crate) positive: &'a [Bucket],
+    pub(crate) positive: Buckets<'a>,
     /// Those of negative values, ascending by index.
-    pub(crate) negative: &'a [Bucket],
+    pub(crate) negative: Buckets<'a>,
 }
 
 impl HistogramRef<'_> {
@@ -77,30 +60,34 @@ impl HistogramRef<'_> {
 }
 
 impl HistogramList {
-    /// None yet, with room for so many histograms and buckets.
-    pub(crate) fn with_capacity(histograms: usize, buckets: usize) -> Self {
+    /// None yet, with room for so many histograms.
+    pub(crate) fn with_capacity(histograms: usize) -> Self {
         Self {
             heads: Vec::with_capacity(histograms),
             ends: Vec::with_capacity(histograms),
-            buckets: Vec::with_capacity(buckets),
+            ..Self::default()
         }
     }
 
     /// Adds one.
     pub(crate) fn push(&mut self, histogram: &Histogram) {
         let (zero, positive, negative) = histogram.parts();
-        let of = |(index, count): &(i32, u64)| Bucket::new(*index, *count);
-        self.buckets.extend(positive.iter().map(of));
-        let middle = place(self.buckets.len());
-        self.buckets.extend(negative.iter().map(of));
-        self.ends.push((middle, place(self.buckets.len())));
+        let ends = (self.push_side(positive), self.push_side(negative));
+        self.ends.push(ends);
         let Histogram { count, sum, min, max, .. } = *histogram;
         self.heads.push(Head { zero, count, sum, min, max });
     }
 
+    /// Adds the buckets of one sign and says where they end.
+    fn push_side(&mut self, buckets: &[(i32, u64)]) -> u32 {
+        self.buckets += buckets.len();
+        let is_wide = Buckets::write(buckets, &mut self.bytes);
+        place(self.bytes.len()) | if is_wide { WIDE } else { 0 }
+    }
+
     /// Adds one of its parts: the next `positive` and `negative` of the buckets that are given, of each the
     /// difference to the index before (zigzag of the index itself for the first of a side) and the count.
-    /// The count of `head` is what they add up to.
+    /// The count of `head` is what they add up to; `room` is any list, which spares one for each.
     ///
     /// # Errors
     ///
@@ -111,11 +98,12 @@ impl HistogramList {
         head: Head,
         (positive, negative): (u64, u64),
         buckets: &mut impl Iterator<Item = (u64, u64)>,
+        room: &mut Vec<(i32, u64)>,
     ) -> Result<()> {
         let mut count = head.zero;
-        let mut middle = 0;
+        let mut ends = (0, 0);
         for len in [positive, negative] {
-            middle = self.buckets.len();
+            room.clear();
             let mut before: Option<i32> = None;
             for _ in 0..len {
                 let (delta, of_bucket) = buckets.next().ok_or_else(unfit)?;
@@ -131,9 +119,10 @@ impl HistogramList {
                 if !(1..=COUNT_MAX).contains(&of_bucket) {
                     return Err(unfit());
                 }
-                self.buckets.push(Bucket::new(index, of_bucket));
+                room.push((index, of_bucket));
                 before = Some(index);
             }
+            ends = (ends.1, self.push_side(room));
         }
         let ordered = head.min.is_finite() && head.max.is_finite() && head.min <= head.max;
         let head = match count {
@@ -141,9 +130,14 @@ impl HistogramList {
             _ if ordered => Head { count, ..head },
             _ => return Err(unfit()),
         };
-        self.ends.push((place(middle), place(self.buckets.len())));
+        self.ends.push(ends);
         self.heads.push(head);
         Ok(())
+    }
+
+    /// Gives back memory that was taken for more.
+    pub(crate) fn shrink(&mut self) {
+        self.bytes.shrink_to_fit();
     }
 
     /// How many there are.
@@ -153,18 +147,21 @@ impl HistogramList {
 
     /// How many buckets they have together.
     pub(crate) fn buckets(&self) -> usize {
-        self.buckets.len()
+        self.buckets
     }
 
     /// One of them.
     pub(crate) fn get(&self, at: usize) -> Option<HistogramRef<'_>> {
         let (middle, end) = *self.ends.get(at)?;
         let start = at.checked_sub(1).map_or(0, |before| self.ends.get(before).map_or(0, |ends| ends.1));
-        let side = |range: Range<u32>| self.buckets.get(range.start as usize..range.end as usize);
+        let side = |start: u32, end: u32| {
+            let bytes = self.bytes.get((start & !WIDE) as usize..(end & !WIDE) as usize)?;
+            Some(Buckets::new(bytes, end & WIDE != 0))
+        };
         Some(HistogramRef {
             head: self.heads.get(at)?,
-            positive: side(start..middle)?,
-            negative: side(middle..end)?,
+            positive: side(start, middle)?,
+            negative: side(middle, end)?,
         })
     }
 
@@ -175,14 +172,13 @@ impl HistogramList {
 
     /// Bytes of memory this takes.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.heads.len() * (size_of::<Head>() + size_of::<(u32, u32)>())
-            + self.buckets.len() * size_of::<Bucket>()
+        self.heads.len() * (size_of::<Head>() + size_of::<(u32, u32)>()) + self.bytes.len()
     }
 }
 
-/// A number of buckets as a place: a blob has far fewer than 2^32.
-fn place(buckets: usize) -> u32 {
-    u32::try_from(buckets).unwrap_or(u32::MAX)
+/// A number of bytes as an end: those of the buckets of a blob are far fewer than 2^31.
+fn place(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX).min(!WIDE)
 }
 
 fn unfit() -> Error {
@@ -208,10 +204,6 @@ mod tests {
             }
             out
         })
-    }
-
-    fn buckets(side: &[Bucket]) -> Vec<(i32, u64)> {
-        side.iter().map(|bucket| bucket.parts()).collect()
     }
 
     /// Differences of indexes, as a blob has them.
@@ -253,19 +245,21 @@ mod tests {
             all in prop::collection::vec(histogram(), 0..18),
         ) {
             let mut list = HistogramList::default();
-            all.iter().for_each(|histogram| list.push(histogram));
+            for histogram in &all {
+                list.push(histogram);
+            }
             prop_assert_eq!((list.len(), list.iter().count()), (all.len(), all.len()));
             let mut copy = HistogramList::default();
             for (found, histogram) in list.iter().zip(&all) {
                 let (zero, positive, negative) = histogram.parts();
-                prop_assert_eq!(buckets(found.positive), positive);
-                prop_assert_eq!(buckets(found.negative), negative);
+                prop_assert_eq!(found.positive.iter().collect::<Vec<_>>(), positive);
+                prop_assert_eq!(found.negative.iter().collect::<Vec<_>>(), negative);
                 prop_assert_eq!((found.head.zero, found.head.count), (zero, histogram.count()));
                 prop_assert_eq!((found.min(), found.max()), (histogram.min(), histogram.max()));
                 prop_assert_eq!(found.head.sum.to_bits(), histogram.sum().to_bits());
                 let mut all = deltas(positive).into_iter().chain(deltas(negative));
                 let lens = (positive.len() as u64, negative.len() as u64);
-                copy.push_parts(*found.head, lens, &mut all).unwrap();
+                copy.push_parts(*found.head, lens, &mut all, &mut Vec::new()).unwrap();
             }
             prop_assert_eq!(copy, list);
         }
@@ -279,7 +273,7 @@ mod tests {
         ) {
             let head = Head { zero, count: 0, sum: 1.0, min, max };
             let mut list = HistogramList::default();
-            let taken = list.push_parts(head, lens, &mut found.iter().copied());
+            let taken = list.push_parts(head, lens, &mut found.iter().copied(), &mut Vec::new());
             let (positive, rest) = found.split_at(found.len().min(usize::try_from(lens.0).unwrap()));
             let negative = &rest[..rest.len().min(usize::try_from(lens.1).unwrap())];
             let whole = positive.len() as u64 == lens.0 && negative.len() as u64 == lens.1;
