@@ -62,9 +62,56 @@ pub(crate) struct SortedBlock {
     groups: Vec<Group>,
     text: Vec<u8>,
     /// Where each key ends in `text`.
-    ends: Vec<usize>,
-    values: Vec<u64>,
-    extras: Vec<i64>,
+    ends: Vec<u32>,
+    values: Numbers,
+    extras: Numbers,
+}
+
+/// A number for each entry; one that all of them have is kept once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Numbers {
+    first: u64,
+    /// All of them, unless all are the first.
+    all: Vec<u64>,
+    len: usize,
+}
+
+impl Numbers {
+    fn of(mut all: Vec<u64>) -> Self {
+        let (first, len) = (all.first().copied().unwrap_or(0), all.len());
+        if all.iter().all(|number| *number == first) {
+            all = Vec::new();
+        }
+        Self { first, all, len }
+    }
+
+    fn push(&mut self, number: u64) {
+        if self.len == 0 {
+            self.first = number;
+        } else if self.all.is_empty() && number != self.first {
+            self.all = vec![self.first; self.len];
+        }
+        if self.first != number || !self.all.is_empty() {
+            self.all.push(number);
+        }
+        self.len += 1;
+    }
+
+    fn get(&self, index: usize) -> Option<u64> {
+        if self.all.is_empty() {
+            return (index < self.len).then_some(self.first);
+        }
+        self.all.get(index).copied()
+    }
+
+    /// All of them.
+    fn to_vec(&self) -> Vec<u64> {
+        if self.all.is_empty() { vec![self.first; self.len] } else { self.all.clone() }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.all.len() * size_of::<u64>()
+    }
 }
 
 impl SortedBlock {
@@ -86,13 +133,13 @@ impl SortedBlock {
     fn key(&self, index: usize) -> &[u8] {
         let start = if index == 0 { 0 } else { self.ends.get(index - 1).copied().unwrap_or(0) };
         let end = self.ends.get(index).copied().unwrap_or(start);
-        self.text.get(start..end).unwrap_or(&[])
+        self.text.get(start as usize..end as usize).unwrap_or(&[])
     }
 
     /// The entry at a place of a group.
     pub(crate) fn entry(&self, group: &Group, index: usize) -> Option<Entry<'_>> {
-        let value = *self.values.get(index)?;
-        let extra = *self.extras.get(index)?;
+        let value = self.values.get(index)?;
+        let extra = from_ordered(self.extras.get(index)?);
         Some(Entry { tenant: group.tenant, tag: group.tag, key: self.key(index), value, extra })
     }
 
@@ -134,9 +181,9 @@ impl SortedBlock {
             }),
         }
         self.text.extend_from_slice(entry.key);
-        self.ends.push(self.text.len());
+        self.ends.push(end_of(&self.text));
         self.values.push(entry.value);
-        self.extras.push(entry.extra);
+        self.extras.push(to_ordered(entry.extra));
     }
 
     /// The bytes of the block.
@@ -151,9 +198,8 @@ impl SortedBlock {
         }
         let mut out = Vec::with_capacity(self.text.len() / 2 + self.len() * 4);
         put_section(&groups, &mut out);
-        put_block(|block| encode_ints_at(&self.values, Density::Dense, block), &mut out);
-        let extras: Vec<u64> = self.extras.iter().map(|extra| to_ordered(*extra)).collect();
-        put_block(|block| encode_ints_at(&extras, Density::Dense, block), &mut out);
+        put_block(|block| encode_ints_at(&self.values.to_vec(), Density::Dense, block), &mut out);
+        put_block(|block| encode_ints_at(&self.extras.to_vec(), Density::Dense, block), &mut out);
         let keys: Vec<&[u8]> = (0..self.len()).map(|index| self.key(index)).collect();
         keys::encode(&self.groups, &keys, &mut out);
         out
@@ -171,9 +217,8 @@ impl SortedBlock {
         let groups = decode_groups(&mut head)?;
         head.end()?;
         let len = groups.last().map_or(0, |g| g.end);
-        let values = decode_ints(take_block(&mut reader)?, len)?;
-        let extras = decode_ints(take_block(&mut reader)?, len)?;
-        let extras = extras.into_iter().map(from_ordered).collect();
+        let values = Numbers::of(decode_ints(take_block(&mut reader)?, len)?);
+        let extras = Numbers::of(decode_ints(take_block(&mut reader)?, len)?);
         let (text, ends) = keys::decode(&mut reader, &groups)?;
         if reader.rest().is_empty() {
             Ok(Self { groups, text, ends, values, extras })
@@ -185,8 +230,17 @@ impl SortedBlock {
 
 impl MemoryBytes for SortedBlock {
     fn memory_bytes(&self) -> usize {
-        self.text.len() + self.ends.len() * 24 + self.groups.len() * size_of::<Group>()
+        self.text.len()
+            + self.ends.len() * size_of::<u32>()
+            + self.values.memory_bytes()
+            + self.extras.memory_bytes()
+            + self.groups.len() * size_of::<Group>()
     }
+}
+
+/// Where text ends: a block has at most [`TEXT_BYTES_MAX`].
+pub(super) fn end_of(text: &[u8]) -> u32 {
+    u32::try_from(text.len()).unwrap_or(u32::MAX)
 }
 
 /// A varint of at most 32 bits.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::block::{Group, KEY_BYTES_MAX};
+use super::block::{Group, KEY_BYTES_MAX, end_of};
 use super::form::Form;
 use super::packed;
 use crate::codec::{
@@ -78,7 +78,7 @@ pub(super) fn encode(groups: &[Group], keys: &[&[u8]], out: &mut Vec<u8>) {
 }
 
 /// Keys one after the other, and where each ends.
-pub(super) type Keys = (Vec<u8>, Vec<usize>);
+pub(super) type Keys = (Vec<u8>, Vec<u32>);
 
 /// The keys of groups.
 ///
@@ -114,11 +114,12 @@ pub(super) fn decode(reader: &mut Cursor<'_>, groups: &[Group]) -> Decoded<Keys>
             if before.is_some_and(|before| text.get(before) >= text.get(key.clone())) {
                 return Err(Malformed("keys of a block out of order"));
             }
-            ends.push(key.end);
+            ends.push(end_of(&text));
             before = Some(key);
         }
     }
     front.end()?;
+    text.shrink_to_fit();
     Ok((text, ends))
 }
 
