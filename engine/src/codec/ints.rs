@@ -363,10 +363,12 @@ pub fn encode_codes_at(codes: &[u32], density: Density, out: &mut Vec<u8>) {
 /// [`Malformed`] when `bytes` are anything else.
 pub fn decode_codes(bytes: &[u8], rows: usize) -> Decoded<Vec<u32>> {
     let shifted = decode_ints(bytes, rows)?;
-    let mut codes = Vec::with_capacity(rows);
-    for code in shifted {
-        let code = u32::try_from(code).map_err(|_| Malformed("a code above 32 bits"))?;
-        codes.push(if code == 0 { NULL_CODE } else { code - 1 });
+    // Both loops without a branch for each code: 0 is absent, and one less than it is `NULL_CODE`.
+    if shifted.iter().fold(0, |all, code| all | code) > u64::from(u32::MAX) {
+        return Err(Malformed("a code above 32 bits"));
     }
-    Ok(codes)
+    #[expect(clippy::cast_possible_truncation, reason = "they have 32 bits")]
+    Ok(shifted.iter().map(|code| (*code as u32).wrapping_sub(1)).collect())
 }
+
+const _: () = assert!(NULL_CODE == 0_u32.wrapping_sub(1));

@@ -77,6 +77,42 @@ fn number<K: std::hash::Hash + Eq>(keys: impl Iterator<Item = K>, breaks: &[usiz
     (out, next as usize)
 }
 
+/// Codes that a table of numbers may have for each row, before a hash is shorter.
+const TABLE_CODES_A_ROW: usize = 8;
+
+/// As [`number`], of codes: by a table where none of them is much greater than there are rows.
+fn number_codes(codes: &[u32], breaks: &[usize]) -> (Vec<u32>, usize) {
+    const UNSEEN: u32 = u32::MAX;
+    // Absent becomes 0.
+    let place = |code: u32| code.wrapping_add(1) as usize;
+    let greatest = codes.iter().map(|code| place(*code)).max().unwrap_or(0);
+    if greatest > codes.len() * TABLE_CODES_A_ROW {
+        return number(codes.iter().copied(), breaks);
+    }
+    let mut numbers = vec![UNSEEN; greatest + 1];
+    let mut out = Vec::with_capacity(codes.len());
+    let mut next = 0_u32;
+    let mut start = 0;
+    for end in breaks.iter().copied().chain([codes.len()]) {
+        let Some(stretch) = codes.get(start..end) else { continue };
+        for code in stretch {
+            let Some(number) = numbers.get_mut(place(*code)) else { continue };
+            if *number == UNSEEN {
+                *number = next;
+                next += 1;
+            }
+            out.push(*number);
+        }
+        for code in stretch {
+            if let Some(number) = numbers.get_mut(place(*code)) {
+                *number = UNSEEN;
+            }
+        }
+        start = end;
+    }
+    (out, next as usize)
+}
+
 impl Groups {
     /// The groups of rows that are written; `None` for a column that cannot tell.
     pub(super) fn written(
@@ -87,7 +123,7 @@ impl Groups {
         breaks: &[usize],
     ) -> Option<Self> {
         let (of_rows, count) = match columns.get(Schema::of(stream).index_of(teller)?)? {
-            SegmentColumn::Codes(codes) => number(codes.get(rows)?.iter().copied(), breaks),
+            SegmentColumn::Codes(codes) => number_codes(codes.get(rows)?, breaks),
             SegmentColumn::Bytes(column) => number(rows.map(|row| column.get(row)), breaks),
             SegmentColumn::I64(_) | SegmentColumn::U64(_) | SegmentColumn::F64(_) => return None,
         };
@@ -97,9 +133,7 @@ impl Groups {
     /// The groups of rows that were read.
     fn read(teller: ColumnId, vector: &ColumnVector, breaks: &[usize]) -> Decoded<Self> {
         let (of_rows, count) = match vector {
-            ColumnVector::Codes(codes) | ColumnVector::Dict { codes, .. } => {
-                number(codes.iter().copied(), breaks)
-            }
+            ColumnVector::Codes(codes) | ColumnVector::Dict { codes, .. } => number_codes(codes, breaks),
             ColumnVector::Bytes(column) => number(column.iter(), breaks),
             _ => return Err(Malformed("a column that cannot tell another")),
         };
@@ -261,7 +295,23 @@ pub(super) fn spread_text(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn codes_are_numbered_by_a_table_as_by_a_hash(
+            codes in prop::collection::vec(prop_oneof![9 => 0_u32..9, 2 => Just(NULL_CODE), 1 => 0_u32..2_000], 0..300),
+            mut breaks in prop::collection::btree_set(0_usize..320, 0..5),
+        ) {
+            breaks.retain(|row| *row < codes.len());
+            let breaks: Vec<usize> = breaks.into_iter().collect();
+            prop_assert_eq!(number_codes(&codes, &breaks), number(codes.iter().copied(), &breaks));
+        }
+    }
 
     #[test]
     fn told_text_has_each_value_once() {
