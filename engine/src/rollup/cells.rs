@@ -391,3 +391,47 @@ impl MemoryBytes for Cells {
         keys + states + self.ends.len() * 4 + self.slots.len() + self.counts.len() * 8 + size_of::<Self>()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_set_is_what_was_put_in_whatever_its_form(
+            sets in prop::collection::vec(
+                (any::<u32>(), prop_oneof![Just(9_u32), Just(300), Just(60_000), Just(70_000), Just(u32::MAX)],
+                 prop::collection::vec(any::<u32>(), 0..90)),
+                0..12,
+            ),
+        ) {
+            let mut list = SetList::new(Some(IdentityKind::User));
+            let sets: Vec<Vec<u32>> = sets
+                .into_iter()
+                .map(|(base, range, codes)| {
+                    let codes = codes.into_iter().map(|code| base.saturating_add(code % range));
+                    codes.collect::<BTreeSet<u32>>().into_iter().collect()
+                })
+                .collect();
+            for codes in &sets {
+                list.push_codes(codes);
+            }
+            prop_assert_eq!(list.values(), sets.iter().map(Vec::len).sum::<usize>());
+            for (at, codes) in sets.iter().enumerate() {
+                let found = list.get(at).unwrap();
+                prop_assert_eq!((found.codes(), found.len()), (codes.clone(), codes.len()));
+                if let Some(code) = codes.get(codes.len() / 2) {
+                    let left = list.without(*code, TenantNo(0)).unwrap();
+                    let kept: Vec<u32> = codes.iter().copied().filter(|other| other != code).collect();
+                    prop_assert_eq!(left.get(at).unwrap().codes(), kept);
+                }
+            }
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! A histogram that many values and cells are still to join: buckets near each other are counters side by side.
 
+use super::buckets::Buckets;
 use super::{Histogram, HistogramRef, Tally, index_of};
 
 /// Buckets from which on counters side by side are looked at.
@@ -66,6 +67,9 @@ impl Growing {
     /// Adds the values of another one, as [`Histogram::merge`] does.
     pub(crate) fn merge(&mut self, other: HistogramRef<'_>) {
         if self.counters.is_empty() {
+            if self.start_with(other.positive) {
+                return self.histogram.merge_beside(other);
+            }
             self.histogram.merge_ref(other);
             return self.look();
         }
@@ -101,14 +105,15 @@ impl Growing {
     fn widen(&mut self, index: i32) -> bool {
         let before = usize::try_from(self.first - index).unwrap_or(0);
         let after = usize::try_from(index - self.first).unwrap_or(0).saturating_sub(self.counters.len());
-        let span = self.counters.len() + usize::from(ROOM) + before.max(after + 1);
+        // By a part of what is there, so that many that lie further and further off cost few moves.
+        let room = usize::from(ROOM) + self.counters.len() / 8;
+        let span = self.counters.len() + room + before.max(after + 1);
         if span > self.filled * COUNTERS_A_BUCKET {
             return false;
         }
         if before > 0 {
-            let new = before + usize::from(ROOM);
-            self.first = index - i32::from(ROOM);
-            self.counters.splice(..0, std::iter::repeat_n(0, new));
+            self.first = index - i32::try_from(room).unwrap_or(0);
+            self.counters.splice(..0, std::iter::repeat_n(0, before + room));
         } else {
             self.counters.resize(span, 0);
         }
@@ -123,17 +128,42 @@ impl Growing {
         }
         self.look_at = positive.len() + positive.len() / 4;
         let (Some((first, _)), Some((last, _))) = (positive.first(), positive.last()) else { return };
+        if self.lay_out(*first, *last, positive.len()) {
+            for (index, count) in self.histogram.take_positive() {
+                self.count(index, count);
+            }
+        }
+    }
+
+    /// Starts with the buckets of another one, when they are near enough to each other for counters.
+    fn start_with(&mut self, buckets: Buckets<'_>) -> bool {
+        let (_, positive, _) = self.histogram.parts();
+        if !positive.is_empty() || buckets.len() < BUCKETS_MIN {
+            return false;
+        }
+        let (Some((first, _)), Some((last, _))) = (buckets.iter().next(), buckets.iter().last()) else {
+            return false;
+        };
+        let is_worth = self.lay_out(first, last, buckets.len());
+        if is_worth {
+            for (index, count) in buckets.iter() {
+                self.count(index, count);
+            }
+        }
+        is_worth
+    }
+
+    /// Makes counters from one bucket up to another, all 0, when so many of them as `filled` are worth it.
+    fn lay_out(&mut self, first: i32, last: i32, filled: usize) -> bool {
         let span =
             usize::try_from(last - first).unwrap_or(usize::MAX).saturating_add(1 + 2 * usize::from(ROOM));
-        if span > positive.len() * COUNTERS_A_BUCKET {
-            return;
+        if span > filled * COUNTERS_A_BUCKET {
+            return false;
         }
         self.first = first - i32::from(ROOM);
         self.counters.resize(span, 0);
         self.filled = 0;
-        for (index, count) in self.histogram.take_positive() {
-            self.count(index, count);
-        }
+        true
     }
 
     /// Makes buckets of the counters.
