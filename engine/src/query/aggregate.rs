@@ -1,26 +1,34 @@
 //! Numbers of groups of rows.
 
+use std::ops::Range;
+
+use hashbrown::HashMap;
+
 use super::accumulate::Accumulators;
-use super::cells;
+use super::cells::{self, conjuncts};
 use super::expired;
 use super::field::Fields;
 use super::filter::{self, Predicate};
 use super::granule::Granule;
 use super::group::Grouping;
+use super::mask::Mask;
 use super::plan::{self, Slice, Task};
 use super::request::{Aggregate, Answer, Budget, Filter, Group, Query, Scope};
 use super::row_groups::RowGroups;
 use super::snapshot::Snapshot;
 use super::walk::{self, Tally};
 use crate::error::{Error, Result};
-use crate::id::{Stream, TenantId};
+use crate::id::{Stream, TenantId, TenantNo};
 use crate::schema::stream::TIME;
 use crate::time::{TimeRange, TimestampUs};
 
 /// A question while it is being answered.
 #[derive(Debug)]
 struct Run {
+    /// What all questions that are answered together ask of a row.
     predicate: Predicate,
+    /// What this one asks besides.
+    rest: Option<Predicate>,
     time: usize,
     grouping: Grouping,
     accumulators: Accumulators,
@@ -35,27 +43,57 @@ struct Run {
 /// [`Error::Invalid`] for a field the stream does not have, [`Error::QueryLimit`] over the budget,
 /// and what the parts answer where they are damaged (unless `allow_partial`).
 pub fn aggregate(snapshot: &Snapshot, query: &Query) -> Result<Answer> {
-    let mut question = Question::new(snapshot, query)?;
+    let mut question = Question::new(snapshot, query, None)?;
     while question.task().is_some() {
-        question.step(snapshot)?;
+        question.step(snapshot, None)?;
     }
     Ok(question.finish())
 }
 
 /// Answers several questions for numbers about the same rows as [`aggregate`] does, granule by granule: what is
-/// decoded of a granule for one of them is still there for the others, however many granules there are.
+/// decoded of a granule for one of them is still there for the others, however many granules there are, and what
+/// all of them ask of a row is asked once.
 pub fn aggregate_all(snapshot: &Snapshot, queries: &[Query]) -> Vec<Result<Answer>> {
-    let mut questions: Vec<_> = queries.iter().map(|query| Question::new(snapshot, query)).collect();
+    let common = common(queries);
+    let mut questions: Vec<_> =
+        queries.iter().map(|query| Question::new(snapshot, query, Some(&common))).collect();
     let place = |question: &Result<Question<'_>>| question.as_ref().ok().and_then(Question::task);
     while let Some(next) = questions.iter().filter_map(place).min() {
+        let mut masks = Masks::default();
         for slot in questions.iter_mut().filter(|question| place(question) == Some(next)) {
             // One that fails ends; the others go on.
-            if let Err(error) = slot.as_mut().map_or(Ok(()), |question| question.step(snapshot)) {
+            let step = slot.as_mut().map_or(Ok(()), |question| question.step(snapshot, Some(&mut masks)));
+            if let Err(error) = step {
                 *slot = Err(error);
             }
         }
     }
     questions.into_iter().map(|question| question.map(Question::finish)).collect()
+}
+
+/// What every one of some questions asks of a row.
+fn common(queries: &[Query]) -> Vec<Filter> {
+    let Some((first, others)) = queries.split_first() else { return Vec::new() };
+    let of_all = |filter: &&Filter| others.iter().all(|query| conjuncts(&query.filter).contains(filter));
+    conjuncts(&first.filter).into_iter().filter(of_all).cloned().collect()
+}
+
+/// By slice of the granule at hand the rows that pass what all questions ask.
+#[derive(Debug, Default)]
+struct Masks {
+    known: HashMap<(TenantNo, Range<usize>, TimeRange), Mask>,
+}
+
+impl Masks {
+    fn of(&mut self, slice: &Slice, select: impl FnOnce() -> Result<Mask>) -> Result<Mask> {
+        let key = (slice.tenant, slice.rows.clone(), slice.within);
+        if let Some(mask) = self.known.get(&key) {
+            return Ok(mask.clone());
+        }
+        let mask = select()?;
+        self.known.insert(key, mask.clone());
+        Ok(mask)
+    }
 }
 
 /// A question whose cells are folded, and whose rows are read a granule at a time.
@@ -72,12 +110,15 @@ struct Question<'q> {
 }
 
 impl<'q> Question<'q> {
-    /// Folds what cells answer.
-    fn new(snapshot: &Snapshot, query: &'q Query) -> Result<Self> {
+    /// Folds what cells answer. `common` is what others ask too that are answered with it.
+    fn new(snapshot: &Snapshot, query: &'q Query, common: Option<&[Filter]>) -> Result<Self> {
         let mut fields = Fields::new(query.stream);
+        let time = fields.column(&TIME)?;
+        let (predicate, rest) = predicates(query, common, &mut fields)?;
         let mut run = Run {
-            time: fields.column(&TIME)?,
-            predicate: Predicate::compile(&query.filter, &mut fields)?,
+            time,
+            predicate,
+            rest,
             grouping: Grouping::compile(&query.group_by, &mut fields)?,
             accumulators: Accumulators::compile(&query.aggregates, &mut fields)?,
             rows: Vec::new(),
@@ -106,7 +147,7 @@ impl<'q> Question<'q> {
     }
 
     /// Reads what is next.
-    fn step(&mut self, snapshot: &Snapshot) -> Result<()> {
+    fn step(&mut self, snapshot: &Snapshot, mut masks: Option<&mut Masks>) -> Result<()> {
         let Self { query, fields, run, tally, tasks, done, .. } = self;
         let Some(task) = tasks.get(*done) else { return Ok(()) };
         *done += 1;
@@ -114,7 +155,7 @@ impl<'q> Question<'q> {
         if let Some(mut granule) = Granule::new(snapshot, fields, task, *done as u64) {
             for slice in &task.slices {
                 tally.look_at(slice)?;
-                let read = run.read(&mut granule, slice);
+                let read = run.read(&mut granule, slice, masks.as_deref_mut());
                 if tally.or_skip(read, slice)?.is_some() {
                     run.accumulators.fold(slice, &run.groups);
                 }
@@ -130,6 +171,24 @@ impl<'q> Question<'q> {
         let groups = self.run.finish(self.query.group_by.is_empty());
         Answer { groups, cost, damaged, expired: self.expired }
     }
+}
+
+/// What others ask of a row too, and what the question asks besides.
+fn predicates(
+    query: &Query,
+    common: Option<&[Filter]>,
+    fields: &mut Fields,
+) -> Result<(Predicate, Option<Predicate>)> {
+    // Compiled first, so that a filter that is refused is refused for itself.
+    let whole = Predicate::compile(&query.filter, fields)?;
+    let Some(common) = common else { return Ok((whole, None)) };
+    let besides = conjuncts(&query.filter).into_iter().filter(|filter| !common.contains(*filter));
+    let besides: Vec<Filter> = besides.cloned().collect();
+    if besides.is_empty() {
+        return Ok((whole, None));
+    }
+    let predicate = Predicate::compile(&Filter::And(common.to_vec()), fields)?;
+    Ok((predicate, Some(Predicate::compile(&Filter::And(besides), fields)?)))
 }
 
 /// How many rows of a tenant's stream are shown; what is damaged is left out.
@@ -157,15 +216,38 @@ pub(crate) fn count(snapshot: &Snapshot, tenant: &TenantId, stream: Stream) -> R
 
 impl Run {
     /// Reads everything that a slice adds to the answer, and changes no group.
-    fn read(&mut self, granule: &mut Granule<'_>, slice: &Slice) -> Result<()> {
+    fn read(&mut self, granule: &mut Granule<'_>, slice: &Slice, masks: Option<&mut Masks>) -> Result<()> {
         self.groups.clear();
-        let mask = filter::select(&mut self.predicate, self.time, slice.within, granule, slice)?;
+        let mask = self.select(granule, slice, masks)?;
         if mask.is_empty() {
             return Ok(());
         }
         let rows = walk::selected(&mask, slice, &mut self.rows);
         self.grouping.groups(granule, slice, rows, &mut self.groups)?;
         self.accumulators.read(granule, slice, &mask, rows)
+    }
+
+    /// The rows that pass.
+    fn select(
+        &mut self,
+        granule: &mut Granule<'_>,
+        slice: &Slice,
+        masks: Option<&mut Masks>,
+    ) -> Result<Mask> {
+        if let Some(rest) = &mut self.rest
+            && !rest.may_pass(granule, slice)?
+        {
+            return Ok(Mask::none(slice.rows.len()));
+        }
+        let mut select = || filter::select(&mut self.predicate, self.time, slice.within, granule, slice);
+        let mut mask = match masks {
+            Some(masks) => masks.of(slice, select)?,
+            None => select()?,
+        };
+        if let Some(rest) = &mut self.rest {
+            rest.narrow(granule, slice, &mut mask)?;
+        }
+        Ok(mask)
     }
 
     fn finish(self, keep_empty: bool) -> Vec<Group> {

@@ -77,7 +77,7 @@ fn one<'a>(
 }
 
 /// The filters that all must hold.
-fn conjuncts(filter: &Filter) -> Vec<&Filter> {
+pub(crate) fn conjuncts(filter: &Filter) -> Vec<&Filter> {
     match filter {
         Filter::And(list) => list.iter().flat_map(conjuncts).collect(),
         other => vec![other],

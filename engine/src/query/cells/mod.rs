@@ -6,8 +6,8 @@ mod split;
 
 use std::sync::Arc;
 
-pub(crate) use matching::code_kind;
 use matching::{Match, matches};
+pub(crate) use matching::{code_kind, conjuncts};
 use split::{Slots, Split, Times};
 
 use super::accumulate::Accumulators;

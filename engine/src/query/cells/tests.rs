@@ -527,24 +527,46 @@ fn questions_in_one_pass_are_answered_as_each_alone() {
             Query { budget: few, ..queries[1].clone() },
             Query { rows_only: true, ..queries[0].clone() },
         ]);
-        let together = aggregate_all(&snapshot, &queries);
-        assert_eq!(together.len(), queries.len());
-        let mut failed = 0;
-        for (answer, query) in together.iter().zip(&queries) {
-            match (answer, aggregate(&snapshot, query)) {
-                (Ok(answer), Ok(alone)) => {
-                    assert_eq!((&answer.groups, answer.expired), (&alone.groups, alone.expired));
-                    assert_eq!(answer.cost.rows_scanned, alone.cost.rows_scanned);
-                    assert_eq!(answer.cost.cells_read, alone.cost.cells_read);
-                }
-                (Err(error), Err(alone)) => {
-                    failed += 1;
-                    assert_eq!(error.to_string(), alone.to_string());
-                }
-                (answer, alone) => panic!("{answer:?} together, {alone:?} alone"),
-            }
-        }
+        let failed = asked_together(&snapshot, &queries);
         assert_eq!(failed, 1, "that of too many groups");
-        assert!(together.iter().flatten().any(|answer| answer.cost.rows_scanned > 0));
+        // What all of them ask is asked once, what one asks besides of it alone.
+        let compare = |op| Filter::Compare(column(&LSN), op);
+        let (late, early) = (compare(Op::Gte(Literal::I64(3))), compare(Op::Lt(Literal::I64(9))));
+        let none = compare(Op::Lt(Literal::I64(0)));
+        for filter in [
+            Filter::And(vec![early.clone(), Filter::And(vec![late.clone()])]),
+            Filter::And(vec![late.clone(), Filter::Not(Box::new(early))]),
+            Filter::And(vec![late.clone(), none]),
+            late.clone(),
+        ] {
+            queries.insert(0, Query { filter, ..queries[0].clone() });
+        }
+        for query in &mut queries[4..] {
+            query.filter = late.clone();
+        }
+        assert_eq!(asked_together(&snapshot, &queries), 1);
     }
+}
+
+/// Asks some questions together and each alone, and says how many failed.
+fn asked_together(snapshot: &Snapshot, queries: &[Query]) -> usize {
+    let together = aggregate_all(snapshot, queries);
+    assert_eq!(together.len(), queries.len());
+    let mut failed = 0;
+    for (answer, query) in together.iter().zip(queries) {
+        match (answer, aggregate(snapshot, query)) {
+            (Ok(answer), Ok(alone)) => {
+                assert_eq!((&answer.groups, answer.expired), (&alone.groups, alone.expired));
+                assert_eq!(answer.cost.rows_scanned, alone.cost.rows_scanned);
+                assert_eq!(answer.cost.cells_read, alone.cost.cells_read);
+            }
+            (Err(error), Err(alone)) => {
+                failed += 1;
+                assert_eq!(error.to_string(), alone.to_string());
+            }
+            (answer, alone) => panic!("{answer:?} together, {alone:?} alone"),
+        }
+    }
+    assert!(together.iter().flatten().any(|answer| answer.cost.rows_scanned > 0));
+    failed
 }
