@@ -168,13 +168,13 @@ impl Growing {
 
     /// Makes buckets of the counters.
     fn settle(&mut self) {
-        let counters = std::mem::take(&mut self.counters);
-        self.filled = 0;
+        let (counters, filled) = (std::mem::take(&mut self.counters), std::mem::take(&mut self.filled));
         if counters.is_empty() {
             return;
         }
-        let buckets = (self.first..).zip(counters).filter(|(_, count)| *count > 0);
-        self.histogram.put_positive(buckets.collect());
+        let mut buckets = Vec::with_capacity(filled);
+        buckets.extend((self.first..).zip(counters).filter(|(_, count)| *count > 0));
+        self.histogram.put_positive(buckets);
         self.look_at = 0;
     }
 
