@@ -30,6 +30,7 @@ use crate::retention::clock::TrustedClock;
 use crate::rollup::CellRoom;
 use crate::segment::BlockCache;
 use crate::sequencer::Sequencer;
+use crate::sequencer::derived_id::DerivedIds;
 use crate::sequencer::plan::{Frame, Plan, Prepared};
 use crate::tables::{Kept, Tables};
 use crate::time::{TimeRange, TimestampUs};
@@ -195,7 +196,7 @@ pub(crate) struct Core {
     /// Held while a secret is made.
     pub secrets: Mutex<()>,
     /// What derived ids are made with.
-    pub derived_id_key: [u8; 32],
+    pub derived_ids: DerivedIds,
     /// The time that retention goes by.
     pub trusted_clock: TrustedClock,
     /// No thread steps the log: who waits for it steps it.

@@ -29,7 +29,6 @@ use crate::query::{
 };
 use crate::retention::{RetentionReport, expire};
 use crate::schema::{Batch, BatchBuilder, stream};
-use crate::sequencer::derived_id;
 use crate::time::{TimeRange, TimestampUs};
 use crate::view::View;
 use crate::{background, format_check, recover};
@@ -346,10 +345,9 @@ impl Engine {
     }
 
     fn parse_derived_id(&self, scope: &Scope, stream: Stream, id: &str) -> Option<(TenantId, u64)> {
-        let key = &self.core.derived_id_key;
         let parse = |tenant: &TenantId| {
             let number = self.core.catalog.number_of(tenant)?;
-            Some((tenant.clone(), derived_id::parse(key, number, stream, id)?.0))
+            Some((tenant.clone(), self.core.derived_ids.parse(number, stream, id)?.0))
         };
         match scope {
             Scope::One(tenant) => parse(tenant),
@@ -368,7 +366,7 @@ impl Engine {
         received: TimestampUs,
     ) -> Option<String> {
         let number = self.core.catalog.number_of(tenant)?;
-        Some(derived_id::derive(&self.core.derived_id_key, number, stream, seq, received))
+        Some(self.core.derived_ids.derive(number, stream, seq, received))
     }
 
     /// The leaf hashes of an audit batch that was read back; one a row.

@@ -99,7 +99,7 @@ pub(crate) fn open(
         retention_wanted: (Mutex::new(()), Condvar::new()),
         is_stepped,
         entropy,
-        derived_id_key: sequencer.derived_id_key(),
+        derived_ids: sequencer.derived_ids().clone(),
         tables,
         catalog,
         sequencer: Mutex::new(sequencer),
@@ -311,6 +311,7 @@ impl Replay<'_> {
         let users = batch.column(&stream::USER_ID).and_then(Column::as_bytes);
         let key_ids = batch.column(&stream::KEY_ID).and_then(Column::as_u64).unwrap_or(&[]);
         let policies = self.catalog.policies();
+        let mut of_rows = leaf::Leaves::new(batch)?;
         (0..batch.rows())
             .map(|row| {
                 let subject = users.and_then(|u| u.get(row)).unwrap_or(&[]);
@@ -318,7 +319,7 @@ impl Replay<'_> {
                 let key = self.sequencer.subject_key(tenant, subject).filter(|key| key.id == key_id);
                 // The catalog may be ahead of the frames: the key of an erased subject is with the erasure.
                 match key.map(|key| key.key).or_else(|| policies.erased_key(tenant, key_id)) {
-                    Some(key) => leaf::leaf(batch, row, &key),
+                    Some(key) => of_rows.leaf(row, &key),
                     None => Ok(LOST_LEAF),
                 }
             })

@@ -22,6 +22,11 @@ const PCO: u8 = 4;
 pub(super) const REPEAT: u8 = 5;
 const COMPRESSED: u8 = 0x80;
 
+/// Values that are tried before pco is tried on all of them, and from how many on: it is ten times slower
+/// than the others, and most columns are no shorter by it.
+const PCO_SAMPLE: usize = 512;
+const PCO_SAMPLED_MIN: usize = 4 * PCO_SAMPLE;
+
 /// The level of pco for fresh data.
 const PCO_LEVEL_FAST: usize = 4;
 /// The level of pco for rows that stay.
@@ -130,8 +135,8 @@ pub fn encode_ints(values: &[u64], out: &mut Vec<u8>) {
 /// Encodes numbers; signed ones go through [`to_ordered`].
 ///
 /// The costs of constant, runs, frame and delta are known after one pass. `pco` decodes several times
-/// slower: fast, it is tried when the best of them still takes more than two bits a value, and taken when it
-/// is a quarter shorter; dense, it is taken when it is shorter at all.
+/// slower: fast, it is tried when the best of them still takes more than two bits a value and a sample says
+/// that it helps, and taken when it is a quarter shorter; dense, it is taken when it is shorter at all.
 pub fn encode_ints_at(values: &[u64], density: Density, out: &mut Vec<u8>) {
     let shape = Shape::of(values);
     if shape.runs == 1 {
@@ -148,6 +153,7 @@ pub fn encode_ints_at(values: &[u64], density: Density, out: &mut Vec<u8>) {
 fn encode_fast(values: &[u64], shape: &Shape, out: &mut Vec<u8>) {
     let cheap = shape.cheapest(values.len());
     if cheap > values.len() / 4
+        && is_worth_pco(values)
         && let Some(packed) = pack_pco(values, Density::Fast)
         && packed.len() < cheap / 4 * 3
     {
@@ -156,6 +162,17 @@ fn encode_fast(values: &[u64], shape: &Shape, out: &mut Vec<u8>) {
         return;
     }
     encode_cheap(values, shape, Density::Fast, out);
+}
+
+/// Whether a stretch of the values lets expect that pco is a quarter shorter than the best of the others.
+fn is_worth_pco(values: &[u64]) -> bool {
+    if values.len() < PCO_SAMPLED_MIN {
+        return true;
+    }
+    let from = (values.len() - PCO_SAMPLE) / 2;
+    let Some(sample) = values.get(from..from + PCO_SAMPLE) else { return true };
+    let cheap = Shape::of(sample).cheapest(sample.len());
+    pack_pco(sample, Density::Fast).is_none_or(|packed| packed.len() < cheap / 8 * 7)
 }
 
 fn encode_dense(values: &[u64], shape: &Shape, out: &mut Vec<u8>) {

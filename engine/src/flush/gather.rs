@@ -93,6 +93,8 @@ enum Source<'a> {
     F64(Vec<&'a [f64]>),
     Codes(Vec<ChunkCodes>),
     Bytes(Vec<Option<&'a BytesColumn>>),
+    /// Text that no row of any chunk has.
+    NoText,
 }
 
 impl<'a> Gather<'a> {
@@ -112,7 +114,9 @@ impl<'a> Gather<'a> {
                     Source::Codes(chunks.iter().map(of).collect::<Result<_>>()?)
                 }
                 ColumnType::Str | ColumnType::Document => {
-                    Source::Bytes(chunks.iter().map(|c| texts(c, def)).collect())
+                    let texts: Vec<_> = chunks.iter().map(|c| texts(c, def)).collect();
+                    let has_text = texts.iter().flatten().any(|text| text.present().count_ones() > 0);
+                    if has_text { Source::Bytes(texts) } else { Source::NoText }
                 }
             })
         };
@@ -141,13 +145,11 @@ impl Source<'_> {
             }
             Self::Bytes(chunks) => {
                 let value = |row: &RowRef| chunks.get(row.chunk as usize)?.as_ref()?.get(row.row as usize);
-                let bytes = rows.iter().filter_map(value).map(<[u8]>::len).sum();
-                let mut out = BytesColumn::with_capacity(rows.len(), bytes);
-                for row in rows {
-                    out.push(value(row));
-                }
-                SegmentColumn::Bytes(out)
+                // Looked up once: the rows lie all over the memory of the chunks.
+                let values: Vec<Option<&[u8]>> = rows.iter().map(value).collect();
+                SegmentColumn::Bytes(BytesColumn::of_values(&values))
             }
+            Self::NoText => SegmentColumn::Bytes(BytesColumn::absent(rows.len())),
         })
     }
 }

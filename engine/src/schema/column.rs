@@ -111,6 +111,36 @@ impl BytesColumn {
         Self { ends: Vec::with_capacity(rows), bytes: Vec::with_capacity(bytes), present: Bitmap::default() }
     }
 
+    /// `rows` values that are all absent.
+    pub(crate) fn absent(rows: usize) -> Self {
+        Self { ends: vec![0; rows], bytes: Vec::new(), present: Bitmap::filled(rows, false) }
+    }
+
+    /// These values.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::push`].
+    pub(crate) fn of_values(values: &[Option<&[u8]>]) -> Self {
+        let total: usize = values.iter().flatten().map(|value| value.len()).sum();
+        assert!(u32::try_from(total).is_ok(), "a byte column stays under 4 GiB");
+        let (mut bytes, mut ends) = (Vec::with_capacity(total), Vec::with_capacity(values.len()));
+        let mut words = Vec::with_capacity(values.len().div_ceil(64));
+        for of_word in values.chunks(64) {
+            let mut word = 0;
+            for (bit, value) in of_word.iter().enumerate() {
+                if let Some(value) = value {
+                    bytes.extend_from_slice(value);
+                    word |= 1 << bit;
+                }
+                // Not past `total`.
+                ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+            }
+            words.push(word);
+        }
+        Self { ends, bytes, present: Bitmap { words, len: values.len() } }
+    }
+
     /// A column from its parts.
     ///
     /// # Errors

@@ -38,9 +38,16 @@ pub(super) fn of_f64(values: &[f64]) -> Option<ZoneMap> {
 
 pub(super) fn of_bytes(column: &BytesColumn) -> (Option<ZoneMap>, usize) {
     let nulls = column.len() - column.present().count_ones();
-    let (Some(min), Some(max)) = (column.iter().flatten().min(), column.iter().flatten().max()) else {
-        return (Some(ZoneMap::Null), nulls);
-    };
+    let mut values = column.iter().flatten();
+    let Some(first) = values.next() else { return (Some(ZoneMap::Null), nulls) };
+    let (mut min, mut max) = (first, first);
+    for value in values {
+        if value > max {
+            max = value;
+        } else if value < min {
+            min = value;
+        }
+    }
     let zone = upper_bound(max)
         .map(|max| ZoneMap::Bytes { min: min.get(..TEXT_BYTES_MAX).unwrap_or(min).to_vec(), max });
     (zone, nulls)

@@ -11,7 +11,7 @@
 //!
 //! The bytes are described in `docs/format/identifiers.md`.
 
-use hmac::Mac;
+use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 
 use super::mac::keyed;
@@ -21,7 +21,7 @@ use crate::id::Stream;
 use crate::schema::stream::{
     ACTION_TYPE, COMMITMENT, KEY_ID, LSN, OBJECT_TYPE, OUTCOME, RECEIVED, SEQ, SEVERITY, TIME,
 };
-use crate::schema::{Batch, Column, ColumnDef, ColumnId, Schema};
+use crate::schema::{Batch, BytesColumn, Column, ColumnDef, ColumnId, Schema};
 
 /// The version of envelope and commitment.
 pub const LEAF_VERSION: u8 = 1;
@@ -43,8 +43,7 @@ pub fn is_committed(column: ColumnId) -> bool {
 ///
 /// [`Error::Invalid`] for another stream, or a row that is not there.
 pub fn leaf(batch: &Batch, row: usize, subject_key: &[u8; 32]) -> Result<Hash> {
-    let commitment = commitment(batch, row, subject_key)?;
-    leaf_of_commitment(batch, row, &commitment)
+    Leaves::new(batch)?.leaf(row, subject_key)
 }
 
 /// The leaf of a row whose committed fields are erased, from the commitment that was kept.
@@ -53,19 +52,7 @@ pub fn leaf(batch: &Batch, row: usize, subject_key: &[u8; 32]) -> Result<Hash> {
 ///
 /// As [`leaf`].
 pub fn leaf_of_commitment(batch: &Batch, row: usize, commitment: &Hash) -> Result<Hash> {
-    check(batch, row)?;
-    let mut envelope = Vec::with_capacity(128);
-    for def in [&SEQ, &TIME, &RECEIVED, &SEVERITY, &OUTCOME, &KEY_ID] {
-        envelope.extend_from_slice(&number(batch, def, row).to_le_bytes());
-    }
-    for def in [&ACTION_TYPE, &OBJECT_TYPE] {
-        put_text(text(batch, def, row), &mut envelope);
-    }
-    let mut hash = Sha256::new();
-    hash.update([0, LEAF_VERSION]);
-    hash.update(&envelope);
-    hash.update(commitment);
-    Ok(hash.finalize().into())
+    Leaves::new(batch)?.leaf_of_commitment(row, commitment)
 }
 
 /// What hides all fields that are not in the envelope.
@@ -74,44 +61,109 @@ pub fn leaf_of_commitment(batch: &Batch, row: usize, commitment: &Hash) -> Resul
 ///
 /// As [`leaf`].
 pub fn commitment(batch: &Batch, row: usize, subject_key: &[u8; 32]) -> Result<Hash> {
-    check(batch, row)?;
-    let mut fields = Vec::with_capacity(512);
-    for def in Schema::of(Stream::Audit).columns {
-        if is_committed(def.id) {
-            fields.extend_from_slice(&def.id.0.to_le_bytes());
-            put_text(text(batch, def, row), &mut fields);
-        }
-    }
-    let mut key = keyed(subject_key);
-    key.update(RECORD_KEY);
-    key.update(&number(batch, &SEQ, row).to_le_bytes());
-    let record_key: Hash = key.finalize().into_bytes().into();
-    let mut mac = keyed(&record_key);
-    mac.update(&fields);
-    Ok(mac.finalize().into_bytes().into())
+    Leaves::new(batch)?.commitment(row, subject_key)
 }
 
-fn check(batch: &Batch, row: usize) -> Result<()> {
-    if batch.stream() != Stream::Audit {
-        return Err(Error::invalid(format!("rows of the stream {} have no leaves", batch.stream())));
+/// Makes the leaves of the rows of one audit batch, one after the other.
+#[derive(Debug)]
+pub struct Leaves<'b> {
+    rows: usize,
+    seq: &'b [u64],
+    /// The numbers of the envelope, then its texts.
+    numbers: [&'b Column; 6],
+    texts: [Option<&'b BytesColumn>; 2],
+    committed: Vec<(ColumnId, Option<&'b BytesColumn>)>,
+    /// The code under the subject's key of the row before: rows of one subject often follow each other.
+    subject: Option<([u8; 32], Hmac<Sha256>)>,
+    /// What is hashed of a row.
+    text: Vec<u8>,
+}
+
+impl<'b> Leaves<'b> {
+    /// The leaves of a batch.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for another stream.
+    pub fn new(batch: &'b Batch) -> Result<Self> {
+        if batch.stream() != Stream::Audit {
+            return Err(Error::invalid(format!("rows of the stream {} have no leaves", batch.stream())));
+        }
+        let numbers = [&SEQ, &TIME, &RECEIVED, &SEVERITY, &OUTCOME, &KEY_ID].map(|def| batch.column(def));
+        let [Some(seq), Some(time), Some(received), Some(severity), Some(outcome), Some(key)] = numbers
+        else {
+            return Err(Error::invalid("an audit batch without a column of the envelope"));
+        };
+        let text = |def: &ColumnDef| batch.column(def).and_then(Column::as_bytes);
+        let committed = Schema::of(Stream::Audit).columns.iter().filter(|def| is_committed(def.id));
+        Ok(Self {
+            rows: batch.rows(),
+            seq: seq.as_u64().unwrap_or(&[]),
+            numbers: [seq, time, received, severity, outcome, key],
+            texts: [text(&ACTION_TYPE), text(&OBJECT_TYPE)],
+            committed: committed.map(|def| (def.id, text(def))).collect(),
+            subject: None,
+            text: Vec::with_capacity(512),
+        })
     }
-    if row >= batch.rows() {
-        return Err(Error::invalid(format!("row {row} of a batch of {}", batch.rows())));
+
+    /// The leaf of a row, whose `seq`, `received_at` and `key_id` are set.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a row that is not there.
+    pub fn leaf(&mut self, row: usize, subject_key: &[u8; 32]) -> Result<Hash> {
+        let commitment = self.commitment(row, subject_key)?;
+        self.leaf_of_commitment(row, &commitment)
     }
-    Ok(())
+
+    fn leaf_of_commitment(&mut self, row: usize, commitment: &Hash) -> Result<Hash> {
+        self.check(row)?;
+        self.text.clear();
+        self.text.extend_from_slice(&[0, LEAF_VERSION]);
+        for column in self.numbers {
+            self.text.extend_from_slice(&number(column, row).to_le_bytes());
+        }
+        for column in self.texts {
+            put_text(column.and_then(|column| column.get(row)), &mut self.text);
+        }
+        self.text.extend_from_slice(commitment);
+        Ok(Sha256::digest(&self.text).into())
+    }
+
+    fn commitment(&mut self, row: usize, subject_key: &[u8; 32]) -> Result<Hash> {
+        self.check(row)?;
+        self.text.clear();
+        for (id, column) in &self.committed {
+            self.text.extend_from_slice(&id.0.to_le_bytes());
+            put_text(column.and_then(|column| column.get(row)), &mut self.text);
+        }
+        let known = self.subject.take().filter(|(key, _)| key == subject_key);
+        let (key, of_subject) = known.unwrap_or_else(|| (*subject_key, keyed(subject_key)));
+        let mut record_key = of_subject.clone();
+        self.subject = Some((key, of_subject));
+        record_key.update(RECORD_KEY);
+        record_key.update(&self.seq.get(row).copied().unwrap_or(0).to_le_bytes());
+        let mut mac = keyed(&record_key.finalize().into_bytes().into());
+        mac.update(&self.text);
+        Ok(mac.finalize().into_bytes().into())
+    }
+
+    fn check(&self, row: usize) -> Result<()> {
+        if row >= self.rows {
+            return Err(Error::invalid(format!("row {row} of a batch of {}", self.rows)));
+        }
+        Ok(())
+    }
 }
 
 /// A number or an instant; an instant as the two's complement of its microseconds.
-fn number(batch: &Batch, def: &ColumnDef, row: usize) -> u64 {
-    match batch.column(def) {
-        Some(Column::U64(v)) => v.get(row).copied().unwrap_or(0),
-        Some(Column::I64(v)) => v.get(row).map_or(0, |n| n.cast_unsigned()),
-        Some(Column::F64(_) | Column::Bytes(_)) | None => 0,
+fn number(column: &Column, row: usize) -> u64 {
+    match column {
+        Column::U64(v) => v.get(row).copied().unwrap_or(0),
+        Column::I64(v) => v.get(row).map_or(0, |n| n.cast_unsigned()),
+        Column::F64(_) | Column::Bytes(_) => 0,
     }
-}
-
-fn text<'b>(batch: &'b Batch, def: &ColumnDef, row: usize) -> Option<&'b [u8]> {
-    batch.column(def)?.as_bytes()?.get(row)
 }
 
 fn put_text(value: Option<&[u8]>, out: &mut Vec<u8>) {

@@ -13,6 +13,7 @@ pub mod tree;
 
 use std::sync::Arc;
 
+use derived_id::DerivedIds;
 use hashbrown::HashMap;
 use sequence::SequenceRecord;
 
@@ -55,12 +56,13 @@ pub struct Sequencer {
     next_key: u64,
     tenants: HashMap<TenantId, TenantNo>,
     next_seq: HashMap<(TenantNo, Stream), u64>,
-    subject_keys: HashMap<(TenantNo, Box<[u8]>), SubjectKey>,
+    subject_keys: HashMap<TenantNo, HashMap<Box<[u8]>, SubjectKey>>,
     /// Ids that clients gave, in the de-duplication window.
     ids: Arc<IdIndex>,
     /// Requests that clients named, in the same window.
     requests: Arc<IdempotencyIndex>,
     derived_id_key: [u8; 32],
+    derived_ids: DerivedIds,
     /// Whether a frame has the key; the first one takes it along, before any id is given out.
     derived_id_key_is_kept: bool,
 }
@@ -103,6 +105,7 @@ impl Sequencer {
             ids,
             requests,
             derived_id_key: new_derived_id_key,
+            derived_ids: DerivedIds::new(&new_derived_id_key),
             derived_id_key_is_kept: false,
         };
         let kinds = [
@@ -137,7 +140,7 @@ impl Sequencer {
                 let (tenant, subject) = split_tenant(&put.key)?;
                 let key = decode_subject_key(value)?;
                 self.next_key = self.next_key.max(key.id.0 + 1);
-                self.subject_keys.insert((tenant, subject.into()), key);
+                self.subject_keys.entry(tenant).or_default().insert(subject.into(), key);
             }
             CatalogKind::Sequence => {
                 let (tenant, stream) = SequenceRecord::split_key(&put.key)?;
@@ -146,6 +149,7 @@ impl Sequencer {
             CatalogKind::Secret if put.key == DERIVED_ID_SECRET => {
                 self.derived_id_key =
                     value.try_into().map_err(|_| Error::invalid("a secret of the wrong length"))?;
+                self.derived_ids = DerivedIds::new(&self.derived_id_key);
                 self.derived_id_key_is_kept = true;
             }
             CatalogKind::Erasure => {
@@ -182,7 +186,7 @@ impl Sequencer {
             CatalogKind::Tenant => drop(self.tenants.remove(&tenant_name(&put.key)?)),
             CatalogKind::SubjectKey => {
                 let (tenant, subject) = split_tenant(&put.key)?;
-                self.subject_keys.remove(&(tenant, Box::from(subject)));
+                self.forget_subject(tenant, subject);
             }
             CatalogKind::Sequence => {
                 self.next_seq.remove(&SequenceRecord::split_key(&put.key)?);
@@ -203,6 +207,14 @@ impl Sequencer {
     /// Takes over the rows of a frame that was replayed; the next seq of their stream.
     pub fn replayed_rows(&mut self, tenant: TenantNo, stream: Stream, next_seq: u64) {
         self.raise_seq(tenant, stream, next_seq);
+    }
+
+    fn forget_subject(&mut self, tenant: TenantNo, subject: &[u8]) {
+        let Some(keys) = self.subject_keys.get_mut(&tenant) else { return };
+        keys.remove(subject);
+        if keys.is_empty() {
+            self.subject_keys.remove(&tenant);
+        }
     }
 
     /// Notes that frame `lsn` was replayed.
@@ -228,8 +240,8 @@ impl Sequencer {
         for name in &changes.retired {
             self.tenants.remove(name);
         }
-        for subject in changes.forgotten {
-            self.subject_keys.remove(&subject);
+        for (tenant, subject) in changes.forgotten {
+            self.forget_subject(tenant, &subject);
         }
         for (name, number) in changes.tenants {
             self.next_tenant = self.next_tenant.max(number.0 + 1);
@@ -237,7 +249,7 @@ impl Sequencer {
         }
         for (tenant, subject, key) in changes.keys {
             self.next_key = self.next_key.max(key.id.0 + 1);
-            self.subject_keys.insert((tenant, subject), key);
+            self.subject_keys.entry(tenant).or_default().insert(subject, key);
         }
         for (tenant, stream, next) in changes.next_seq {
             self.next_seq.insert((tenant, stream), next);
@@ -262,12 +274,12 @@ impl Sequencer {
 
     /// The key of a subject's personal columns, by the key's owner.
     pub fn subject_key(&self, tenant: TenantNo, subject: &[u8]) -> Option<SubjectKey> {
-        self.subject_keys.get(&(tenant, Box::from(subject))).copied()
+        self.subject_keys.get(&tenant)?.get(subject).copied()
     }
 
-    /// The key that derived ids of this store are made with.
-    pub fn derived_id_key(&self) -> [u8; 32] {
-        self.derived_id_key
+    /// The derived ids of this store.
+    pub fn derived_ids(&self) -> &DerivedIds {
+        &self.derived_ids
     }
 
     /// The record that keeps the key, for as long as no frame has it.
@@ -279,7 +291,7 @@ impl Sequencer {
 
     /// The seq in a derived id, when it is one of this tenant and stream.
     pub fn parse_derived_id(&self, tenant: TenantNo, stream: Stream, id: &str) -> Option<u64> {
-        derived_id::parse(&self.derived_id_key, tenant, stream, id).map(|(seq, _)| seq)
+        self.derived_ids.parse(tenant, stream, id).map(|(seq, _)| seq)
     }
 
     /// The seq that comes next.

@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::erase::NewErasure;
-use super::leaf;
+use super::leaf::Leaves;
 use super::{Changes, DERIVED_ID_SECRET, Sequencer, SubjectKey, encode_subject_key, subject_catalog_key};
 use crate::append::{Append, Appended, AppendedBatch, CatalogKind, CatalogPut};
 use crate::catalog::TenantRecord;
@@ -300,11 +300,9 @@ impl Planner<'_> {
             return Ok((header, columns, Vec::new()));
         }
         let filled = Batch::from_columns(tenant, stream, columns)?;
-        let leaves = keys
-            .iter()
-            .enumerate()
-            .map(|(row, key)| leaf::leaf(&filled, row, &key.key))
-            .collect::<Result<_>>()?;
+        let mut of_rows = Leaves::new(&filled)?;
+        let rows = keys.iter().enumerate();
+        let leaves = rows.map(|(row, key)| of_rows.leaf(row, &key.key)).collect::<Result<_>>()?;
         Ok((header, filled.into_columns(), leaves))
     }
 
@@ -352,27 +350,22 @@ impl Planner<'_> {
     fn subject_keys(&mut self, batch: &Batch, number: TenantNo) -> Vec<SubjectKey> {
         let empty = BytesColumn::new();
         let users = batch.column(&stream::USER_ID).and_then(Column::as_bytes).unwrap_or(&empty);
-        let mut here: HashMap<Vec<u8>, SubjectKey> = HashMap::new();
+        let forgotten = self.changes.forgotten.iter().filter(|(tenant, _)| *tenant == number);
+        let forgotten: Vec<Box<[u8]>> = forgotten.map(|(_, subject)| subject.clone()).collect();
+        let mut new: HashMap<&[u8], SubjectKey> = HashMap::new();
         (0..batch.rows())
             .map(|row| {
                 let subject = users.get(row).unwrap_or(&[]);
-                if let Some(key) = here.get(subject) {
-                    return *key;
-                }
-                let key = self.subject_key(number, subject);
-                here.insert(subject.to_vec(), key);
-                key
+                let known = self.sequencer.subject_key(number, subject);
+                let known = known.filter(|_| !forgotten.iter().any(|gone| **gone == *subject));
+                known.unwrap_or_else(|| {
+                    *new.entry(subject).or_insert_with(|| self.new_subject_key(number, subject))
+                })
             })
             .collect()
     }
 
-    fn subject_key(&mut self, number: TenantNo, subject: &[u8]) -> SubjectKey {
-        // An append has one audit batch of a tenant, which asks once for each subject.
-        let is_forgotten = self.changes.forgotten.iter().any(|(n, s)| *n == number && **s == *subject);
-        let known = self.sequencer.subject_key(number, subject);
-        if let Some(key) = known.filter(|_| !is_forgotten) {
-            return key;
-        }
+    fn new_subject_key(&mut self, number: TenantNo, subject: &[u8]) -> SubjectKey {
         let id = KeyId(self.sequencer.next_key + self.changes.keys.len() as u64);
         let key = SubjectKey { id, key: self.entropy.next() };
         self.changes.keys.push((number, subject.into(), key));

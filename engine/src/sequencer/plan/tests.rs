@@ -103,12 +103,12 @@ fn a_derived_id_that_is_sent_in_is_a_duplicate() {
     let mut fixture = Fixture::new();
     let first = fixture.append(Append::batch(events("a", &[None, None]))).unwrap();
     let tenant = fixture.sequencer.tenant(&TenantId::new("a").unwrap()).unwrap();
-    let key = fixture.sequencer.derived_id_key();
-    let id = super::super::derived_id::derive(&key, tenant, Stream::Events, 2, first.appended.received);
+    let ids = fixture.sequencer.derived_ids().clone();
+    let id = ids.derive(tenant, Stream::Events, 2, first.appended.received);
     let again = fixture.append(Append::batch(events("a", &[Some(&id)]))).unwrap();
     assert_eq!(again.appended.batches[0].duplicates, vec![(0, 2)]);
     // One of a row that does not exist is an id like any other.
-    let future = super::super::derived_id::derive(&key, tenant, Stream::Events, 99, first.appended.received);
+    let future = ids.derive(tenant, Stream::Events, 99, first.appended.received);
     let new = fixture.append(Append::batch(events("a", &[Some(&future)]))).unwrap();
     assert_eq!(new.appended.batches[0].accepted(), 1);
 }
