@@ -140,8 +140,12 @@ impl Source<'_> {
             Self::U64(chunks) => SegmentColumn::U64(picked(chunks, rows)?),
             Self::F64(chunks) => SegmentColumn::F64(picked(chunks, rows)?),
             Self::Codes(chunks) => {
-                let code = |row: &RowRef| chunks.get(row.chunk as usize)?.get(row.row as usize);
-                SegmentColumn::Codes(rows.iter().map(|r| code(r).ok_or_else(no_row)).collect::<Result<_>>()?)
+                let local: Vec<&[u32]> = chunks.iter().map(ChunkCodes::local).collect();
+                let mut codes = picked(&local, rows)?;
+                for (code, row) in codes.iter_mut().zip(rows) {
+                    *code = chunks.get(row.chunk as usize).map_or(NULL_CODE, |chunk| chunk.code(*code));
+                }
+                SegmentColumn::Codes(codes)
             }
             Self::Bytes(chunks) => {
                 let value = |row: &RowRef| chunks.get(row.chunk as usize)?.as_ref()?.get(row.row as usize);
@@ -163,8 +167,12 @@ fn numbers<'a, T>(
 }
 
 fn picked<T: Copy>(chunks: &[&[T]], rows: &[RowRef]) -> Result<Vec<T>> {
-    let value = |row: &RowRef| chunks.get(row.chunk as usize)?.get(row.row as usize).copied();
-    rows.iter().map(|row| value(row).ok_or_else(no_row)).collect()
+    let mut out = Vec::with_capacity(rows.len());
+    for row in rows {
+        let value = chunks.get(row.chunk as usize).and_then(|chunk| chunk.get(row.row as usize));
+        out.push(*value.ok_or_else(no_row)?);
+    }
+    Ok(out)
 }
 
 fn no_row() -> Error {
@@ -207,10 +215,6 @@ impl ChunkCodes {
     /// The code of each row; [`NULL_CODE`] is absent.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.local().iter().map(|local| self.code(*local))
-    }
-
-    fn get(&self, row: usize) -> Option<u32> {
-        self.local().get(row).map(|local| self.code(*local))
     }
 
     fn code(&self, local: u32) -> u32 {
