@@ -122,7 +122,7 @@ const HYPHENS: [usize; 4] = [8, 13, 18, 23];
 
 fn format_uuid(uuid: u128) -> String {
     let mut out = String::with_capacity(36);
-    for (at, byte) in uuid.to_be_bytes().into_iter().enumerate() {
+    for (at, byte) in uuid.to_le_bytes().into_iter().rev().enumerate() {
         if matches!(at, 4 | 6 | 8 | 10) {
             out.push('-');
         }

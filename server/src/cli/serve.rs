@@ -60,9 +60,18 @@ fn outlive_file_size_limits(runtime: &tokio::runtime::Runtime) -> std::io::Resul
     signal(SignalKind::from_raw(FILE_SIZE_EXCEEDED)).map(drop)
 }
 
+/// Connections that wait to be accepted. The standard library's 128 are fewer than come at once when a load
+/// balancer or a dashboard's viewers connect again: a client whose SYN is dropped tries again after a second.
+const BACKLOG: i32 = 4096;
+
 fn listen(address: SocketAddr) -> Result<std::net::TcpListener, ProgramError> {
     let listener = std::net::TcpListener::bind(address);
-    let ready = listener.and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    let ready = listener.and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        // Listening again changes the length of the queue alone.
+        rustix::net::listen(&listener, BACKLOG)?;
+        Ok(listener)
+    });
     ready.map_err(|source| ProgramError::Listen { address, source })
 }
 
