@@ -42,6 +42,7 @@ mod recover;
 pub mod retention;
 pub mod rollup;
 pub mod schema;
+mod second_chance;
 pub mod segment;
 pub mod sequencer;
 pub mod session;

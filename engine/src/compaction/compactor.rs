@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::pace::Pace;
 use super::plan::{Facts, Job, plan};
@@ -72,6 +72,8 @@ pub(crate) fn of_rows(error: Error, segment: &FileMeta) -> Error {
 pub(crate) struct Compactor {
     /// Held while a job runs: there is one at a time.
     state: Mutex<State>,
+    /// How many wait for it.
+    waiting: AtomicUsize,
     /// Files that the present job writes; nobody else may take them for left over.
     writing: Mutex<BTreeSet<(FileKind, FileId)>>,
     wanted: (Mutex<()>, Condvar),
@@ -155,6 +157,19 @@ impl Compactor {
         findings.aside.values().chain(&findings.waits).cloned().collect()
     }
 
+    /// One job at a time: waits for the present one, which goes on as fast as it can while somebody waits.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let state = self.state.lock();
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        state
+    }
+
+    /// Whether somebody waits for the present job to end.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     /// Does the most urgent job that is due and has room; `None` when there is none.
     ///
     /// # Errors
@@ -162,7 +177,7 @@ impl Compactor {
     /// The error of the job. Segments that it says are damaged, or that can never be merged, are left alone
     /// from then on.
     pub(crate) fn step(&self, core: &Core, effort: Effort, pace: &Pace) -> Result<Option<(Job, Done)>> {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let Some(job) = self.next(core, effort, &mut state)? else { return Ok(None) };
         match run(core, &job, &KeepAll, pace) {
             Ok(done) => {
@@ -197,7 +212,7 @@ impl Compactor {
     ) -> Result<Rewrites> {
         let mut rewrites = Rewrites::default();
         loop {
-            let _one_at_a_time = self.state.lock();
+            let _one_at_a_time = self.lock();
             let file = next(&core.manifest.version(), &rewrites.failed)?;
             let Some(file) = file.filter(|file| !rewrites.failed.contains_key(&file.id)) else {
                 return Ok(rewrites);
@@ -221,7 +236,7 @@ impl Compactor {
     /// Does something with the live files while nobody merges or rewrites them. Files that it writes get
     /// their numbers from [`Self::allocate_kind`].
     pub(crate) fn alone<R>(&self, work: impl FnOnce() -> R) -> R {
-        let _one_at_a_time = self.state.lock();
+        let _one_at_a_time = self.lock();
         let done = work();
         self.take_writing();
         done

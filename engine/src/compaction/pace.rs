@@ -69,7 +69,7 @@ impl Pace {
     /// Stands aside while appends fill the memory faster than flushes empty it.
     fn give_way(&self, core: &Core) -> Result<()> {
         let is_behind = || core.tables.memory().0 >= core.config.memtable_bytes_max / 4 * 3;
-        while is_behind() {
+        while is_behind() && !core.compactor.is_waited_for() {
             if core.is_closing() {
                 return Err(Error::Closed);
             }

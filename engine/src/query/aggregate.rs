@@ -52,8 +52,8 @@ pub fn aggregate(snapshot: &Snapshot, query: &Query) -> Result<Answer> {
 
 /// Answers several questions for numbers about the same rows as [`aggregate`] does, granule by granule: what is
 /// decoded of a granule for one of them is still there for the others, however many granules there are, and what
-/// all of them ask of a row is asked once.
-pub fn aggregate_all(snapshot: &Snapshot, queries: &[Query]) -> Vec<Result<Answer>> {
+/// all of them ask of a row is asked once. All are of one stream.
+pub(crate) fn aggregate_all(snapshot: &Snapshot, queries: &[Query]) -> Vec<Result<Answer>> {
     let common = common(queries);
     let mut questions: Vec<_> =
         queries.iter().map(|query| Question::new(snapshot, query, Some(&common))).collect();
@@ -183,12 +183,12 @@ fn predicates(
     let whole = Predicate::compile(&query.filter, fields)?;
     let Some(common) = common else { return Ok((whole, None)) };
     let besides = conjuncts(&query.filter).into_iter().filter(|filter| !common.contains(*filter));
-    let besides: Vec<Filter> = besides.cloned().collect();
+    let besides: Vec<&Filter> = besides.collect();
     if besides.is_empty() {
         return Ok((whole, None));
     }
-    let predicate = Predicate::compile(&Filter::And(common.to_vec()), fields)?;
-    Ok((predicate, Some(Predicate::compile(&Filter::And(besides), fields)?)))
+    let predicate = Predicate::all(common, fields)?;
+    Ok((predicate, Some(Predicate::all(besides, fields)?)))
 }
 
 /// How many rows of a tenant's stream are shown; what is damaged is left out.

@@ -75,6 +75,22 @@ impl Predicate {
         Self::compile_at(filter, fields, 0)
     }
 
+    /// Resolves what must hold together; each may be nested as deep as one alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::compile`].
+    pub(crate) fn all<'f>(
+        filters: impl IntoIterator<Item = &'f Filter>,
+        fields: &mut Fields,
+    ) -> Result<Self> {
+        let compiled: Result<Vec<_>> =
+            filters.into_iter().map(|filter| Self::compile(filter, fields)).collect();
+        let mut compiled = compiled?;
+        compiled.sort_by_key(|predicate| predicate.cost(fields));
+        Ok(Self::And(compiled))
+    }
+
     fn compile_at(filter: &Filter, fields: &mut Fields, depth: usize) -> Result<Self> {
         if depth > FILTER_DEPTH_MAX {
             return Err(Error::invalid(format!("a filter nested deeper than {FILTER_DEPTH_MAX}")));

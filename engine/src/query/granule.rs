@@ -36,8 +36,8 @@ pub(crate) struct Granule<'a> {
     codes: KnownCodes,
 }
 
-/// The codes of identities that filters name, of the tenant that was asked about last: filters of several
-/// questions name the same, and a tenant's dictionary is on disk.
+/// The codes of identities that filters name, of the tenant that was asked about last: the filters of all
+/// definitions of cells name the same few, and a tenant's dictionary is on disk.
 #[derive(Debug, Default)]
 struct KnownCodes {
     tenant: Option<TenantNo>,

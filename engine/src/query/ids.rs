@@ -207,10 +207,10 @@ impl KeyIds {
         if let Some(id) = self.tenants.get(&tenant) {
             return *id;
         }
-        let id = match snapshot.tenants.name_of(tenant) {
-            _ if self.codes_stay => self.number(NumberKey::I64(i64::from(tenant.0))),
-            Some(name) => self.text(name.as_str()),
-            None => ABSENT,
+        let id = if self.codes_stay {
+            self.number(NumberKey::I64(i64::from(tenant.0)))
+        } else {
+            snapshot.tenants.name_of(tenant).map_or(ABSENT, |name| self.text(name.as_str()))
         };
         self.tenants.insert(tenant, id);
         id

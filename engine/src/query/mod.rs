@@ -47,8 +47,9 @@ mod testing;
 mod tests;
 
 pub(crate) use accumulate::{Accumulators, Latest};
+pub use aggregate::aggregate;
+pub(crate) use aggregate::aggregate_all;
 pub(crate) use aggregate::count;
-pub use aggregate::{aggregate, aggregate_all};
 pub(crate) use cells::{code_kind, tiers_of};
 pub(crate) use erased::is_user_type;
 pub(crate) use field::Fields;

@@ -75,7 +75,7 @@ pub(crate) fn row(stream: Stream, tenant: u32, minutes: i64, picks: [usize; 6]) 
         Stream::Metrics => {
             name("name", "cpu.", picks[3] + 1);
             name("host", "h", picks[1]);
-            let numbers = [0.0, -0.0, 1.5, -2.25, f64::NAN, f64::INFINITY, 1000.0, 0.5, 3.75, 12.0];
+            let numbers = [0.0, -0.0, 1.5, -2.25, f64::NAN, f64::INFINITY, 1000.0, 0.1, 1.0 / 3.0, 12.0];
             values.insert("value", Value::F64(numbers[(picks[5] + picks[4]) % numbers.len()]));
             values.insert("kind", Value::I64(i64::try_from(picks[2]).unwrap()));
             if picks[4] > 0 {

@@ -279,7 +279,9 @@ impl Fold<'_> {
                 slots_of.extend(u32::try_from(cell).map(|cell| (cell, group)));
             }
         }
+        let before = self.accumulators.counts().len();
         self.accumulators.fold_cells(&states, cells, tenant, &slots_of, groups);
+        self.settle(before);
         Ok(())
     }
 
@@ -303,8 +305,18 @@ impl Fold<'_> {
         let rows = selected(&mask, slice, list);
         self.grouping.groups(granule, slice, rows, &mut self.groups)?;
         self.accumulators.read(granule, slice, &mask, rows)?;
+        let before = self.accumulators.counts().len();
         self.accumulators.fold(slice, &self.groups);
+        self.settle(before);
         Ok(())
+    }
+
+    /// Groups that came with a tenant whose cells stay apart are whole: a tenant comes once, or in slices of a
+    /// few rows.
+    fn settle(&mut self, first: usize) {
+        if self.of == CellsOf::Listed {
+            self.accumulators.settle_from(first);
+        }
     }
 
     /// Whose cells it makes.

@@ -279,6 +279,15 @@ impl SetList {
         self.sets.push(Span { start, len, form: Form::Plain });
     }
 
+    /// Gives back what growing took beyond the sets.
+    pub(crate) fn shrink(&mut self) {
+        self.sets.shrink_to_fit();
+        self.codes.shrink_to_fit();
+        self.nears.shrink_to_fit();
+        self.words.shrink_to_fit();
+        self.hashes.shrink_to_fit();
+    }
+
     /// The sets without a code of a tenant's, `None` when none has it. The sets of a list that is not of
     /// tenants are all of the one that the caller means.
     pub(crate) fn without(&self, code: u32, tenant: TenantNo) -> Option<Self> {

@@ -215,7 +215,7 @@ impl<'a> Reader<'a, '_> {
         let mins = numbers(MIN_BESIDE, beside.min.map(<[f64]>::to_vec))?;
         let maxes = numbers(MAX_BESIDE, beside.max.map(<[f64]>::to_vec))?;
         let mut buckets = indexes.into_iter().zip(counts);
-        let mut out = HistogramList::with_capacity(len);
+        let mut out = HistogramList::with_capacity(len, total);
         let mut room = Vec::new();
         for ((zero, (positive, negative)), (sum, (min, max))) in zeroes
             .into_iter()
@@ -268,6 +268,7 @@ impl<'a> Reader<'a, '_> {
                 }
                 list.push_hashes(&set);
             }
+            list.shrink();
             return Ok(list);
         }
         let mut gaps = self.ints(total)?.into_iter();
@@ -285,6 +286,7 @@ impl<'a> Reader<'a, '_> {
             }
             list.push_codes(&codes);
         }
+        list.shrink();
         Ok(list)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::build::{Builder, Family};
 use super::cell_file::{ALL_TENANTS, CellFile};
 use super::cells_format::{Layout, encode};
-use super::write::{AllTenants, CellSource};
+use super::write::{AllTenants, CellSource, Turn};
 use crate::error::Result;
 use crate::id::TenantNo;
 
@@ -26,11 +26,12 @@ pub fn verify(source: &CellSource<'_>, files: &[Arc<CellFile>]) -> Result<Vec<St
     let of = (source.stream, day, source.must_keep);
     let builder = Builder::new(Arc::clone(&source.part), of, source.rollups, codes, tenants)?;
     let mut all = AllTenants::new(&builder, source)?;
-    for run in source.part.runs(source.stream) {
-        let cells = builder.run(run)?;
-        all.add(run.tenant, &cells)?;
-        compare(source, files, day, run.tenant, &cells.families, &mut findings);
-    }
+    source.each_run(&mut all, |turn| {
+        if let Turn::Whole(run, cells) = turn {
+            compare(source, files, day, run.tenant, &cells.families, &mut findings);
+        }
+        Ok(())
+    })?;
     compare(source, files, day, ALL_TENANTS, &all.finish(source)?, &mut findings);
     findings.extend(files.iter().flat_map(|file| file.findings()));
     Ok(findings)

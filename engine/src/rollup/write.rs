@@ -107,35 +107,69 @@ pub fn write_cells(
     let request = source.sessions.map(SessionCellBuilder::request);
     let mut others = Others::new(&builder, stream, request.as_ref())?;
     let mut left = source.part.bytes_of(stream) / 100 * percent_max(stream);
-    let mut small: Vec<Run> = Vec::new();
-    for runs in source.part.runs(stream).chunk_by(|a, b| a.tenant == b.tenant) {
-        // A tenant's rows of a day are one run; cells of a part of them would pass for all.
-        let [run] = runs else {
-            all.give_up();
-            others.give_up();
-            continue;
-        };
-        let rows = run.rows.end.saturating_sub(run.rows.start);
-        let kept = if rows >= RUN_ROWS_MIN || source.must_keep {
-            let cells = builder.run(run)?;
-            all.add(run.tenant, &cells)?;
-            files.keep(run.tenant, &cells.families, others.run(run, false)?, source.budget(rows))?
-        } else {
-            small.push(run.clone());
-            if small.len() == SMALL_RUNS_MAX {
-                all.add_rows(&std::mem::take(&mut small))?;
+    source.each_run(&mut all, |turn| {
+        let kept = match turn {
+            Turn::Whole(run, cells) => {
+                let budget = source.budget(run.rows.end.saturating_sub(run.rows.start));
+                files.keep(run.tenant, &cells.families, others.run(run, false)?, budget)?
             }
-            files.keep(run.tenant, &[], others.run(run, true)?, 0)?
+            Turn::Small(run) => files.keep(run.tenant, &[], others.run(run, true)?, 0)?,
+            Turn::Split => {
+                others.give_up();
+                0
+            }
         };
         left = left.saturating_sub(kept);
-    }
-    all.add_rows(&small)?;
+        Ok(())
+    })?;
     let all = all.finish(source)?;
     files.keep(ALL_TENANTS, &all, others.finish(day), left.max(ALL_BYTES_MIN))?;
     files.finish()
 }
 
-impl CellSource<'_> {
+/// A tenant's rows of a day, on their way into cells.
+pub(super) enum Turn<'r> {
+    /// A run, and the cells of its own that it may keep.
+    Whole(&'r Run, RunCells),
+    /// A run of so few rows that it keeps none.
+    Small(&'r Run),
+    /// Several runs: cells of a part of a tenant's rows would pass for all.
+    Split,
+}
+
+impl<'s> CellSource<'s> {
+    /// Goes over all tenants in their order, folds each into `all`, and calls with what there is of each.
+    ///
+    /// # Errors
+    ///
+    /// Those of the rows, and of `each`.
+    pub(super) fn each_run(
+        &self,
+        all: &mut AllTenants<'s>,
+        mut each: impl FnMut(Turn<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut small: Vec<Run> = Vec::new();
+        for runs in self.part.runs(self.stream).chunk_by(|a, b| a.tenant == b.tenant) {
+            let [run] = runs else {
+                all.give_up();
+                each(Turn::Split)?;
+                continue;
+            };
+            if run.rows.end.saturating_sub(run.rows.start) >= RUN_ROWS_MIN || self.must_keep {
+                let cells = all.builder.run(run)?;
+                all.add(run.tenant, &cells)?;
+                each(Turn::Whole(run, cells))?;
+                continue;
+            }
+            small.push(run.clone());
+            if small.len() == SMALL_RUNS_MAX {
+                all.add_rows(&std::mem::take(&mut small))?;
+            }
+            each(Turn::Small(run))?;
+        }
+        all.add_rows(&small)
+    }
+
     /// Bytes that the cells of a run may take; what is left is for those of all tenants.
     fn budget(&self, rows: u64) -> u64 {
         let of_part = self.part.rows(self.stream).max(1);
@@ -274,6 +308,8 @@ struct AllFold<'b> {
     place: usize,
     tier: Tier,
     fold: Fold<'b>,
+    /// It became too large.
+    given_up: bool,
 }
 
 /// Whether the cells of all tenants at a tier are folded from those of a finer one.
@@ -297,14 +333,14 @@ impl<'b> AllTenants<'b> {
                 }
                 let of = if listed { CellsOf::Listed } else { CellsOf::Together };
                 let fold = builder.fold(definition, kept.tier, of, &mut fields)?;
-                folds.push(AllFold { place, tier: kept.tier, fold });
+                folds.push(AllFold { place, tier: kept.tier, fold, given_up: false });
             }
         }
         Ok(Self { builder, folds, fields, time, tenants: 0 })
     }
 
     /// A run without cells: there are none of all tenants.
-    pub(super) fn give_up(&mut self) {
+    fn give_up(&mut self) {
         self.folds.clear();
     }
 
@@ -313,14 +349,18 @@ impl<'b> AllTenants<'b> {
         self.tenants += runs.len();
         let (folds, time, mut list) = (&mut self.folds, self.time, Vec::new());
         self.builder.slices(&self.fields, runs, |granule, slice| {
-            folds.iter_mut().try_for_each(|all| all.fold.add_rows(granule, slice, time, &mut list))
+            for all in folds.iter_mut().filter(|all| !all.given_up) {
+                all.fold.add_rows(granule, slice, time, &mut list)?;
+                all.given_up = all.fold.is_too_large();
+            }
+            Ok(())
         })?;
-        self.folds.retain(|all| !all.fold.is_too_large());
+        self.folds.retain(|all| !all.given_up);
         Ok(())
     }
 
     /// Adds the cells of a run.
-    pub(super) fn add(&mut self, tenant: TenantNo, run: &RunCells) -> Result<()> {
+    fn add(&mut self, tenant: TenantNo, run: &RunCells) -> Result<()> {
         self.tenants += 1;
         let of_run =
             |all: &AllFold<'_>| run.families.iter().find(|f| f.definition == all.place && f.tier == all.tier);
@@ -339,7 +379,7 @@ impl<'b> AllTenants<'b> {
     pub(super) fn finish(self, source: &CellSource<'_>) -> Result<Vec<Family>> {
         let several = self.tenants > 1;
         let mut families: Vec<Family> = Vec::new();
-        for AllFold { place, tier, fold } in self.folds {
+        for AllFold { place, tier, fold, .. } in self.folds {
             if several || fold.cells_of() == CellsOf::Listed {
                 families.push(Family { definition: place, tier, cells: fold.finish() });
             }

@@ -1,17 +1,17 @@
 //! A bounded cache of decoded granules, shared by all segments of an engine.
 //!
-//! Sixteen shards, each under its own lock, each a clock: an entry that was asked for since the hand
-//! last passed stays for another round. A hit costs a hash and a flag; no list is reordered.
+//! Sixteen shards, each under its own lock. A hit costs a hash and a flag; no list is reordered.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::{DefaultHashBuilder, HashMap};
+use hashbrown::DefaultHashBuilder;
 use parking_lot::Mutex;
 
 use super::paths::Paths;
 use crate::id::{FileId, Stream};
 use crate::schema::{ColumnId, ColumnVector, Scalar};
+use crate::second_chance::SecondChance;
 
 const SHARDS: usize = 16;
 
@@ -75,95 +75,38 @@ fn vector_bytes(vector: &ColumnVector) -> usize {
 #[derive(Debug)]
 pub struct BlockCache {
     hasher: DefaultHashBuilder,
-    shards: Vec<Mutex<Shard>>,
-}
-
-#[derive(Debug, Default)]
-struct Shard {
-    places: HashMap<CacheKey, usize>,
-    ring: Vec<Slot>,
-    hand: usize,
-    bytes: usize,
-    bytes_max: usize,
-}
-
-#[derive(Debug)]
-struct Slot {
-    key: CacheKey,
-    value: Cached,
-    bytes: usize,
-    asked: bool,
+    shards: Vec<Mutex<SecondChance<CacheKey, Cached>>>,
+    /// Bytes of one shard.
+    shard_bytes_max: usize,
 }
 
 impl BlockCache {
     /// An empty cache that holds at most `bytes_max` bytes of decoded values.
     pub fn new(bytes_max: u64) -> Arc<Self> {
-        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX) / SHARDS;
-        let shards = (0..SHARDS).map(|_| Mutex::new(Shard { bytes_max, ..Shard::default() })).collect();
-        Arc::new(Self { hasher: DefaultHashBuilder::default(), shards })
+        let shard_bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX) / SHARDS;
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Arc::new(Self { hasher: DefaultHashBuilder::default(), shards, shard_bytes_max })
     }
 
     /// Bytes of decoded values that it holds.
     pub fn bytes(&self) -> u64 {
-        self.shards.iter().map(|s| s.lock().bytes as u64).sum()
+        self.shards.iter().map(|s| s.lock().bytes() as u64).sum()
     }
 
-    fn shard(&self, key: &CacheKey) -> Option<&Mutex<Shard>> {
+    fn shard(&self, key: &CacheKey) -> Option<&Mutex<SecondChance<CacheKey, Cached>>> {
         let hash = self.hasher.hash_one(key);
         self.shards.get(usize::try_from(hash >> 32).unwrap_or(0) % SHARDS)
     }
 
     pub(super) fn get(&self, key: &CacheKey) -> Option<Cached> {
-        self.shard(key)?.lock().get(key)
+        self.shard(key)?.lock().get(key).cloned()
     }
 
+    /// Keeps a value, unless it is there already or larger than a whole shard.
     pub(super) fn insert(&self, key: CacheKey, value: Cached) {
         let bytes = value.memory_bytes() + ENTRY_BYTES;
-        if let Some(shard) = self.shard(&key) {
-            shard.lock().insert(Slot { key, value, bytes, asked: false });
-        }
-    }
-}
-
-impl Shard {
-    fn get(&mut self, key: &CacheKey) -> Option<Cached> {
-        let slot = self.ring.get_mut(*self.places.get(key)?)?;
-        slot.asked = true;
-        Some(slot.value.clone())
-    }
-
-    /// Keeps a value, unless it is there already or larger than the whole shard.
-    fn insert(&mut self, slot: Slot) {
-        if slot.bytes > self.bytes_max || self.places.contains_key(&slot.key) {
-            return;
-        }
-        while self.bytes + slot.bytes > self.bytes_max {
-            self.evict_one();
-        }
-        self.bytes += slot.bytes;
-        self.places.insert(slot.key, self.ring.len());
-        self.ring.push(slot);
-    }
-
-    fn evict_one(&mut self) {
-        if self.hand >= self.ring.len() {
-            self.hand = 0;
-        }
-        match self.ring.get_mut(self.hand) {
-            Some(slot) if slot.asked => {
-                slot.asked = false;
-                self.hand += 1;
-            }
-            Some(_) => {
-                let gone = self.ring.swap_remove(self.hand);
-                self.bytes -= gone.bytes;
-                self.places.remove(&gone.key);
-                if let Some(moved) = self.ring.get(self.hand) {
-                    self.places.insert(moved.key, self.hand);
-                }
-            }
-            // Nothing is left to evict, so nothing is counted.
-            None => self.bytes = 0,
+        if let Some(shard) = self.shard(&key).filter(|_| bytes <= self.shard_bytes_max) {
+            shard.lock().insert(key, value, bytes, self.shard_bytes_max);
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use crate::error::Result;
 use crate::id::FileId;
+use crate::second_chance::SecondChance;
 
 /// A file, and a block's first byte in it.
 type Key = (FileId, u64);
@@ -20,87 +20,30 @@ pub(crate) trait MemoryBytes {
     fn memory_bytes(&self) -> usize;
 }
 
-/// Blocks that were read lately: a clock. One that was asked for since the hand last passed stays for another
-/// round; so all of the limit is of use, and a hit reorders nothing.
+/// Blocks that were read lately.
 #[derive(Debug)]
 pub(crate) struct BlockCache<B> {
     bytes_max: usize,
-    inner: Mutex<Clock<B>>,
-}
-
-#[derive(Debug)]
-struct Clock<B> {
-    places: HashMap<Key, usize>,
-    ring: Vec<Slot<B>>,
-    hand: usize,
-    bytes: usize,
-}
-
-#[derive(Debug)]
-struct Slot<B> {
-    key: Key,
-    block: Arc<B>,
-    bytes: usize,
-    asked: bool,
+    blocks: Mutex<SecondChance<Key, Arc<B>>>,
 }
 
 impl<B: MemoryBytes> BlockCache<B> {
-    /// An empty cache for up to `bytes_max` bytes, and one block.
+    /// An empty cache for up to `bytes_max` bytes, or one block.
     pub(crate) fn new(bytes_max: u64) -> Self {
         let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-        let inner = Clock { places: HashMap::new(), ring: Vec::new(), hand: 0, bytes: 0 };
-        Self { bytes_max, inner: Mutex::new(inner) }
+        Self { bytes_max, blocks: Mutex::default() }
     }
 
     /// The block at a place, read by `read` when it is not here. Two that miss at once both read it.
     pub(crate) fn get(&self, file: FileId, offset: u64, read: impl FnOnce() -> Result<B>) -> Result<Arc<B>> {
         let key = (file, offset);
-        if let Some(block) = self.inner.lock().get(&key) {
-            return Ok(block);
+        if let Some(block) = self.blocks.lock().get(&key) {
+            return Ok(Arc::clone(block));
         }
         let block = Arc::new(read()?);
         let bytes = block.memory_bytes() + ENTRY_BYTES;
-        let slot = Slot { key, block: Arc::clone(&block), bytes, asked: false };
-        self.inner.lock().insert(slot, self.bytes_max);
+        self.blocks.lock().insert(key, Arc::clone(&block), bytes, self.bytes_max);
         Ok(block)
-    }
-}
-
-impl<B> Clock<B> {
-    fn get(&mut self, key: &Key) -> Option<Arc<B>> {
-        let slot = self.ring.get_mut(*self.places.get(key)?)?;
-        slot.asked = true;
-        Some(Arc::clone(&slot.block))
-    }
-
-    fn insert(&mut self, slot: Slot<B>, bytes_max: usize) {
-        if self.places.contains_key(&slot.key) {
-            return;
-        }
-        while !self.ring.is_empty() && self.bytes + slot.bytes > bytes_max {
-            self.evict_one();
-        }
-        self.bytes += slot.bytes;
-        self.places.insert(slot.key, self.ring.len());
-        self.ring.push(slot);
-    }
-
-    fn evict_one(&mut self) {
-        match self.ring.get_mut(self.hand) {
-            None => self.hand = 0,
-            Some(slot) if slot.asked => {
-                slot.asked = false;
-                self.hand += 1;
-            }
-            Some(_) => {
-                let gone = self.ring.swap_remove(self.hand);
-                self.bytes = self.bytes.saturating_sub(gone.bytes);
-                self.places.remove(&gone.key);
-                if let Some(moved) = self.ring.get(self.hand) {
-                    self.places.insert(moved.key, self.hand);
-                }
-            }
-        }
     }
 }
 
@@ -115,8 +58,8 @@ mod tests {
     }
 
     fn kept(cache: &BlockCache<Vec<u8>>, offsets: std::ops::Range<u64>) -> usize {
-        let inner = cache.inner.lock();
-        offsets.filter(|offset| inner.places.contains_key(&(FileId(1), *offset))).count()
+        let blocks = cache.blocks.lock();
+        offsets.filter(|offset| blocks.has(&(FileId(1), *offset))).count()
     }
 
     #[test]
@@ -127,7 +70,7 @@ mod tests {
         for offset in 1..200 {
             get(offset);
             get(0);
-            assert!(cache.inner.lock().bytes <= 10_000);
+            assert!(cache.blocks.lock().bytes() <= 10_000);
             assert_eq!(kept(&cache, 0..1), 1, "after {offset}");
         }
         assert_eq!(kept(&cache, 0..200), 10);

@@ -92,6 +92,16 @@ impl Accumulators {
         }
     }
 
+    /// Lets the groups from `first` on take few bytes: nothing joins them any more.
+    pub(crate) fn settle_from(&mut self, first: usize) {
+        for histogram in self.histograms.iter_mut().flat_map(|(_, all)| all.iter_mut().skip(first)) {
+            let before = histogram.memory_bytes();
+            histogram.settle();
+            let bytes = self.variable_bytes + histogram.memory_bytes();
+            self.variable_bytes = bytes.saturating_sub(before);
+        }
+    }
+
     /// The states of some groups as columns of cells, in the order of the groups; distinct values of
     /// each tenant apart when `by_tenant`. The aggregates are those of a definition with means in the
     /// place of sums, because a mean's state has the number of values too; `spaces` are those of each
@@ -122,7 +132,7 @@ impl Accumulators {
             }
             State::Quantile(at, _) => {
                 let list = self.histograms.get(*at).map_or(&[][..], |(_, list)| list);
-                let mut out = HistogramList::with_capacity(groups.len());
+                let mut out = HistogramList::with_capacity(groups.len(), 0);
                 for group in groups {
                     out.push(&list.get(*group as usize).cloned().unwrap_or_default().finish());
                 }

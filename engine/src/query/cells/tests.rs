@@ -533,7 +533,10 @@ fn questions_in_one_pass_are_answered_as_each_alone() {
         let compare = |op| Filter::Compare(column(&LSN), op);
         let (late, early) = (compare(Op::Gte(Literal::I64(3))), compare(Op::Lt(Literal::I64(9))));
         let none = compare(Op::Lt(Literal::I64(0)));
+        // As deep as one alone may be.
+        let deep = (0..64).fold(late.clone(), |filter, _| Filter::Not(Box::new(filter)));
         for filter in [
+            deep,
             Filter::And(vec![early.clone(), Filter::And(vec![late.clone()])]),
             Filter::And(vec![late.clone(), Filter::Not(Box::new(early))]),
             Filter::And(vec![late.clone(), none]),
@@ -541,7 +544,7 @@ fn questions_in_one_pass_are_answered_as_each_alone() {
         ] {
             queries.insert(0, Query { filter, ..queries[0].clone() });
         }
-        for query in &mut queries[4..] {
+        for query in &mut queries[5..] {
             query.filter = late.clone();
         }
         assert_eq!(asked_together(&snapshot, &queries), 1);

@@ -166,8 +166,8 @@ impl Growing {
         true
     }
 
-    /// Makes buckets of the counters.
-    fn settle(&mut self) {
+    /// Makes buckets of the counters: few bytes for what nothing joins any more.
+    pub(crate) fn settle(&mut self) {
         let (counters, filled) = (std::mem::take(&mut self.counters), std::mem::take(&mut self.filled));
         if counters.is_empty() {
             return;
@@ -205,6 +205,22 @@ mod tests {
             4 => 1e-3..1e6_f64,
             1 => proptest::sample::select(vec![0.0, -3.5, 1e300, 5e-324, f64::NAN, f64::INFINITY]),
         ]
+    }
+
+    #[test]
+    fn one_that_nothing_joins_any_more_takes_the_bytes_of_a_whole_one() {
+        let values: Vec<f64> = (0..200).map(|n| 1.0 + f64::from(n) * 0.37).collect();
+        let (mut growing, mut whole) = (Growing::default(), Histogram::new());
+        for value in &values {
+            whole.record(*value);
+        }
+        let mut list = HistogramList::default();
+        list.push(&whole);
+        growing.merge(list.get(0).unwrap());
+        let counted = growing.memory_bytes();
+        growing.settle();
+        assert!(growing.counters.is_empty() && growing.memory_bytes() < counted);
+        assert_eq!(growing.finish(), whole);
     }
 
     proptest! {

@@ -60,11 +60,12 @@ impl HistogramRef<'_> {
 }
 
 impl HistogramList {
-    /// None yet, with room for so many histograms.
-    pub(crate) fn with_capacity(histograms: usize) -> Self {
+    /// None yet, with room for so many histograms and buckets.
+    pub(crate) fn with_capacity(histograms: usize, buckets: usize) -> Self {
         Self {
             heads: Vec::with_capacity(histograms),
             ends: Vec::with_capacity(histograms),
+            bytes: Vec::with_capacity(buckets.saturating_mul(super::BUCKET_BYTES_MAX)),
             ..Self::default()
         }
     }
