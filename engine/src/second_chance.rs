@@ -1,5 +1,5 @@
 //! What is kept of what was read, bounded in bytes: first in, first out, with a second chance for what was asked for
-//! again (the clock algorithm; Corbató, "A paging experiment with the Multics system", 1968).
+//! again (the clock algorithm; Corbato, "A paging experiment with the Multics system", 1968).
 
 use std::collections::VecDeque;
 use std::hash::Hash;
