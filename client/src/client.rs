@@ -130,7 +130,7 @@ impl Client {
     }
 
     fn unsettled(&self) -> usize {
-        self.shared.queues().map(|queue| queue.unsettled()).iter().sum()
+        self.shared.queues().map(Queue::unsettled).iter().sum()
     }
 
     fn close(&self, phase: Phase) {

@@ -35,6 +35,7 @@ impl fmt::Debug for Clock {
 /// Writes an instant as RFC 3339 in UTC with microseconds, as the server keeps it.
 ///
 /// An instant outside the years -9999 to 9999 is written as none, which the server takes as its own time.
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
 pub(crate) fn rfc3339<S: serde::Serializer>(
     at: &Option<SystemTime>,
     serializer: S,

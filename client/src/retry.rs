@@ -26,7 +26,7 @@ impl Default for RetryPolicy {
             attempts_max: 40,
             delay_min: Duration::from_millis(200),
             delay_max: Duration::from_secs(30),
-            retry_after_max: Duration::from_secs(600),
+            retry_after_max: Duration::from_mins(10),
         }
     }
 }
@@ -53,7 +53,7 @@ impl RetryPolicy {
         let bound = self.delay_min.saturating_mul(1 << doublings).min(self.delay_max);
         // The upper 32 bits as a fraction of 2^32: exact, and no float.
         let share = u128::from(random >> 32);
-        let nanos = bound.as_nanos() * share >> 32;
+        let nanos = (bound.as_nanos() * share) >> 32;
         let jitter = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)).min(bound);
         Some(retry_after.unwrap_or_default().min(self.retry_after_max).saturating_add(jitter))
     }

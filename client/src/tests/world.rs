@@ -27,7 +27,7 @@ use crate::client::Client;
 /// The key of every client here.
 pub(crate) const KEY: &str = "ins_7_secret-of-the-tests";
 /// Long enough for everything that ends at all.
-pub(crate) const LONG: Duration = Duration::from_secs(3_600);
+pub(crate) const LONG: Duration = Duration::from_hours(1);
 
 /// A request as the server saw it.
 #[derive(Debug, Clone)]
