@@ -244,6 +244,16 @@ fn sample(method: &str, path: &str) -> Option<Sample> {
         }
         ("PUT", "/organizations/{id}/retention/") => body(json!({"events": {"raw_days": 90}})),
         ("GET", "/metrics") => Some(Sample { root: true, ..Sample::default() }),
+        ("GET", "/analytics/") => {
+            Some(Sample { query: "?start_date=2024-02-09&end_date=2024-02-10", ..Sample::default() })
+        }
+        ("GET", "/performance/") => Some(Sample {
+            query: "?app_id=shop&start_date=2024-02-09&end_date=2024-02-10",
+            ..Sample::default()
+        }),
+        ("GET", "/metrics/query/") => {
+            Some(Sample { query: "?name=cpu.usage&start=2024-02-09&end=2024-02-10", ..Sample::default() })
+        }
         ("GET" | "DELETE", _) => Some(Sample::default()),
         _ => None,
     }

@@ -10,6 +10,7 @@ pub mod middleware;
 pub mod own_acts;
 mod process_state;
 pub(crate) mod report;
+pub(crate) mod report_query;
 pub mod route;
 pub mod router;
 pub mod serve;

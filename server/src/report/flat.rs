@@ -83,11 +83,25 @@ pub(crate) fn ndjson(rows: Vec<Row>) -> Vec<u8> {
     out
 }
 
-/// A header line and a line for each row.
-pub(crate) fn csv(rows: &[Row]) -> Vec<u8> {
+/// The columns that rows have, in the order of a table.
+fn columns(rows: &[Row]) -> Vec<&str> {
     let names: BTreeSet<&str> = rows.iter().flat_map(BTreeMap::keys).map(String::as_str).collect();
     let first = FIRST.iter().filter(|name| names.contains(**name)).copied();
-    let names: Vec<&str> = first.chain(names.iter().filter(|name| !FIRST.contains(*name)).copied()).collect();
+    first.chain(names.iter().filter(|name| !FIRST.contains(*name)).copied()).collect()
+}
+
+/// A JSON array of objects, each with all columns: a tool that looks at the first row alone knows them.
+pub(crate) fn table(rows: &[Row]) -> Vec<u8> {
+    let names = columns(rows);
+    let member = |row: &Row, name: &str| row.get(name).cloned().unwrap_or(Value::Null);
+    let object = |row: &Row| names.iter().map(|name| ((*name).to_owned(), member(row, name))).collect();
+    let objects: Vec<Value> = rows.iter().map(|row| Value::Object(object(row))).collect();
+    Value::Array(objects).to_string().into_bytes()
+}
+
+/// A header line and a line for each row.
+pub(crate) fn csv(rows: &[Row]) -> Vec<u8> {
+    let names = columns(rows);
     let mut csv = Csv::new();
     for name in &names {
         csv.text(name);

@@ -1,12 +1,12 @@
 //! The analytics report of an organization.
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use axum::routing::post;
+use axum::routing::get;
 use serde_json::Value;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use crate::app::AppState;
 use crate::auth::{Principal, Scopes};
@@ -14,6 +14,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::{Json, Query};
 use crate::http::middleware::context::RequestContext;
 use crate::http::report::{ReportQuery, respond};
+use crate::http::report_query;
 use crate::report::analytics::{AnalyticsAnswer, Sources, analytics};
 use crate::report::flat;
 use crate::report::request::AnalyticsRequest;
@@ -21,16 +22,17 @@ use crate::store::Asking;
 
 /// The part of the OpenAPI document that is about these routes.
 #[derive(Debug, OpenApi)]
-#[openapi(paths(report), components(schemas(AnalyticsBody, AnalyticsAnswer)))]
+#[openapi(paths(report, report_by_parameters), components(schemas(AnalyticsBody, AnalyticsAnswer)))]
 pub struct Api;
 
 /// The routes.
 pub fn routes() -> Router<AppState> {
-    Router::new().route("/api/insights/analytics/", post(report))
+    Router::new().route("/api/insights/analytics/", get(report_by_parameters).post(report))
 }
 
 /// What an analytics report is asked.
-#[derive(Debug, ToSchema)]
+#[derive(Debug, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes the body in the OpenAPI document; it is read field by field")]
 pub(crate) struct AnalyticsBody {
     /// Whose; a superuser who names none gets all organizations
@@ -58,6 +60,7 @@ pub(crate) struct AnalyticsBody {
     /// `{"not": []}`; ops are `is`, `is_not`, `contains`, `starts_with`, `in`, `gt`, `gte`, `lt`, `lte`, `exists`; fields are columns or
     /// `event_data.<path>`
     #[schema(value_type = Option<Vec<Object>>)]
+    #[param(value_type = Option<String>)]
     filters: Option<Value>,
     /// `previous_period`
     compare: Option<String>,
@@ -85,9 +88,35 @@ async fn report(
     Query(query): Query<ReportQuery>,
     Json(body): Json<Value>,
 ) -> Result<Response, ApiError> {
+    answer(&state, (&principal, &context, &headers), &query, &body).await
+}
+
+/// Analytics by query parameters
+///
+/// The same by query parameters, for tools that only get: lists are joined by commas, `filters` are JSON, and
+/// `format=rows` is a table.
+#[utoipa::path(get, path = "/api/insights/analytics/", tag = "reports", params(ReportQuery, AnalyticsBody),
+    responses((status = 200, description = "The report", body = AnalyticsAnswer)))]
+async fn report_by_parameters(
+    State(state): State<AppState>,
+    principal: Principal,
+    context: RequestContext,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let (query, body) = report_query::read(query.as_deref().unwrap_or_default())?;
+    answer(&state, (&principal, &context, &headers), &query, &body).await
+}
+
+async fn answer(
+    state: &AppState,
+    (principal, context, headers): (&Principal, &RequestContext, &HeaderMap),
+    query: &ReportQuery,
+    body: &Value,
+) -> Result<Response, ApiError> {
     let began = state.clock.monotonic();
     principal.require(Scopes::READ)?;
-    let request = AnalyticsRequest::read(&body, &state.config, state.clock.now())?;
+    let request = AnalyticsRequest::read(body, &state.config, state.clock.now())?;
     let scope = principal.read_scope(request.common.organization_id.as_deref(), Scopes::READ)?;
     let platform =
         state.config.share_system_metrics.then(|| principal.read_platform_metrics()).transpose()?;
@@ -96,9 +125,9 @@ async fn report(
         analytics(Sources { asking, scope: &asked, platform: platform.as_ref() }, &request)
     };
     let answer = state.store.ask(report).await??;
-    state.own_acts.read(&principal, &context, &scope, "analytics");
+    state.own_acts.read(principal, context, &scope, "analytics");
     let elapsed = state.clock.monotonic().saturating_sub(began);
-    respond(&answer, &query, &headers, elapsed, |json| {
+    respond(&answer, query, headers, elapsed, |json| {
         json.get("metrics").map(flat::of_families).unwrap_or_default()
     })
 }

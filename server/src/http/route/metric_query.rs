@@ -1,12 +1,12 @@
 //! Questions about metrics.
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use axum::routing::post;
+use axum::routing::get;
 use serde_json::Value;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use crate::app::AppState;
 use crate::auth::{Principal, Scopes};
@@ -14,22 +14,24 @@ use crate::http::error::ApiError;
 use crate::http::extract::{Json, Query};
 use crate::http::middleware::context::RequestContext;
 use crate::http::report::{ReportQuery, respond};
+use crate::http::report_query;
 use crate::report::flat;
 use crate::report::metric_query::{MetricAnswer, metric_query};
 use crate::report::request::MetricQueryRequest;
 
 /// The part of the OpenAPI document that is about these routes.
 #[derive(Debug, OpenApi)]
-#[openapi(paths(query), components(schemas(MetricQueryBody, MetricAnswer)))]
+#[openapi(paths(query, query_by_parameters), components(schemas(MetricQueryBody, MetricAnswer)))]
 pub struct Api;
 
 /// The routes.
 pub fn routes() -> Router<AppState> {
-    Router::new().route("/api/insights/metrics/query/", post(query))
+    Router::new().route("/api/insights/metrics/query/", get(query_by_parameters).post(query))
 }
 
 /// What is asked of metrics.
-#[derive(Debug, ToSchema)]
+#[derive(Debug, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes the body in the OpenAPI document; it is read field by field")]
 pub(crate) struct MetricQueryBody {
     /// Whose; a superuser who names none gets all organizations
@@ -62,6 +64,7 @@ pub(crate) struct MetricQueryBody {
     user_id: Option<String>,
     /// Which points: as in analytics; fields are columns or `labels.<name>`
     #[schema(value_type = Option<Vec<Object>>)]
+    #[param(value_type = Option<String>)]
     filters: Option<Value>,
     /// The IANA time zone of days and buckets
     #[schema(default = "UTC")]
@@ -92,15 +95,41 @@ async fn query(
     Query(query): Query<ReportQuery>,
     Json(body): Json<Value>,
 ) -> Result<Response, ApiError> {
+    answer(&state, (&principal, &context, &headers), &query, &body).await
+}
+
+/// Metrics over time by query parameters
+///
+/// The same by query parameters, for tools that only get: lists are joined by commas, `filters` are JSON, and
+/// `format=rows` is a table.
+#[utoipa::path(get, path = "/api/insights/metrics/query/", tag = "metrics", params(ReportQuery, MetricQueryBody),
+    responses((status = 200, description = "The series", body = MetricAnswer)))]
+async fn query_by_parameters(
+    State(state): State<AppState>,
+    principal: Principal,
+    context: RequestContext,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let (query, body) = report_query::read(query.as_deref().unwrap_or_default())?;
+    answer(&state, (&principal, &context, &headers), &query, &body).await
+}
+
+async fn answer(
+    state: &AppState,
+    (principal, context, headers): (&Principal, &RequestContext, &HeaderMap),
+    query: &ReportQuery,
+    body: &Value,
+) -> Result<Response, ApiError> {
     let began = state.clock.monotonic();
     principal.require(Scopes::READ)?;
-    let request = MetricQueryRequest::read(&body, &state.config, state.clock.now())?;
+    let request = MetricQueryRequest::read(body, &state.config, state.clock.now())?;
     let scope = principal.read_scope(request.common.organization_id.as_deref(), Scopes::READ)?;
     let asked = scope.clone();
     let answer = state.store.ask(move |asking| metric_query(asking, &asked, &request)).await??;
-    state.own_acts.read(&principal, &context, &scope, "metrics/query");
+    state.own_acts.read(principal, context, &scope, "metrics/query");
     let elapsed = state.clock.monotonic().saturating_sub(began);
-    respond(&answer, &query, &headers, elapsed, |json| {
+    respond(&answer, query, headers, elapsed, |json| {
         json.get("series").map(flat::of_series).unwrap_or_default()
     })
 }

@@ -1,12 +1,12 @@
 //! The performance report of an application.
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use axum::routing::post;
+use axum::routing::get;
 use serde_json::Value;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use crate::app::AppState;
 use crate::auth::{Principal, Scopes};
@@ -14,22 +14,24 @@ use crate::http::error::ApiError;
 use crate::http::extract::{Json, Query};
 use crate::http::middleware::context::RequestContext;
 use crate::http::report::{ReportQuery, respond};
+use crate::http::report_query;
 use crate::report::flat;
 use crate::report::performance::{PerformanceAnswer, performance};
 use crate::report::request::PerformanceRequest;
 
 /// The part of the OpenAPI document that is about these routes.
 #[derive(Debug, OpenApi)]
-#[openapi(paths(report), components(schemas(PerformanceBody, PerformanceAnswer)))]
+#[openapi(paths(report, report_by_parameters), components(schemas(PerformanceBody, PerformanceAnswer)))]
 pub struct Api;
 
 /// The routes.
 pub fn routes() -> Router<AppState> {
-    Router::new().route("/api/insights/performance/", post(report))
+    Router::new().route("/api/insights/performance/", get(report_by_parameters).post(report))
 }
 
 /// What a performance report is asked.
-#[derive(Debug, ToSchema)]
+#[derive(Debug, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes the body in the OpenAPI document; it is read field by field")]
 pub(crate) struct PerformanceBody {
     /// The application
@@ -78,15 +80,41 @@ async fn report(
     Query(query): Query<ReportQuery>,
     Json(body): Json<Value>,
 ) -> Result<Response, ApiError> {
+    answer(&state, (&principal, &context, &headers), &query, &body).await
+}
+
+/// Performance by query parameters
+///
+/// The same by query parameters, for tools that only get: lists are joined by commas, `filters` are JSON, and
+/// `format=rows` is a table.
+#[utoipa::path(get, path = "/api/insights/performance/", tag = "reports", params(ReportQuery, PerformanceBody),
+    responses((status = 200, description = "The report", body = PerformanceAnswer)))]
+async fn report_by_parameters(
+    State(state): State<AppState>,
+    principal: Principal,
+    context: RequestContext,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let (query, body) = report_query::read(query.as_deref().unwrap_or_default())?;
+    answer(&state, (&principal, &context, &headers), &query, &body).await
+}
+
+async fn answer(
+    state: &AppState,
+    (principal, context, headers): (&Principal, &RequestContext, &HeaderMap),
+    query: &ReportQuery,
+    body: &Value,
+) -> Result<Response, ApiError> {
     let began = state.clock.monotonic();
     principal.require(Scopes::READ)?;
-    let request = PerformanceRequest::read(&body, state.clock.now())?;
+    let request = PerformanceRequest::read(body, state.clock.now())?;
     let scope = principal.read_scope(request.common.organization_id.as_deref(), Scopes::READ)?;
     let asked = scope.clone();
     let answer = state.store.ask(move |asking| performance(asking, &asked, &request)).await??;
-    state.own_acts.read(&principal, &context, &scope, "performance");
+    state.own_acts.read(principal, context, &scope, "performance");
     let elapsed = state.clock.monotonic().saturating_sub(began);
-    respond(&answer, &query, &headers, elapsed, |json| {
+    respond(&answer, query, headers, elapsed, |json| {
         json.get("metrics").map(flat::of_families).unwrap_or_default()
     })
 }

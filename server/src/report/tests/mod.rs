@@ -2,4 +2,5 @@
 
 mod activity_judge;
 mod metric_judge;
+mod parameters;
 mod stories;
