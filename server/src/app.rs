@@ -16,6 +16,7 @@ use crate::http::middleware::measure::HttpMetrics;
 use crate::http::own_acts::OwnActs;
 use crate::http::router;
 use crate::ingest::Ingest;
+use crate::job::Jobs;
 use crate::store::Store;
 
 /// What every handler may use. Cheap to clone: every request does so several times.
@@ -42,6 +43,8 @@ pub struct Shared {
     pub http_metrics: HttpMetrics,
     /// What ingest knows across requests.
     pub ingest: Arc<Ingest>,
+    /// The periodic tasks.
+    pub jobs: Jobs,
     /// Bytes of request bodies that may be in memory at once; one permit is one KiB.
     pub bodies: Arc<Semaphore>,
 }
@@ -63,6 +66,7 @@ impl AppState {
         let edge = Edge::new(&config.trusted_proxies, Arc::clone(&clock), seed, http_metrics.clone());
         Self(Arc::new(Shared {
             ingest: Arc::new(Ingest::new(store.clone())),
+            jobs: Jobs::new(&store, &config.jobs, clock.now()),
             own_acts: OwnActs::new(store.clone(), Arc::clone(&clock)),
             store,
             edge,

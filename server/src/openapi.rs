@@ -59,6 +59,7 @@ pub fn document() -> Document {
         route::organizations::Api::openapi(),
         route::retention::Api::openapi(),
         route::erasures::Api::openapi(),
+        route::tasks::Api::openapi(),
         route::keys::Api::openapi(),
         route::health::Api::openapi(),
         route::own_metrics::Api::openapi(),

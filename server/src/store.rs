@@ -6,12 +6,14 @@ use std::time::Duration;
 use insights_engine::append::{Append, Appended, CatalogKind, CatalogPut, Idempotency};
 use insights_engine::catalog::erasure::EraseTarget;
 use insights_engine::catalog::{ErasureId, ErasureRecord, RetentionDocument};
+use insights_engine::compaction::{CompactionReport, Effort};
 use insights_engine::engine::{Health, Stats, Usage};
 use insights_engine::id::{Stream, TenantId};
 use insights_engine::query::{
     Answer, Cancel, ProbeAnswer, ProbeRequest, Query, RowPage, RowRequest, ScanEnd, ScanRequest, ScanVector,
     SessionAnswer, SessionRequest,
 };
+use insights_engine::retention::RetentionReport;
 use insights_engine::schema::Batch;
 use insights_engine::time::TimestampUs;
 use insights_engine::view::View;
@@ -374,6 +376,28 @@ impl Store {
     /// Since when rows of a tenant's stream are kept.
     pub fn kept_since(&self, tenant: &TenantId, stream: Stream) -> TimestampUs {
         self.engine.kept_since(tenant, stream)
+    }
+
+    /// Removes the files whose rows have all passed what their tenants keep; with `dry_run` only says which.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::enforce_retention`].
+    pub async fn enforce_retention(&self, dry_run: bool) -> Result<RetentionReport> {
+        self.run(move |engine| engine.enforce_retention(dry_run)).await
+    }
+
+    /// Writes what is in memory into segments, and merges those that are due. Appends go on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::flush`] and [`Engine::compact`].
+    pub async fn settle(&self) -> Result<CompactionReport> {
+        self.run(|engine| {
+            engine.flush()?;
+            engine.compact(Effort::Due)
+        })
+        .await
     }
 
     /// Whether a tenant has written, or was created.

@@ -1,9 +1,10 @@
 //! Which segments and files of cells have expired, and their removal by one edit of the manifest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::codes::Tenants;
 use crate::compaction::pace::Pace;
 use crate::compaction::rewrite::KeepAll;
 use crate::core::Core;
@@ -20,6 +21,17 @@ use crate::time::{DAY_US, TimestampUs};
 /// Records of hashes of expired leaves that one frame has.
 const COVERS_MAX: usize = 1_000;
 
+/// Rows of one tenant and stream in a file that has expired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpiredRows {
+    /// Whose rows; their number when the tenant itself is gone.
+    pub tenant: String,
+    /// Of which stream.
+    pub stream: Stream,
+    /// How many.
+    pub rows: u64,
+}
+
 /// A segment or a file of cells that has expired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpiredFile {
@@ -31,13 +43,37 @@ pub struct ExpiredFile {
     pub rows: u64,
     /// Its bytes.
     pub bytes: u64,
+    /// Its rows by tenant and stream.
+    pub shares: Vec<ExpiredRows>,
 }
 
 impl ExpiredFile {
-    fn of(meta: &Arc<FileMeta>) -> Self {
-        let rows = if meta.kind == FileKind::Segment { meta.rows() } else { 0 };
-        Self { path: meta.path(), day: meta.day, rows, bytes: meta.bytes }
+    fn of(core: &Core, segments: &BTreeMap<FileId, Arc<LiveSegment>>, meta: &Arc<FileMeta>) -> Self {
+        let is_segment = meta.kind == FileKind::Segment;
+        let rows = if is_segment { meta.rows() } else { 0 };
+        let segment = segments.get(&meta.id).filter(|_| is_segment);
+        let shares = segment.map(|segment| shares(core, segment)).unwrap_or_default();
+        Self { path: meta.path(), day: meta.day, rows, bytes: meta.bytes, shares }
     }
+}
+
+/// The rows of a segment by stream and tenant.
+fn shares(core: &Core, segment: &LiveSegment) -> Vec<ExpiredRows> {
+    let mut out: Vec<ExpiredRows> = Vec::new();
+    for stream in Stream::ALL {
+        let mut rows: BTreeMap<TenantNo, u64> = BTreeMap::new();
+        for run in segment.runs(stream) {
+            *rows.entry(run.tenant).or_default() += run.rows.end.saturating_sub(run.rows.start);
+        }
+        let named =
+            |tenant| core.catalog.name_of(tenant).map_or_else(|| tenant.0.to_string(), |t| t.to_string());
+        out.extend(rows.into_iter().map(|(tenant, rows)| ExpiredRows {
+            tenant: named(tenant),
+            stream,
+            rows,
+        }));
+    }
+    out
 }
 
 /// What retention removed, or would remove.
@@ -261,7 +297,8 @@ pub(crate) fn enforce(core: &Core, dry_run: bool) -> Result<RetentionReport> {
     let (waiting, failed) = if dry_run { Default::default() } else { give_cells(core, &hidden)? };
     let files = core.compactor.alone(|| {
         let expiry = Expiry::plan(&hidden, &core.tables, &core.manifest.version(), &waiting)?;
-        let files = expiry.gone.iter().map(ExpiredFile::of).collect();
+        let segments = core.tables.segments().into_iter().map(|s| (s.meta.id, s)).collect();
+        let files = expiry.gone.iter().map(|meta| ExpiredFile::of(core, &segments, meta)).collect();
         if !dry_run {
             expiry.commit(core)?;
         }
@@ -316,6 +353,9 @@ mod tests {
         store.engine.set_retention(&tenant("beta"), Some(raw(3))).unwrap();
         let dry = store.engine.enforce_retention(true).unwrap();
         assert_eq!((dry.files.len(), dry.rows()), (1, 2));
+        let shares: Vec<_> =
+            dry.files[0].shares.iter().map(|s| (s.tenant.as_str(), s.stream, s.rows)).collect();
+        assert_eq!(shares, [("acme", Stream::Events, 1), ("beta", Stream::Events, 1)]);
         assert_eq!(store.engine.stats().segments, 5, "a dry run removes nothing");
         assert_eq!(store.engine.enforce_retention(false).unwrap(), dry);
         assert_eq!(store.engine.stats().segments, 4);

@@ -10,4 +10,4 @@ mod step;
 mod outlive_tests;
 
 pub use class::{CLASSES, class_of};
-pub use expire::{ExpiredFile, RetentionReport};
+pub use expire::{ExpiredFile, ExpiredRows, RetentionReport};

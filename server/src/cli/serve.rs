@@ -94,6 +94,7 @@ where
     };
     let hint = prepare(&state, superuser, address).await?;
     let last_uses = tokio::spawn(keep_last_uses(state.clone()));
+    let jobs = tokio::spawn(crate::job::drive(state.clone()));
     print(&format!("listening on http://{address}"))?;
     if let Some(hint) = hint {
         print(&hint)?;
@@ -102,6 +103,8 @@ where
     if !drained {
         tracing::warn!("some requests did not end in time");
     }
+    // What runs is told as interrupted at the next start, and repeated then.
+    jobs.abort();
     last_uses.abort();
     write_last_uses(&state).await;
     Ok(())

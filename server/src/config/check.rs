@@ -1,5 +1,6 @@
 //! From text to checked settings.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,9 +10,13 @@ use insights_engine::config::{Config as EngineConfig, Durability};
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 
 use super::error::ConfigError;
+use super::jobs::JobsConfig;
 use super::raw::{Origin, RawConfig};
 use super::units::{Network, parse_bytes, parse_duration};
 use super::{ClaimNames, Config, JwtConfig, JwtKeys, Limits, LogFormat, Secret, with_rollups};
+use crate::job::schedule::Schedule;
+use crate::job::task::TASKS;
+use crate::job::zone::Zone;
 use crate::store::QueryLimits;
 
 /// Fewest characters of a secret: 128 bits even when it is hexadecimal.
@@ -59,6 +64,7 @@ impl TryFrom<&RawConfig> for Config {
                 _ => Err("is not text or json"),
             })?,
             shutdown_timeout: fields.units("shutdown_timeout", parse_duration)?,
+            jobs: fields.jobs()?,
             limits: fields.limits()?,
             engine,
         })
@@ -134,6 +140,19 @@ impl Fields<'_> {
             future_max: self.units("future_limit", parse_duration)?,
             ..Limits::default()
         })
+    }
+
+    fn jobs(&self) -> Result<JobsConfig, ConfigError> {
+        let mut jobs = JobsConfig {
+            is_enabled: self.parsed("jobs_enabled", "is not true or false")?,
+            zone: self.units("jobs_timezone", Zone::find)?,
+            jitter: self.units("jobs_jitter", parse_duration)?,
+            schedules: BTreeMap::new(),
+        };
+        for task in TASKS {
+            jobs.schedules.insert(task.name, self.units(task.setting, Schedule::parse)?);
+        }
+        Ok(jobs)
     }
 
     /// Limits as `stream.limit=days`.

@@ -2,6 +2,7 @@
 
 mod check;
 pub mod error;
+pub mod jobs;
 pub mod raw;
 pub mod secret;
 pub mod setting;
@@ -17,6 +18,7 @@ use insights_engine::config::{Config as EngineConfig, Durability};
 
 use crate::report::{rollups, sessions};
 use crate::store::QueryLimits;
+pub use jobs::JobsConfig;
 pub use raw::RawConfig;
 pub use secret::Secret;
 pub use units::Network;
@@ -51,6 +53,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// How long open requests may take after the signal to stop.
     pub shutdown_timeout: Duration,
+    /// The periodic tasks.
+    pub jobs: JobsConfig,
     /// Limits of requests and connections.
     pub limits: Limits,
     /// Limits of the engine.
@@ -179,6 +183,7 @@ impl Default for Config {
             log: "info".to_owned(),
             log_format: LogFormat::Text,
             shutdown_timeout: Duration::from_secs(30),
+            jobs: JobsConfig::default(),
             limits: Limits::default(),
             engine,
         }

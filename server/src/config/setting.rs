@@ -126,6 +126,32 @@ pub const SETTINGS: &[Setting] = &[
     one("connections_max", Some("4096"), "Connections that are open at once; further ones wait."),
     one("bodies_in_flight_bytes", Some("64MiB"), "Bytes of request bodies in memory at once; more gets 503."),
     one("shutdown_timeout", Some("30s"), "How long open requests may take after SIGTERM."),
+    one(
+        "jobs_enabled",
+        Some("true"),
+        "Whether the periodic tasks run by themselves; asked for, they run in any case.",
+    ),
+    one(
+        "jobs_timezone",
+        Some("UTC"),
+        "IANA time zone of their schedules, and of days of organizations that have none of their own.",
+    ),
+    one(
+        "jobs_jitter",
+        Some("0s"),
+        "Each task is later by a time below this that is always the same for its name.",
+    ),
+    one(
+        "schedule_collect_system_metrics",
+        Some("every 300s"),
+        "When the host is measured: `every` and a duration, or a cron expression of five fields.",
+    ),
+    one(
+        "schedule_aggregate_daily_metrics",
+        Some("0 0 * * *"),
+        "When days are made final, in the time zone of each organization.",
+    ),
+    one("schedule_cleanup_old_metrics", Some("30 3 * * *"), "When what has expired is removed."),
 ];
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! What the server records of its own acts: reads and exports of audit records, reads across organizations, changes of
-//! keys and retention, erasures.
+//! keys and retention, erasures, tasks that were asked for.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,6 +30,8 @@ pub enum OwnAct {
     OrganizationErased,
     /// A user of an organization was erased; the record names the receipt, not the user.
     UserErased,
+    /// A periodic task was run because somebody asked for it.
+    TaskRun,
 }
 
 impl OwnAct {
@@ -44,6 +46,7 @@ impl OwnAct {
             Self::RetentionChanged => "insights.retention.changed",
             Self::OrganizationErased => "insights.organization.erased",
             Self::UserErased => "insights.user.erased",
+            Self::TaskRun => "insights.task.run",
         }
     }
 
@@ -58,6 +61,7 @@ impl OwnAct {
             Self::RetentionChanged => "changed how long records are kept",
             Self::OrganizationErased => "erased an organization",
             Self::UserErased => "erased a user",
+            Self::TaskRun => "ran a periodic task",
         }
     }
 }

@@ -35,6 +35,7 @@ fn other_routes() -> Router<AppState> {
         .merge(route::organizations::routes())
         .merge(route::retention::routes())
         .merge(route::erasures::routes())
+        .merge(route::tasks::routes())
         .merge(route::keys::routes())
         .merge(route::openapi::routes())
         .merge(route::docs::routes())

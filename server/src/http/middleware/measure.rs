@@ -31,6 +31,7 @@ pub struct HttpMetrics {
     requests: Family<RequestLabels, Counter>,
     latency: Family<RouteLabels, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
+    server_errors: Counter,
 }
 
 impl Default for HttpMetrics {
@@ -40,6 +41,7 @@ impl Default for HttpMetrics {
             requests: Family::default(),
             latency: Family::new_with_constructor(histogram),
             in_flight: Gauge::default(),
+            server_errors: Counter::default(),
         }
     }
 }
@@ -67,6 +69,14 @@ impl HttpMetrics {
     pub fn observe(&self, route: &'static str, method: &'static str, status: u16, took: Duration) {
         self.requests.get_or_create(&RequestLabels { route, method, status }).inc();
         self.latency.get_or_create(&RouteLabels { route }).observe(took.as_secs_f64());
+        if status >= 500 {
+            self.server_errors.inc();
+        }
+    }
+
+    /// Answers with a status of 500 or more since the start.
+    pub fn server_errors(&self) -> u64 {
+        self.server_errors.get()
     }
 }
 

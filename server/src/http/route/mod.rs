@@ -17,4 +17,5 @@ pub mod organizations;
 pub mod own_metrics;
 pub mod performance;
 pub mod retention;
+pub mod tasks;
 pub mod track;
