@@ -25,8 +25,12 @@ use crate::http::route;
 struct Base;
 
 /// The routes that compute figures.
-const REPORTS: [&str; 3] =
-    ["/api/insights/analytics/", "/api/insights/performance/", "/api/insights/metrics/query/"];
+const REPORTS: [&str; 4] = [
+    "/api/insights/analytics/",
+    "/api/insights/performance/",
+    "/api/insights/metrics/query/",
+    "/api/insights/reports/",
+];
 
 /// How a request says who asks.
 struct Credentials;
@@ -53,6 +57,7 @@ pub fn document() -> Document {
         route::analytics::Api::openapi(),
         route::performance::Api::openapi(),
         route::metric_query::Api::openapi(),
+        route::reports::Api::openapi(),
         route::events::Api::openapi(),
         route::audit_records::Api::openapi(),
         route::metric_catalogue::Api::openapi(),
@@ -164,7 +169,7 @@ mod tests {
         for list in ["events/", "audit/", "audit/actions/", "metrics/", "keys/"] {
             assert_eq!(headers("get", list), ["Link", "Server-Timing"], "{list}");
         }
-        for report in ["analytics/", "performance/", "metrics/query/"] {
+        for report in ["analytics/", "performance/", "metrics/query/", "reports/"] {
             assert_eq!(headers("post", report), ["Server-Timing"], "{report}");
         }
         assert!(headers("get", "audit/{id}/").is_empty());

@@ -198,6 +198,26 @@ impl Asking {
         self.view.scan(&request, each)
     }
 
+    /// Answers a question for rows within `scope`, which replaces the request's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::rows`].
+    pub fn rows(&self, scope: &ReadScope, mut request: RowRequest) -> Result<RowPage> {
+        request.scope = scope.of(request.stream)?;
+        self.view.rows(&request)
+    }
+
+    /// Since when rows of a tenant's stream are kept.
+    pub fn kept_since(&self, tenant: &TenantId, stream: Stream) -> TimestampUs {
+        self.store.kept_since(tenant, stream)
+    }
+
+    /// The id of a row whose client gave none.
+    pub fn derived_id(&self, tenant: &TenantId, stream: Stream, seq: u64, received: TimestampUs) -> String {
+        self.store.derived_id(tenant, stream, seq, received)
+    }
+
     /// Whether the engine can do its work.
     pub fn health(&self) -> Health {
         self.store.engine.health()

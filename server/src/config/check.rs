@@ -12,6 +12,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use super::error::ConfigError;
 use super::jobs::JobsConfig;
 use super::raw::{Origin, RawConfig};
+use super::security::{Actions, Patterns, Rule, SecuritySettings, Thresholds};
 use super::units::{Network, parse_bytes, parse_duration};
 use super::{ClaimNames, Config, JwtConfig, JwtKeys, Limits, LogFormat, Secret, with_rollups};
 use crate::job::schedule::Schedule;
@@ -47,6 +48,7 @@ impl TryFrom<&RawConfig> for Config {
             late_window_days: fields.parsed("late_window_days", "is no number of days")?,
             page_view_event_types,
             share_system_metrics: fields.parsed("share_system_metrics", "is not true or false")?,
+            security: fields.security()?,
             trusted_proxies: fields
                 .list("trusted_proxies")
                 .iter()
@@ -178,6 +180,34 @@ impl Fields<'_> {
         }
         document.check().map_err(|error| self.error("retention", "", &error.to_string()))?;
         Ok(document)
+    }
+
+    /// What the security report looks for; thresholds as `rule.threshold=number`.
+    fn security(&self) -> Result<SecuritySettings, ConfigError> {
+        let patterns = |name: &str| {
+            Patterns::parse(&self.list(name)).map_err(|(text, reason)| self.error(name, &text, reason))
+        };
+        let rule = |text: &String| {
+            let unknown = || self.error("security_rules_off", text, "is no rule of the security report");
+            Rule::from_name(text).ok_or_else(unknown)
+        };
+        let mut thresholds = Thresholds::default();
+        for text in self.list("security_thresholds") {
+            let wrong = |reason: String| self.error("security_thresholds", &text, &reason);
+            thresholds.set(&text).map_err(wrong)?;
+        }
+        Ok(SecuritySettings {
+            rules_off: self.list("security_rules_off").iter().map(rule).collect::<Result<_, _>>()?,
+            actions: Actions {
+                login: patterns("security_login_actions")?,
+                login_failed: patterns("security_login_failed_actions")?,
+                two_factor_disabled: patterns("security_two_factor_disabled_actions")?,
+                deleted: patterns("security_delete_actions")?,
+                exported: patterns("security_export_actions")?,
+                privileged: patterns("security_privileged_actions")?,
+            },
+            thresholds,
+        })
     }
 
     fn engine(&self, durability: Durability) -> Result<EngineConfig, ConfigError> {

@@ -5,6 +5,7 @@ pub mod error;
 pub mod jobs;
 pub mod raw;
 pub mod secret;
+pub mod security;
 pub mod setting;
 pub mod show;
 pub mod units;
@@ -21,6 +22,7 @@ use crate::store::QueryLimits;
 pub use jobs::JobsConfig;
 pub use raw::RawConfig;
 pub use secret::Secret;
+pub use security::SecuritySettings;
 pub use units::Network;
 
 /// Longest time without a byte of a request body.
@@ -45,6 +47,8 @@ pub struct Config {
     pub page_view_event_types: Vec<String>,
     /// Whether organizations without hosts of their own see the platform's.
     pub share_system_metrics: bool,
+    /// What the security report looks for.
+    pub security: SecuritySettings,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
     /// What is logged.
@@ -179,6 +183,7 @@ impl Default for Config {
             late_window_days: 30,
             page_view_event_types,
             share_system_metrics: true,
+            security: SecuritySettings::default(),
             trusted_proxies: Vec::new(),
             log: "info".to_owned(),
             log_format: LogFormat::Text,

@@ -2,6 +2,8 @@
 //!
 //! The name is the key in the file; the environment has it in upper case behind `INSIGHTS_`.
 
+use super::security::defaults;
+
 /// What kind of text a setting is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -106,6 +108,34 @@ pub const SETTINGS: &[Setting] = &[
         "share_system_metrics",
         Some("true"),
         "Whether organizations without hosts of their own see the platform's.",
+    ),
+    list("security_rules_off", Some(""), "Rules of the security report that are off, such as new_agent."),
+    list(
+        "security_login_actions",
+        Some(defaults::LOGIN),
+        "Action types of logins, whose outcome says whether they failed; `*` may stand at the start or the end of a type.",
+    ),
+    list(
+        "security_login_failed_actions",
+        Some(defaults::LOGIN_FAILED),
+        "Action types of logins that failed, whatever their outcome says.",
+    ),
+    list(
+        "security_two_factor_disabled_actions",
+        Some(defaults::TWO_FACTOR_DISABLED),
+        "Action types that turn a second factor off.",
+    ),
+    list("security_delete_actions", Some(defaults::DELETED), "Action types that delete."),
+    list("security_export_actions", Some(defaults::EXPORTED), "Action types that export."),
+    list(
+        "security_privileged_actions",
+        Some(defaults::PRIVILEGED),
+        "Action types of privileged actions; the server's own acts (insights.*) count only where a type here names them.",
+    ),
+    list(
+        "security_thresholds",
+        Some(defaults::THRESHOLDS),
+        "From where on something is a finding of the security report; what is not named keeps its default.",
     ),
     list("trusted_proxies", Some(""), "Addresses and networks whose X-Forwarded-For is believed."),
     one("log", Some("info"), "What is logged: a level, or directives such as `info,insights_server=debug`."),

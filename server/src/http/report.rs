@@ -68,6 +68,13 @@ impl ReportFormat {
     }
 }
 
+impl ReportQuery {
+    /// The format that is wanted.
+    pub(crate) fn format(&self, accept: Option<&str>) -> ReportFormat {
+        ReportFormat::wanted(self.format, accept)
+    }
+}
+
 /// Writes an answer in the format that is wanted; `rows` takes the flat rows out of its JSON.
 ///
 /// # Errors
@@ -81,7 +88,7 @@ pub(crate) fn respond(
     rows: fn(&Value) -> Vec<Row>,
 ) -> Result<Response, ApiError> {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    let format = ReportFormat::wanted(query.format, accept);
+    let format = query.format(accept);
     let mut json = serde_json::to_value(answer).map_err(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "an answer could not be written");
         ApiError::internal()

@@ -29,6 +29,7 @@ fn other_routes() -> Router<AppState> {
         .merge(route::analytics::routes())
         .merge(route::performance::routes())
         .merge(route::metric_query::routes())
+        .merge(route::reports::routes())
         .merge(route::events::routes())
         .merge(route::audit_records::routes())
         .merge(route::metric_catalogue::routes())

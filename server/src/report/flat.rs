@@ -53,6 +53,24 @@ pub(crate) fn of_series(series: &Value) -> Vec<Row> {
     rows
 }
 
+/// The rows of a list: one for each item, lists of texts in them joined by spaces.
+pub(crate) fn of_list(items: &Value) -> Vec<Row> {
+    let row = |item: &Value| {
+        let mut row = Row::new();
+        for (name, value) in item.as_object().into_iter().flatten() {
+            match value {
+                Value::Array(texts) => {
+                    let texts: Vec<_> = texts.iter().filter_map(Value::as_str).collect();
+                    row.insert(name.clone(), texts.join(" ").into());
+                }
+                _ => flatten(name, value, &mut row),
+            }
+        }
+        row
+    };
+    items.as_array().into_iter().flatten().map(row).collect()
+}
+
 fn flatten(name: &str, value: &Value, row: &mut Row) {
     match value {
         Value::Object(members) => {

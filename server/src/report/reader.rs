@@ -1,10 +1,11 @@
 //! How a report reads: within one scope and one moment, several questions at once, costs and damage added up.
 
-use insights_engine::id::Stream;
+use insights_engine::id::{Stream, TenantId};
 use insights_engine::query::{
-    Answer, Cost, Damage, ProbeAnswer, Query, SessionAnswer, SessionClasses, SessionRequest,
+    Answer, Cost, Damage, Order, ProbeAnswer, Query, RowPage, RowRequest, SessionAnswer, SessionClasses,
+    SessionRequest,
 };
-use insights_engine::time::{Buckets, TimeRange};
+use insights_engine::time::{Buckets, TimeRange, TimestampUs};
 use parking_lot::Mutex;
 
 use crate::answers::Given;
@@ -127,6 +128,49 @@ impl<'a> Reader<'a> {
         let answer = answer.map_err(|e| self.refused(e, Stream::Metrics, window))?;
         self.count(answer.cost, &answer.damaged, false);
         Ok(answer)
+    }
+
+    /// The first page of rows that a request of this reader's scope asks for, or the one after its cursor.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::aggregate`].
+    pub(crate) fn rows(&self, request: &RowRequest) -> Result<RowPage, ApiError> {
+        let (stream, window) = (request.stream, request.window);
+        let page = self.asking.rows(self.scope, request.clone());
+        let page = page.map_err(|e| self.refused(e, stream, window))?;
+        self.count(page.cost, &page.damaged, false);
+        Ok(page)
+    }
+
+    /// A question for rows of this reader's scope, oldest first.
+    pub(crate) fn row_request(&self, stream: Stream, window: TimeRange, limit: usize) -> RowRequest {
+        RowRequest {
+            order: Order::Asc,
+            allow_partial: self.allow_partial,
+            ..self.scope.row_request(stream, window, limit)
+        }
+    }
+
+    /// The organization, when it is one.
+    pub(crate) fn organization(&self) -> Option<&TenantId> {
+        self.scope.organization()
+    }
+
+    /// Since when rows of the organization's stream are kept.
+    pub(crate) fn kept_since(&self, organization: &TenantId, stream: Stream) -> TimestampUs {
+        self.asking.kept_since(organization, stream)
+    }
+
+    /// The id of a row whose client gave none.
+    pub(crate) fn derived_id(
+        &self,
+        organization: &TenantId,
+        stream: Stream,
+        seq: u64,
+        received: TimestampUs,
+    ) -> String {
+        self.asking.derived_id(organization, stream, seq, received)
     }
 
     /// Adds what another reader's questions cost.

@@ -106,6 +106,13 @@ pub(crate) struct MetricQueryRequest {
     pub(crate) question: MetricQuestion,
 }
 
+/// `POST reports/`, read: which document, of which time.
+#[derive(Debug, Clone)]
+pub(crate) struct DocumentRequest {
+    /// What every report is asked.
+    pub(crate) common: Common,
+}
+
 /// Reads the common members; `None` when their problems are noted.
 fn common(fields: &mut Fields<'_>, width: Width, now: TimestampUs) -> Result<Option<Common>, ApiError> {
     let organization_id = fields.identifier("organization_id");
@@ -222,6 +229,29 @@ impl AnalyticsRequest {
         });
         check_cells(request.common.window.buckets.len(), columns.max().unwrap_or(1))?;
         Ok(request)
+    }
+}
+
+impl DocumentRequest {
+    /// Reads a body.
+    ///
+    /// # Errors
+    ///
+    /// `invalid` with every problem, `too_many_cells`.
+    pub(crate) fn read(body: &Value, now: TimestampUs) -> Result<Self, ApiError> {
+        let mut fields = begin(body)?;
+        if fields.choice("type", &["security"]).is_none()
+            && !fields.problems.iter().any(|problem| problem.pointer == "/type")
+        {
+            fields.problem("type", "required", "name a type of report: security");
+        }
+        let common = common(&mut fields, Width::GroupBy, now)?;
+        for name in ["group_by", "step", "week_start", "exact"] {
+            if fields.get(name).is_some() {
+                fields.problem(name, "unknown_field", "a security report has no buckets and no quantiles");
+            }
+        }
+        finish(fields, common.map(|common| Self { common }))
     }
 }
 

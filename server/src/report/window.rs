@@ -124,6 +124,15 @@ impl Window {
         self.now
     }
 
+    /// The local days that a range touches.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Buckets::cover`].
+    pub(crate) fn days(&self, range: TimeRange) -> insights_engine::Result<Buckets> {
+        Buckets::cover(range, BucketUnit::Day, &self.zone, CELLS_MAX)
+    }
+
     /// The IANA name of the time zone.
     pub(crate) fn zone_name(&self) -> &str {
         self.zone.iana_name().unwrap_or("UTC")

@@ -16,6 +16,7 @@ pub mod openapi;
 pub mod organizations;
 pub mod own_metrics;
 pub mod performance;
+pub mod reports;
 pub mod retention;
 pub mod tasks;
 pub mod track;

@@ -1,0 +1,55 @@
+//! `password_spraying`: failed logins of many users from one address.
+
+use super::{Past, Watch};
+use crate::config::security::{Rule, Thresholds};
+use crate::domain::audit::Severity;
+use crate::http::error::ApiError;
+use crate::report::security::burst::{Burst, Bursts};
+use crate::report::security::finding::{Draft, Findings, Subject, SubjectKind, shown};
+use crate::report::security::row::{Kinds, Row};
+
+/// The rule at work. Records without a user or an address say nothing to it.
+#[derive(Debug)]
+pub(crate) struct PasswordSpraying(Bursts);
+
+impl PasswordSpraying {
+    /// Nothing yet.
+    pub(crate) fn new(thresholds: &Thresholds) -> Self {
+        Self(Bursts::new(thresholds.password_spraying))
+    }
+}
+
+impl Watch for PasswordSpraying {
+    fn take(&mut self, row: &Row<'_>, out: &mut Findings) {
+        let (Some(user), Some(address)) = (row.user, row.address) else { return };
+        if !row.kinds.has(Kinds::LOGIN_FAILED) {
+            return;
+        }
+        let mut closed = Vec::new();
+        out.untracked += u64::from(!self.0.push(address, Some(user), row, &mut closed));
+        closed.into_iter().for_each(|burst| out.push(draft(burst)));
+    }
+
+    fn finish(mut self: Box<Self>, _: &dyn Past, out: &mut Findings) -> Result<(), ApiError> {
+        self.0.finish().into_iter().for_each(|burst| out.push(draft(burst)));
+        Ok(())
+    }
+}
+
+fn draft(burst: Burst) -> Draft {
+    let address = shown(&burst.subject);
+    Draft {
+        rule: Rule::PasswordSpraying,
+        severity: Severity::Error,
+        first: burst.first,
+        last: burst.last,
+        text: format!(
+            "{} failed logins from {address}, of up to {} users within the time",
+            burst.count, burst.peak
+        ),
+        subject: Subject { kind: SubjectKind::Address, value: address },
+        value: None,
+        count: burst.count,
+        evidence: burst.evidence,
+    }
+}

@@ -1,0 +1,1 @@
+//! Rules at their borders, against naive judges, and over a whole platform.
