@@ -146,7 +146,8 @@ fn record(action: &'static str, at: TimestampUs, prng: &mut Prng) -> AuditRow {
     }
 }
 
-fn by_user(action: &'static str, user: &User, at: TimestampUs, prng: &mut Prng) -> AuditRow {
+/// A record of what a user did, from where they sit.
+pub(crate) fn by_user(action: &'static str, user: &User, at: TimestampUs, prng: &mut Prng) -> AuditRow {
     AuditRow {
         user: Some((user.id.clone(), user.name.clone())),
         ip: Some(user.ip.clone()),
@@ -156,7 +157,8 @@ fn by_user(action: &'static str, user: &User, at: TimestampUs, prng: &mut Prng) 
     }
 }
 
-fn login_failed(user: &User, at: TimestampUs, prng: &mut Prng) -> AuditRow {
+/// A record of a wrong password.
+pub(crate) fn login_failed(user: &User, at: TimestampUs, prng: &mut Prng) -> AuditRow {
     AuditRow {
         description: format!("failed login of {}", user.id),
         severity: WARNING,

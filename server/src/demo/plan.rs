@@ -4,6 +4,7 @@ use insights_engine::error::{Error, Result};
 use insights_engine::id::TenantId;
 use insights_engine::time::{DAY_US, TimestampUs};
 
+use super::incidents::Incidents;
 use super::prng::Prng;
 use super::story::{DEPLOY_ORGANIZATION, Story};
 
@@ -26,6 +27,8 @@ pub struct Plan {
     pub(crate) organizations: Vec<Organization>,
     /// What goes wrong, and when.
     pub(crate) story: Story,
+    /// What an administrator should notice.
+    pub(crate) incidents: Incidents,
 }
 
 /// One customer of the platform.
@@ -207,7 +210,14 @@ impl Plan {
             .zip(0..)
             .map(|(sketch, number)| organization(sketch, &mut Prng::new(&[seed, number])))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Self { seed, start, end, organizations, story: Story::before(end) })
+        Ok(Self {
+            seed,
+            start,
+            end,
+            organizations,
+            story: Story::before(end),
+            incidents: Incidents::before(end),
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use insights_engine::time::{TimeRange, TimestampUs};
 use super::plan::{Organization, Plan};
 use super::prng::Prng;
 use super::rhythm::HOUR_US;
-use super::{activity, audit, measure, rows};
+use super::{activity, audit, incidents, measure, rows};
 
 /// Hours of one step.
 const STEP_HOURS: i64 = 6;
@@ -42,6 +42,9 @@ impl Plan {
         let mut audit_rows = audit::of_sessions(&step, &sessions, &mut prng);
         audit_rows.extend(audit::of_the_system(&step, &mut prng));
         audit_rows.extend(audit::of_the_story(&step, &mut prng));
+        // The log is written as things happen: what a session does after the step is in no step.
+        audit_rows.retain(|row| row.at < step.window.end);
+        audit_rows.extend(incidents::of_step(&step));
         let mut points = measure::of_sessions(&sessions);
         points.extend(measure::of_hosts(&step, &mut prng));
         points.extend(measure::of_apps(&step, &mut prng));
@@ -49,7 +52,6 @@ impl Plan {
 
         // What began in this step may go on past the end of the plan; nothing is written there.
         events.retain(|row| row.at < self.end);
-        audit_rows.retain(|row| row.at < self.end);
         points.retain(|row| row.at < self.end);
         let tenant = &step.organization.tenant;
         let batches =
@@ -119,7 +121,9 @@ mod tests {
         for batch in (0..plan.steps()).flat_map(|index| plan.batches(index)) {
             let times = batch.column(&stream::TIME).unwrap().as_i64().unwrap().to_vec();
             assert!(times.is_sorted());
-            assert!(times.iter().all(|t| (plan.start.0..plan.end.0).contains(t)));
+            // One record is of somebody who left before.
+            let early = times.iter().filter(|t| **t < plan.start.0).count();
+            assert!(early <= 1 && times.iter().all(|t| *t < plan.end.0));
             if batch.stream() != Stream::Metrics {
                 let column = batch.column(&stream::ID).unwrap().as_bytes().unwrap();
                 assert!(column.iter().all(|id| ids.insert(id.unwrap().to_vec())));

@@ -1,0 +1,88 @@
+//! A believable platform: its attacks are found and nothing else, and where nothing happens nothing is.
+
+use axum::http::{Method, StatusCode};
+use insights_engine::time::{DAY_US, TimestampUs};
+use serde_json::{Value, json};
+
+use crate::demo::{DemoOptions, fill};
+use crate::testing::{ROOT, TestApp};
+
+/// Midnight of a day before the moment of the tests.
+const END: TimestampUs = TimestampUs(19_675 * DAY_US);
+
+/// The demo, with its clock at its end.
+async fn platform(seed: u64, days: u32) -> TestApp {
+    let app = TestApp::new();
+    let options = DemoOptions { seed: Some(seed), end: Some(END), days: Some(days) };
+    fill(&app.state.store, options, END, |_, _| {}).await.unwrap();
+    app
+}
+
+/// The report of the last `days` days of an organization.
+async fn report(app: &TestApp, organization: &str, days: i64) -> Value {
+    let window = |at: i64| crate::domain::instant::Rfc3339(TimestampUs(at)).to_string();
+    let body = json!({
+        "type": "security", "organization_id": organization, "start_date": window(END.0 - days * DAY_US),
+        "end_date": window(END.0),
+    });
+    let answer = app.call(Method::POST, "/api/insights/reports/", ROOT, &body).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.json());
+    answer.json()
+}
+
+/// (rule, day of the first record before the end, subject, records) of each finding.
+fn told(report: &Value) -> Vec<(String, i64, String, u64)> {
+    let findings = report["findings"].as_array().unwrap().iter().map(|finding| {
+        let text = |name: &str| finding[name].as_str().unwrap().to_owned();
+        let first = crate::domain::instant::parse(&text("first")).unwrap().0;
+        let subject = finding["subject"]["value"].as_str().unwrap().to_owned();
+        (text("rule"), (first - END.0).div_euclid(DAY_US), subject, finding["count"].as_u64().unwrap())
+    });
+    findings.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_attacks_of_the_demo_are_found_and_nothing_else() {
+    let app = platform(1, 30).await;
+    let report_of = async |organization| report(&app, organization, 10).await;
+    let attacked = report_of("lumiere-studio").await;
+    let told = told(&attacked);
+    let rules: Vec<_> = told.iter().map(|(rule, day, _, count)| (&**rule, *day, *count)).collect();
+    let expected = [
+        ("credential_stuffing", -8, 24),
+        ("mass_delete", -7, 30),
+        ("mass_export", -6, 25),
+        ("password_spraying", -3, 260),
+        ("two_factor_disabled", -3, 1),
+        ("dormant_account_active", -2, 1),
+        ("first_privileged_action", -5, 1),
+        ("new_address", -3, 1),
+        ("new_agent", -3, 1),
+    ];
+    assert_eq!(rules, expected, "{attacked}");
+    assert_eq!(told[3].2, "198.51.100.250");
+    assert_eq!(told[5].2, "ottilie.winter");
+    assert_eq!(attacked["truncated"], json!({"findings": 0, "records": 0}));
+    for quiet in ["acme-logistics", "orchid-health", "papaya-games", "tilia-school"] {
+        let report = report_of(quiet).await;
+        assert_eq!(report["findings"], json!([]), "{quiet}");
+        assert!(report["summary"]["activities"]["logins"].as_u64() > Some(10), "{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quiet_weeks_are_silent_and_a_time_that_is_over_is_told_again_with_the_same_bytes() {
+    let app = platform(5, 14).await;
+    for quiet in ["acme-logistics", "orchid-health", "papaya-games", "tilia-school"] {
+        for days in [1, 7, 14] {
+            assert_eq!(report(&app, quiet, days).await["findings"], json!([]), "{quiet} {days}");
+        }
+    }
+    let without_cost = |mut report: Value| {
+        report.as_object_mut().unwrap().remove("cost");
+        report.to_string()
+    };
+    let first = without_cost(report(&app, "lumiere-studio", 14).await);
+    app.flush();
+    assert_eq!(without_cost(report(&app, "lumiere-studio", 14).await), first);
+}
