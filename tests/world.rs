@@ -256,6 +256,27 @@ impl World {
         Answer { status, headers: HeaderMap::new(), body: Bytes::copy_from_slice(body.as_bytes()) }
     }
 
+    /// Does the work beside a server that is reached at the URL that the work is given.
+    ///
+    /// # Panics
+    ///
+    /// When the server cannot be started or stopped.
+    pub fn serve_while<W: Future>(&self, work: impl FnOnce(String) -> W) -> W::Output {
+        self.runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let url = format!("http://{}", listener.local_addr().expect("an address"));
+            let (stop, stopped) = oneshot::channel::<()>();
+            let (patience, shutdown_timeout) = (Patience::default(), Duration::from_secs(5));
+            let limits = ServeLimits { connections_max: 16, patience, shutdown_timeout };
+            let stopped = async move { drop(stopped.await) };
+            let served = tokio::spawn(serve(listener, self.router.clone(), limits, stopped));
+            let output = work(url).await;
+            drop(stop);
+            served.await.expect("a server").expect("its end");
+            output
+        })
+    }
+
     /// Segments that are live.
     pub fn segments(&self) -> usize {
         std::fs::read_dir(self.dir.path().join("segments")).map_or(0, Iterator::count)

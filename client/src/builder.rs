@@ -189,7 +189,10 @@ impl ClientBuilder {
         getrandom::fill(&mut seed).map_err(BuildError::Random)?;
         let mut seeds = Jitter::new(u64::from_le_bytes(seed));
 
-        let Self { organization, app, limits, request_timeout, retry, clock, .. } = self;
+        let Self { organization, app, mut limits, request_timeout, retry, clock, .. } = self;
+        // A queue that is full is sent at once, also one that is smaller than a batch.
+        limits.batch_records_max = limits.batch_records_max.min(limits.queue_records_max);
+        limits.batch_bytes_max = limits.batch_bytes_max.min(limits.queue_bytes_max);
         let exchange: Arc<dyn Exchange> = Arc::new(
             legacy::Client::builder(TokioExecutor::new())
                 .pool_idle_timeout(POOL_IDLE)

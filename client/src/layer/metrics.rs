@@ -44,8 +44,7 @@ use crate::sink::Sink;
 /// use insights_client::{Client, Identity, MetricsLayer};
 /// use std::time::Duration;
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let client = Client::builder("http://127.0.0.1:8686", "ins_1_secret").build()?;
 /// let metrics = MetricsLayer::builder(client.clone())
 ///     .interval(Duration::from_secs(15))
@@ -55,10 +54,7 @@ use crate::sink::Sink;
 /// # drop(app);
 /// // At the end: what is counted goes to the client, and what the client has goes to the server.
 /// metrics.report();
-/// # let client = { let none = client; none };
-/// # if false {
 /// client.shutdown(Duration::from_secs(5)).await?;
-/// # }
 /// # Ok(())
 /// # }
 /// ```

@@ -151,6 +151,19 @@ async fn a_record_waits_for_others_no_longer_than_the_flush_interval() {
     assert!(seen[0].at - start >= Duration::from_secs(5) && seen[0].at - start < Duration::from_secs(6));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_is_sent_at_once_also_when_it_is_smaller_than_a_batch() {
+    let script = Script::of([]);
+    let client = client(&script, |builder| builder.queue_records_max(3).flush_interval(LONG));
+    let start = tokio::time::Instant::now();
+    for n in 0..3 {
+        assert!(client.track(numbered(n)));
+    }
+    script.arrival().await;
+    assert_eq!(script.seen()[0].numbers(), [0, 1, 2]);
+    assert!(start.elapsed() < LONG);
+}
+
 #[tokio::test]
 async fn a_server_behind_a_socket_gets_the_records() {
     let script = Script::of([]);
