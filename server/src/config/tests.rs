@@ -65,6 +65,12 @@ fn a_wrong_value_names_who_said_it() {
         (config("listen = { a = 1 }", &[], &[]), "listen", "no text"),
         (config("listen = [", &[], &[]), "insights.toml", "line 1"),
         (config("trusted_proxies = ['10.0.0.0/99']", &[], &[]), "trusted_proxies", "10.0.0.0/99"),
+        (
+            config("schedule_cleanup_old_metrics = 'daily at noon'", &[], &[]),
+            "schedule_cleanup_old_metrics",
+            "no schedule",
+        ),
+        (config("jobs_timezone = 'Mars/Base'", &[], &[]), "jobs_timezone", "no time zone"),
     ];
     for (result, start, part) in cases {
         let message = message(result);

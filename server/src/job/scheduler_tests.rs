@@ -1,7 +1,7 @@
 //! The scheduler by a clock that is moved: what runs, how often, and what a crash leaves.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use insights_engine::clock::{Clock, ManualClock};
 use jiff::Timestamp;
@@ -42,7 +42,6 @@ fn step(scheduler: &mut Scheduler, clock: &ManualClock) -> Vec<(String, Cause)> 
 
 #[test]
 fn two_years_of_four_tasks_run_exactly_as_often_as_the_calendar_says() {
-    let began = Instant::now();
     let start = at("2023-01-01T00:00:00Z");
     let clock = ManualClock::new(start);
     let mut scheduler = Scheduler::default();
@@ -77,7 +76,6 @@ fn two_years_of_four_tasks_run_exactly_as_often_as_the_calendar_says() {
     let expected = [("aggregate", 3 * 731), ("cleanup", 731), ("collect", 731 * 288), ("reports", 731)];
     assert_eq!(counts, expected.into());
     assert!(days.values().all(|times| *times == 1), "also on the days of 23 and 25 hours");
-    assert!(began.elapsed() < Duration::from_secs(if cfg!(debug_assertions) { 5 } else { 1 }));
 }
 
 #[test]

@@ -70,8 +70,7 @@ pub(super) async fn aggregate(state: AppState, run: Run) -> Result<Value, TaskEr
     let mut covered = Covered::read(&state);
     let mut days = days(&state, run)?;
     if run.cause != Cause::Asked {
-        // Dates in this form are ordered as text. A clock that went back makes no day final again.
-        days.retain(|day| covered.zones.get(&day.zone.name).is_none_or(|last| *last < day.date));
+        days.retain(|day| covered.zones.get(&day.zone.name) != Some(&day.date));
     }
     let settled = state.store.settle().await?;
     let mut told = Vec::new();
