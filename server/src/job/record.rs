@@ -19,7 +19,7 @@ const ERROR_BYTES_MAX: usize = 500;
 /// Why a task runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Cause {
+pub enum RunCause {
     /// It was its time.
     Scheduled,
     /// Once, for all the times that have passed meanwhile.
@@ -33,7 +33,7 @@ pub enum Cause {
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum RunOutcome {
     /// It did what it does.
     Done,
     /// It did not; `error` says why.
@@ -50,7 +50,7 @@ pub struct Running {
     /// When it began, in microseconds since 1970.
     pub started_us: i64,
     /// Why.
-    pub cause: Cause,
+    pub cause: RunCause,
 }
 
 /// A run that is over.
@@ -63,9 +63,9 @@ pub struct RunRecord {
     /// How long it took, in milliseconds; none when it was interrupted.
     pub duration_ms: Option<u64>,
     /// Why it ran.
-    pub cause: Cause,
+    pub cause: RunCause,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: RunOutcome,
     /// What it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<serde_json::Value>,
@@ -79,9 +79,9 @@ impl RunRecord {
     pub fn new(running: Running, duration_ms: Option<u64>, ended: Result<serde_json::Value, String>) -> Self {
         let Running { scheduled_us, started_us, cause } = running;
         let (outcome, result, error) = match ended {
-            Ok(result) => (Outcome::Done, Some(result), None),
+            Ok(result) => (RunOutcome::Done, Some(result), None),
             Err(error) => {
-                (Outcome::Failed, None, Some(error.chars().take(ERROR_BYTES_MAX / 4).collect::<String>()))
+                (RunOutcome::Failed, None, Some(error.chars().take(ERROR_BYTES_MAX / 4).collect::<String>()))
             }
         };
         Self { scheduled_us, started_us, duration_ms, cause, outcome, result, error }
@@ -90,7 +90,7 @@ impl RunRecord {
     /// The record of a run that the server did not outlive.
     pub fn interrupted(running: Running) -> Self {
         let record = Self::new(running, None, Err(String::new()));
-        Self { outcome: Outcome::Interrupted, error: None, ..record }
+        Self { outcome: RunOutcome::Interrupted, error: None, ..record }
     }
 }
 
@@ -154,7 +154,7 @@ mod tests {
 
     use super::*;
 
-    const RUNNING: Running = Running { scheduled_us: 1, started_us: 2, cause: Cause::CaughtUp };
+    const RUNNING: Running = Running { scheduled_us: 1, started_us: 2, cause: RunCause::CaughtUp };
 
     #[test]
     fn the_bytes_of_a_state_are_fixed() {

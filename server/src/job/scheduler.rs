@@ -4,7 +4,7 @@
 use insights_engine::time::{DAY_US, TimestampUs};
 use jiff::tz::TimeZone;
 
-use super::record::{Cause, Outcome, RunRecord, Running, TaskState};
+use super::record::{RunCause, RunOutcome, RunRecord, Running, TaskState};
 use super::schedule::Timetable;
 
 /// Within this a clock that goes back runs nothing again; beyond it, it was wrong before and is believed now.
@@ -38,16 +38,16 @@ impl Planned {
     }
 
     /// Why, and for what time, it is to run now.
-    fn due(&self, now: TimestampUs) -> Option<(TimestampUs, Cause)> {
+    fn due(&self, now: TimestampUs) -> Option<(TimestampUs, RunCause)> {
         if self.state.running.is_some() {
             return None;
         }
         if let Some(time) = self.repeat {
-            return Some((time, Cause::Repeated));
+            return Some((time, RunCause::Repeated));
         }
         let time = self.next.filter(|next| *next <= now)?;
         let missed = self.timetable.next_after(time).is_some_and(|following| following <= now);
-        Some((time, if missed { Cause::CaughtUp } else { Cause::Scheduled }))
+        Some((time, if missed { RunCause::CaughtUp } else { RunCause::Scheduled }))
     }
 }
 
@@ -61,7 +61,7 @@ pub struct Run {
     /// When it began.
     pub started: TimestampUs,
     /// Why.
-    pub cause: Cause,
+    pub cause: RunCause,
 }
 
 /// Why a task cannot be run now.
@@ -100,7 +100,7 @@ impl Scheduler {
         if let Some(running) = state.running.take() {
             state.remember(RunRecord::interrupted(running));
             let of_it = |record: &&RunRecord| {
-                record.scheduled_us == running.scheduled_us && record.outcome == Outcome::Interrupted
+                record.scheduled_us == running.scheduled_us && record.outcome == RunOutcome::Interrupted
             };
             let times = state.history.iter().take_while(of_it).count();
             repeat = (times < INTERRUPTED_MAX).then_some(TimestampUs(running.scheduled_us));
@@ -142,7 +142,7 @@ impl Scheduler {
                 task.look_ahead();
             }
             let Some((scheduled, cause)) = task.due(now) else { continue };
-            if cause == Cause::Repeated {
+            if cause == RunCause::Repeated {
                 task.repeat = None;
             } else {
                 task.state.done_until_us = now.0;
@@ -164,7 +164,7 @@ impl Scheduler {
         if task.state.running.is_some() {
             return Err(NotNow::Running);
         }
-        let cause = Cause::Asked;
+        let cause = RunCause::Asked;
         task.state.running = Some(Running { scheduled_us: now.0, started_us: now.0, cause });
         Ok(Run { task: task.name, scheduled: now, started: now, cause })
     }

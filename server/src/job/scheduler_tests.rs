@@ -31,7 +31,7 @@ fn one(schedule: &str, zone: &str, start: &str) -> (Scheduler, std::sync::Arc<Ma
 }
 
 /// Runs what is due to its end; gives times and causes.
-fn step(scheduler: &mut Scheduler, clock: &ManualClock) -> Vec<(String, Cause)> {
+fn step(scheduler: &mut Scheduler, clock: &ManualClock) -> Vec<(String, RunCause)> {
     let due = scheduler.due(clock.now());
     for run in &due {
         scheduler.finish(run.task, 0, Ok(json!(null))).unwrap();
@@ -61,7 +61,7 @@ fn two_years_of_four_tasks_run_exactly_as_often_as_the_calendar_says() {
     while let Some(next) = scheduler.next().filter(|next| *next <= end) {
         clock.set(next);
         for run in scheduler.due(clock.now()) {
-            assert_eq!((run.scheduled, run.cause), (next, Cause::Scheduled));
+            assert_eq!((run.scheduled, run.cause), (next, RunCause::Scheduled));
             *counts.entry(run.task).or_default() += 1;
             if run.task == "reports" {
                 let local = berlin.to_datetime(Timestamp::from_microsecond(next.0).unwrap());
@@ -83,10 +83,10 @@ fn what_was_missed_is_made_up_for_once() {
     let (mut scheduler, clock) = one("0 0 * * *", "UTC", "2024-01-01T12:00:00Z");
     assert!(step(&mut scheduler, &clock).is_empty(), "what lies before the first start was not missed");
     clock.advance(DAY * 10);
-    assert_eq!(step(&mut scheduler, &clock), [("2024-01-02T00:00:00Z".to_owned(), Cause::CaughtUp)]);
+    assert_eq!(step(&mut scheduler, &clock), [("2024-01-02T00:00:00Z".to_owned(), RunCause::CaughtUp)]);
     assert!(step(&mut scheduler, &clock).is_empty());
     clock.advance(DAY);
-    assert_eq!(step(&mut scheduler, &clock), [("2024-01-12T00:00:00Z".to_owned(), Cause::Scheduled)]);
+    assert_eq!(step(&mut scheduler, &clock), [("2024-01-12T00:00:00Z".to_owned(), RunCause::Scheduled)]);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_task_that_runs_is_not_started_again() {
     assert_eq!(scheduler.begin("task", clock.now()), Err(NotNow::Running));
     assert_eq!(scheduler.next(), None, "its end is waited for");
     scheduler.finish("task", 180_000, Ok(json!(1))).unwrap();
-    assert_eq!(step(&mut scheduler, &clock), [("2024-01-01T00:02:00Z".to_owned(), Cause::CaughtUp)]);
+    assert_eq!(step(&mut scheduler, &clock), [("2024-01-01T00:02:00Z".to_owned(), RunCause::CaughtUp)]);
     assert!(scheduler.finish("task", 0, Ok(json!(1))).is_none(), "nothing runs");
 }
 
@@ -113,19 +113,19 @@ fn a_clock_that_goes_back_runs_nothing_twice() {
     clock.set(at("2024-01-01T01:14:59Z"));
     assert!(step(&mut scheduler, &clock).is_empty());
     clock.set(at("2024-01-01T02:00:00Z"));
-    assert_eq!(step(&mut scheduler, &clock), [("2024-01-01T02:00:00Z".to_owned(), Cause::Scheduled)]);
+    assert_eq!(step(&mut scheduler, &clock), [("2024-01-01T02:00:00Z".to_owned(), RunCause::Scheduled)]);
 }
 
 #[test]
 fn a_clock_that_jumps_ahead_runs_once_and_is_believed_again_when_it_is_set_right() {
     let (mut scheduler, clock) = one("every 3600s", "UTC", "2024-01-01T00:30:00Z");
     clock.set(at("2034-01-01T00:30:00Z"));
-    assert_eq!(step(&mut scheduler, &clock), [("2024-01-01T01:00:00Z".to_owned(), Cause::CaughtUp)]);
+    assert_eq!(step(&mut scheduler, &clock), [("2024-01-01T01:00:00Z".to_owned(), RunCause::CaughtUp)]);
     assert!(step(&mut scheduler, &clock).is_empty());
     clock.set(at("2024-01-01T00:40:00Z"));
     assert!(step(&mut scheduler, &clock).is_empty());
     clock.set(at("2024-01-01T01:00:00Z"));
-    assert_eq!(step(&mut scheduler, &clock), [("2024-01-01T01:00:00Z".to_owned(), Cause::Scheduled)]);
+    assert_eq!(step(&mut scheduler, &clock), [("2024-01-01T01:00:00Z".to_owned(), RunCause::Scheduled)]);
 }
 
 /// The scheduler after a restart.
@@ -145,10 +145,10 @@ fn an_interrupted_run_is_told_and_repeated_for_the_same_time() {
     let first = scheduler.due(clock.now());
     clock.advance(MINUTE);
     let mut scheduler = restarted(&scheduler, schedule, &clock);
-    assert_eq!(scheduler.state("task").unwrap().history[0].outcome, Outcome::Interrupted);
+    assert_eq!(scheduler.state("task").unwrap().history[0].outcome, RunOutcome::Interrupted);
     assert!(scheduler.next().is_some_and(|next| next <= clock.now()));
     let again = scheduler.due(clock.now());
-    assert_eq!((again[0].scheduled, again[0].cause), (first[0].scheduled, Cause::Repeated));
+    assert_eq!((again[0].scheduled, again[0].cause), (first[0].scheduled, RunCause::Repeated));
     scheduler.finish("task", 1, Ok(json!({}))).unwrap();
     assert!(scheduler.due(clock.now()).is_empty());
     let mut scheduler = restarted(&scheduler, schedule, &clock);
@@ -167,7 +167,7 @@ fn a_run_that_ends_the_server_again_and_again_is_given_up() {
     }
     assert!(scheduler.due(clock.now()).is_empty());
     clock.advance(DAY);
-    assert_eq!(step(&mut scheduler, &clock), [("2024-01-03T00:00:00Z".to_owned(), Cause::Scheduled)]);
+    assert_eq!(step(&mut scheduler, &clock), [("2024-01-03T00:00:00Z".to_owned(), RunCause::Scheduled)]);
 }
 
 #[test]
@@ -183,10 +183,10 @@ fn another_schedule_has_missed_nothing() {
 fn what_is_asked_for_leaves_what_is_scheduled() {
     let (mut scheduler, clock) = one("0 0 * * *", "UTC", "2024-01-01T12:00:00Z");
     let run = scheduler.begin("task", clock.now()).unwrap();
-    assert_eq!((run.cause, run.scheduled), (Cause::Asked, clock.now()));
+    assert_eq!((run.cause, run.scheduled), (RunCause::Asked, clock.now()));
     assert_eq!(scheduler.begin("other", clock.now()), Err(NotNow::Unknown));
     let record = scheduler.finish("task", 3, Err("it failed".to_owned())).unwrap();
-    assert_eq!((record.outcome, record.error.as_deref()), (Outcome::Failed, Some("it failed")));
+    assert_eq!((record.outcome, record.error.as_deref()), (RunOutcome::Failed, Some("it failed")));
     assert_eq!(scheduler.next(), Some(at("2024-01-02T00:00:00Z")));
 }
 

@@ -11,7 +11,7 @@ use insights_engine::schema::stream::NAME;
 use insights_engine::time::TimeRange;
 use serde_json::{Value, json};
 
-use super::record::{Cause, Outcome};
+use super::record::{RunCause, RunOutcome};
 use super::task::{AGGREGATE, COLLECT, by_name};
 use super::*;
 use crate::auth::{Principal, Scopes};
@@ -77,7 +77,7 @@ async fn the_host_is_sampled_every_five_minutes_and_a_repeated_run_adds_nothing(
         app.clock.advance(MINUTE * 5);
         let ran = step(&app).await;
         assert_eq!(ran.iter().map(|(task, _)| *task).collect::<Vec<_>>(), [COLLECT]);
-        assert_eq!(ran[0].1.outcome, Outcome::Done, "{ran:?}");
+        assert_eq!(ran[0].1.outcome, RunOutcome::Done, "{ran:?}");
     }
     let expected = BTreeMap::from([
         ("cpu.usage".to_owned(), (2, 50.0)),
@@ -95,7 +95,7 @@ async fn the_host_is_sampled_every_five_minutes_and_a_repeated_run_adds_nothing(
     let once = points(&app).await;
     assert_eq!(once["cpu.usage"].0, 3);
     app.clock.advance(MINUTE);
-    let repeated = Run { started: app.state.clock.now(), cause: Cause::Repeated, ..run };
+    let repeated = Run { started: app.state.clock.now(), cause: RunCause::Repeated, ..run };
     (task.work)(app.state.clone(), repeated).await.unwrap();
     assert_eq!(points(&app).await, once);
 }
@@ -152,7 +152,7 @@ async fn a_day_is_made_final_at_the_midnight_of_each_zone_and_once() {
     // The first run takes up every zone that has not been done.
     set("2023-11-15T00:00:00Z");
     let ran = step(&app).await;
-    assert_eq!(ran[0].1.outcome, Outcome::Done, "{ran:?}");
+    assert_eq!(ran[0].1.outcome, RunOutcome::Done, "{ran:?}");
     assert_eq!(day(&ran[0].1), json!([["Asia/Tokyo", "2023-11-14", 1], ["UTC", "2023-11-14", 2]]));
     assert_eq!(app.engine().stats().memtable_rows, 0, "what is final is in segments");
     set("2023-11-15T15:00:00Z");
@@ -175,9 +175,9 @@ async fn a_run_the_server_did_not_outlive_is_seen_and_repeated() {
     let (store, config) = (&app.state.store, &app.state.config.jobs);
     let jobs = Jobs::new(store, config, app.state.clock.now());
     let shown = jobs.shown(config).remove(0);
-    assert_eq!(shown.state.history[0].outcome, Outcome::Interrupted);
+    assert_eq!(shown.state.history[0].outcome, RunOutcome::Interrupted);
     let again = jobs.due(&app.state)[0];
-    assert_eq!((again.task, again.scheduled, again.cause), (run.task, run.scheduled, Cause::Repeated));
+    assert_eq!((again.task, again.scheduled, again.cause), (run.task, run.scheduled, RunCause::Repeated));
 }
 
 #[tokio::test]
@@ -208,10 +208,10 @@ async fn a_task_that_fails_says_why_and_runs_the_next_time() {
     app.state.jobs.host().set_host(Box::new(Broken));
     app.clock.advance(MINUTE * 5);
     let ran = step(&app).await;
-    assert_eq!((ran[0].1.outcome, ran[0].1.error.as_deref()), (Outcome::Failed, Some("it panicked")));
+    assert_eq!((ran[0].1.outcome, ran[0].1.error.as_deref()), (RunOutcome::Failed, Some("it panicked")));
     app.state.jobs.host().set_host(Box::new(Steady::default()));
     app.clock.advance(MINUTE * 5);
-    assert_eq!(step(&app).await[0].1.outcome, Outcome::Done);
+    assert_eq!(step(&app).await[0].1.outcome, RunOutcome::Done);
 }
 
 #[tokio::test]

@@ -14,14 +14,14 @@ use crate::domain::own_act::OwnAct;
 use crate::http::error::{ApiError, Code};
 use crate::http::extract::{NoParameters, Query};
 use crate::http::middleware::context::RequestContext;
-use crate::job::record::{Cause, Outcome, RunRecord};
+use crate::job::record::{RunCause, RunOutcome, RunRecord};
 use crate::job::scheduler::NotNow;
 use crate::job::task::{CLEANUP, TASKS, by_name, cleanup};
 use crate::job::{Shown, execute};
 
 /// The part of the OpenAPI document that is about these routes.
 #[derive(Debug, OpenApi)]
-#[openapi(paths(list, run), components(schemas(TaskList, TaskView, RunView, Cause, Outcome)))]
+#[openapi(paths(list, run), components(schemas(TaskList, TaskView, RunView, RunCause, RunOutcome)))]
 pub struct Api;
 
 /// The routes.
@@ -41,9 +41,9 @@ pub struct RunView {
     /// How long it took, in milliseconds; null while it runs and when it was interrupted
     duration_ms: Option<u64>,
     /// Why it ran
-    cause: Cause,
+    cause: RunCause,
     /// How it ended; null while it runs
-    outcome: Option<Outcome>,
+    outcome: Option<RunOutcome>,
     /// What it did, by the task; a superuser's alone, as it is about every organization
     #[schema(value_type = Option<Object>)]
     result: Option<serde_json::Value>,
@@ -205,8 +205,8 @@ async fn dry_run(state: &AppState, name: &str) -> Result<RunView, ApiError> {
         scheduled_at: written(now),
         started_at: written(now),
         duration_ms: u64::try_from(took.as_millis()).ok(),
-        cause: Cause::Asked,
-        outcome: Some(Outcome::Done),
+        cause: RunCause::Asked,
+        outcome: Some(RunOutcome::Done),
         result: Some(result),
         error: None,
     })

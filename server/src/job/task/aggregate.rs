@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{AGGREGATE, TaskError};
 use crate::app::AppState;
 use crate::auth::{Principal, Scopes};
-use crate::job::record::Cause;
+use crate::job::record::RunCause;
 use crate::job::scheduler::Run;
 use crate::job::zone::{self, Zone};
 
@@ -69,7 +69,7 @@ struct Day {
 pub(super) async fn aggregate(state: AppState, run: Run) -> Result<Value, TaskError> {
     let mut covered = Covered::read(&state);
     let mut days = days(&state, run)?;
-    if run.cause != Cause::Asked {
+    if run.cause != RunCause::Asked {
         days.retain(|day| covered.zones.get(&day.zone.name) != Some(&day.date));
     }
     let settled = state.store.settle().await?;
