@@ -238,7 +238,9 @@ fn watch(
             each_row(batch, settings, &mut |row| {
                 records += u64::from(!row.kinds.has(Kinds::OWN));
                 activities.count(row.kinds);
-                watches.iter_mut().for_each(|watch| watch.take(row, &mut findings));
+                for watch in &mut watches {
+                    watch.take(row, &mut findings);
+                }
             })?;
         }
         request.after = page.next;
@@ -250,6 +252,11 @@ fn watch(
         watch.finish(log, &mut findings)?;
     }
     Ok((findings, records, activities))
+}
+
+/// Text that says something.
+fn text(column: &BytesColumn, index: usize) -> Option<&str> {
+    column.get_str(index).filter(|text| !text.is_empty())
 }
 
 /// Gives each record of a batch away, in its order.
@@ -267,9 +274,6 @@ fn each_row(
     let (id, user) = (texts(&stream::ID)?, texts(&stream::USER_ID)?);
     let (address, agent) = (texts(&stream::IP_ADDRESS)?, texts(&stream::USER_AGENT)?);
     let action = texts(&stream::ACTION_TYPE)?;
-    fn text(column: &BytesColumn, index: usize) -> Option<&str> {
-        column.get_str(index).filter(|text| !text.is_empty())
-    }
     for index in 0..batch.rows() {
         let time = |times: &[i64]| TimestampUs(times.get(index).copied().unwrap_or_default());
         let number = |numbers: &[u64]| numbers.get(index).copied().unwrap_or_default();

@@ -89,9 +89,13 @@ fn run(settings: &SecuritySettings, baseline: Baseline, past: &Given, entries: &
             failed: entry.failed,
             kinds: Kinds::of(entry.action, entry.failed, &settings.actions),
         };
-        watches.iter_mut().for_each(|watch| watch.take(&row, &mut out));
+        for watch in &mut watches {
+            watch.take(&row, &mut out);
+        }
     }
-    watches.into_iter().for_each(|watch| watch.finish(past, &mut out).unwrap());
+    for watch in watches {
+        watch.finish(past, &mut out).unwrap();
+    }
     out
 }
 

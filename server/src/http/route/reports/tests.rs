@@ -1,5 +1,7 @@
 //! Who may ask for which report, what it answers, and what it leaves behind.
 
+#![expect(clippy::needless_pass_by_value, reason = "bodies are written where they are sent")]
+
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -117,4 +119,18 @@ async fn reading_it_is_an_act_on_record_and_lists_have_a_row_a_finding() {
         tokio::task::yield_now().await;
     }
     panic!("the act is recorded beside the answer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_another_time_leaves_no_gap_in_the_log() {
+    let app = TestApp::new();
+    let key = app.key("acme", &["audit:write", "audit:read", "read"]).await;
+    let at = |time: &str| json!({"action_type": "project.updated", "user_id": "u", "timestamp": time});
+    let records = ["2023-11-14T10:00:00Z", "2023-11-10T10:00:00Z", "2023-11-14T10:01:00Z"].map(at);
+    let answer = app.call(Method::POST, "/api/insights/audit/", &key, &json!(records)).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.json());
+    let report = report(&app, &key, window(json!({}))).await.json();
+    assert_eq!((&report["findings"], &report["summary"]["records"]), (&json!([]), &json!(2)), "{report}");
+    // What the hole was asked of is in the cost.
+    assert!(report["cost"]["rows_scanned"].as_u64() >= Some(3), "{report}");
 }

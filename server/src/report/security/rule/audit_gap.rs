@@ -134,13 +134,12 @@ fn clock(value: &str, end: &End) -> Draft {
 impl Watch for AuditGap {
     fn take(&mut self, row: &Row<'_>, out: &mut Findings) {
         if self.steps && self.exceeds(row.received, row.at) {
-            match &mut self.ahead {
-                Some(draft) => draft.add(row),
-                None => {
-                    let (rule, severity) = (Rule::ClockStep, Severity::Warning);
-                    let draft = Draft::of(rule, severity, row, Subject::organization(), String::new());
-                    self.ahead = Some(Draft { value: Some("ahead".to_owned()), ..draft });
-                }
+            if let Some(draft) = &mut self.ahead {
+                draft.add(row);
+            } else {
+                let (rule, severity) = (Rule::ClockStep, Severity::Warning);
+                let draft = Draft::of(rule, severity, row, Subject::organization(), String::new());
+                self.ahead = Some(Draft { value: Some("ahead".to_owned()), ..draft });
             }
         }
         self.place(row, out);

@@ -27,11 +27,15 @@ impl Watch for CredentialStuffing {
         }
         let mut closed = Vec::new();
         out.untracked += u64::from(!self.0.push(user, Some(address), row, &mut closed));
-        closed.into_iter().for_each(|burst| out.push(draft(burst)));
+        for burst in closed {
+            out.push(draft(burst));
+        }
     }
 
     fn finish(mut self: Box<Self>, _: &dyn Past, out: &mut Findings) -> Result<(), ApiError> {
-        self.0.finish().into_iter().for_each(|burst| out.push(draft(burst)));
+        for burst in self.0.finish() {
+            out.push(draft(burst));
+        }
         Ok(())
     }
 }

@@ -97,7 +97,9 @@ impl Watch for Mass {
         let Some(user) = row.user.filter(|_| row.kinds.has(kind)) else { return };
         let mut closed = Vec::new();
         out.untracked += u64::from(!self.bursts.push(user, None, row, &mut closed));
-        closed.into_iter().for_each(|burst| self.tell(burst, out));
+        for burst in closed {
+            self.tell(burst, out);
+        }
         self.count_day(user, row, out);
     }
 
