@@ -238,7 +238,9 @@ fn sample(method: &str, path: &str) -> Option<Sample> {
         ("POST", "/keys/") => {
             body(json!({"name": "n", "scopes": ["read"], "expires_at": "2030-01-01T00:00:00Z"}))
         }
-        ("POST", "/reports/") => body(json!({"type": "daily"})),
+        ("POST", "/reports/") => {
+            body(json!({"type": "security", "start_date": "2024-02-09", "end_date": "2024-02-10"}))
+        }
         ("POST", "/tasks/{name}/run/") => {
             Some(Sample { query: "?dry_run=true", body: json!({}), root: true })
         }
