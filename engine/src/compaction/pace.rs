@@ -68,7 +68,9 @@ impl Pace {
 
     /// Stands aside while appends fill the memory faster than flushes empty it.
     fn give_way(&self, core: &Core) -> Result<()> {
-        let is_behind = || core.tables.memory().0 >= core.config.memtable_bytes_max / 4 * 3;
+        // Half of the way from where a flush begins to where appends wait for it.
+        let (begins, full) = (core.config.memtable_flush_bytes, core.config.memtable_bytes_max);
+        let is_behind = || core.tables.memory().0 >= begins + full.saturating_sub(begins) / 2;
         while is_behind() && !core.compactor.is_waited_for() {
             if core.is_closing() {
                 return Err(Error::Closed);

@@ -21,15 +21,20 @@ use crate::time::{DAY_US, TimestampUs};
 /// Records of hashes of expired leaves that one frame has.
 const COVERS_MAX: usize = 1_000;
 
-/// Rows of one tenant and stream in a file that has expired.
+/// Most tenants and streams whose rows a report names: those with the most rows.
+const SHARES_MAX: usize = 100;
+
+/// Rows of one tenant and stream that have expired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpiredRows {
-    /// Whose rows; their number when the tenant itself is gone.
+    /// Whose rows; the tenant's number when the tenant itself is gone.
     pub tenant: String,
     /// Of which stream.
     pub stream: Stream,
     /// How many.
     pub rows: u64,
+    /// Their part of the bytes of their files, by rows.
+    pub bytes: u64,
 }
 
 /// A segment or a file of cells that has expired.
@@ -43,37 +48,66 @@ pub struct ExpiredFile {
     pub rows: u64,
     /// Its bytes.
     pub bytes: u64,
-    /// Its rows by tenant and stream.
-    pub shares: Vec<ExpiredRows>,
 }
 
 impl ExpiredFile {
-    fn of(core: &Core, segments: &BTreeMap<FileId, Arc<LiveSegment>>, meta: &Arc<FileMeta>) -> Self {
-        let is_segment = meta.kind == FileKind::Segment;
-        let rows = if is_segment { meta.rows() } else { 0 };
-        let segment = segments.get(&meta.id).filter(|_| is_segment);
-        let shares = segment.map(|segment| shares(core, segment)).unwrap_or_default();
-        Self { path: meta.path(), day: meta.day, rows, bytes: meta.bytes, shares }
+    fn of(meta: &Arc<FileMeta>) -> Self {
+        let rows = if meta.kind == FileKind::Segment { meta.rows() } else { 0 };
+        Self { path: meta.path(), day: meta.day, rows, bytes: meta.bytes }
     }
 }
 
-/// The rows of a segment by stream and tenant.
-fn shares(core: &Core, segment: &LiveSegment) -> Vec<ExpiredRows> {
-    let mut out: Vec<ExpiredRows> = Vec::new();
-    for stream in Stream::ALL {
-        let mut rows: BTreeMap<TenantNo, u64> = BTreeMap::new();
-        for run in segment.runs(stream) {
-            *rows.entry(run.tenant).or_default() += run.rows.end.saturating_sub(run.rows.start);
+/// Rows by tenant and stream, and their part of the bytes of their files.
+#[derive(Debug, Default)]
+struct Shares(BTreeMap<(TenantNo, Stream), (u64, u64)>);
+
+impl Shares {
+    /// Those of the segments among `gone`.
+    fn of(core: &Core, gone: &[Arc<FileMeta>]) -> Self {
+        let gone: BTreeSet<FileId> =
+            gone.iter().filter(|meta| meta.kind == FileKind::Segment).map(|meta| meta.id).collect();
+        let mut out = Self::default();
+        for segment in core.tables.segments().iter().filter(|segment| gone.contains(&segment.meta.id)) {
+            out.add(segment);
         }
-        let named =
-            |tenant| core.catalog.name_of(tenant).map_or_else(|| tenant.0.to_string(), |t| t.to_string());
-        out.extend(rows.into_iter().map(|(tenant, rows)| ExpiredRows {
-            tenant: named(tenant),
+        out
+    }
+
+    fn add(&mut self, segment: &LiveSegment) {
+        for stream in Stream::ALL {
+            for run in segment.runs(stream) {
+                let rows_of_run = run.rows.end.saturating_sub(run.rows.start);
+                let (rows, bytes) = self.0.entry((run.tenant, stream)).or_default();
+                *rows += rows_of_run;
+                *bytes += part(segment.meta.bytes, rows_of_run, segment.meta.rows());
+            }
+        }
+    }
+
+    /// The largest by name, and how many others there are.
+    fn named(self, core: &Core) -> (Vec<ExpiredRows>, usize) {
+        let mut largest: Vec<_> = self.0.into_iter().collect();
+        // Stable: of equal shares the numbers decide.
+        largest.sort_by_key(|(_, (rows, _))| std::cmp::Reverse(*rows));
+        let omitted = largest.len().saturating_sub(SHARES_MAX);
+        largest.truncate(SHARES_MAX);
+        let name = |tenant: TenantNo| {
+            core.catalog.name_of(tenant).map_or_else(|| tenant.0.to_string(), |name| name.to_string())
+        };
+        let named = largest.into_iter().map(|((tenant, stream), (rows, bytes))| ExpiredRows {
+            tenant: name(tenant),
             stream,
             rows,
-        }));
+            bytes,
+        });
+        (named.collect(), omitted)
     }
-    out
+}
+
+/// `bytes * rows / all`, rounded down.
+fn part(bytes: u64, rows: u64, all: u64) -> u64 {
+    let product = u128::from(bytes) * u128::from(rows);
+    u64::try_from(product.checked_div(u128::from(all)).unwrap_or(0)).unwrap_or(u64::MAX)
 }
 
 /// What retention removed, or would remove.
@@ -81,6 +115,10 @@ fn shares(core: &Core, segment: &LiveSegment) -> Vec<ExpiredRows> {
 pub struct RetentionReport {
     /// The files.
     pub files: Vec<ExpiredFile>,
+    /// Their rows by tenant and stream, the most first; at most 100.
+    pub shares: Vec<ExpiredRows>,
+    /// How many tenants and streams `shares` does not name.
+    pub shares_omitted: usize,
     /// Nothing newer expires for now, because the clock jumped ahead.
     pub is_held: bool,
 }
@@ -295,24 +333,28 @@ fn give_cells(core: &Core, hidden: &Hidden) -> Result<(BTreeSet<FileId>, Option<
 pub(crate) fn enforce(core: &Core, dry_run: bool) -> Result<RetentionReport> {
     let hidden = core.hidden();
     let (waiting, failed) = if dry_run { Default::default() } else { give_cells(core, &hidden)? };
-    let files = core.compactor.alone(|| {
+    let (files, shares) = core.compactor.alone(|| {
         let expiry = Expiry::plan(&hidden, &core.tables, &core.manifest.version(), &waiting)?;
-        let segments = core.tables.segments().into_iter().map(|s| (s.meta.id, s)).collect();
-        let files = expiry.gone.iter().map(|meta| ExpiredFile::of(core, &segments, meta)).collect();
+        let files = expiry.gone.iter().map(ExpiredFile::of).collect();
+        let shares = Shares::of(core, &expiry.gone);
         if !dry_run {
             expiry.commit(core)?;
         }
-        Ok::<_, Error>(files)
+        Ok::<_, Error>((files, shares))
     })?;
     if let Some(error) = failed {
         return Err(error);
     }
-    Ok(RetentionReport { files, is_held: core.trusted_clock.is_held(core.clock.as_ref()) })
+    let (shares, shares_omitted) = shares.named(core);
+    let is_held = core.trusted_clock.is_held(core.clock.as_ref());
+    Ok(RetentionReport { files, shares, shares_omitted, is_held })
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use super::part;
 
     use crate::catalog::{RetentionDocument, StreamRetention};
     use crate::disk::sim::CrashPolicy;
@@ -353,9 +395,9 @@ mod tests {
         store.engine.set_retention(&tenant("beta"), Some(raw(3))).unwrap();
         let dry = store.engine.enforce_retention(true).unwrap();
         assert_eq!((dry.files.len(), dry.rows()), (1, 2));
-        let shares: Vec<_> =
-            dry.files[0].shares.iter().map(|s| (s.tenant.as_str(), s.stream, s.rows)).collect();
+        let shares: Vec<_> = dry.shares.iter().map(|s| (s.tenant.as_str(), s.stream, s.rows)).collect();
         assert_eq!(shares, [("acme", Stream::Events, 1), ("beta", Stream::Events, 1)]);
+        assert_eq!((part(u64::MAX, 2, 2), part(5, 1, 0), part(7_800, 12, 78)), (u64::MAX, 0, 1_200));
         assert_eq!(store.engine.stats().segments, 5, "a dry run removes nothing");
         assert_eq!(store.engine.enforce_retention(false).unwrap(), dry);
         assert_eq!(store.engine.stats().segments, 4);

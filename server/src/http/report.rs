@@ -2,14 +2,20 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::RequestPartsExt;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
-use super::timing;
+use super::extract::{Json, parse_query};
+use super::middleware::context::RequestContext;
+use super::{report_query, timing};
+use crate::app::AppState;
+use crate::auth::Principal;
 use crate::export::Format;
 use crate::report::flat::{self, Row};
 
@@ -68,27 +74,70 @@ impl ReportFormat {
     }
 }
 
-impl ReportQuery {
-    /// The format that is wanted.
-    pub(crate) fn format(&self, accept: Option<&str>) -> ReportFormat {
-        ReportFormat::wanted(self.format, accept)
+/// A report that is asked for: by `POST` with a body, or by `GET` with parameters that stand for one.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// The application.
+    pub(crate) state: AppState,
+    /// Who asks.
+    pub(crate) principal: Principal,
+    /// The request.
+    pub(crate) context: RequestContext,
+    /// What is asked.
+    pub(crate) body: Value,
+    query: ReportQuery,
+    headers: HeaderMap,
+    began: Duration,
+}
+
+impl FromRequest<AppState> for Asked {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let principal: Principal = parts.extract_with_state(state).await?;
+        let context = parts.extensions.get::<RequestContext>().cloned().unwrap_or_default();
+        let (headers, text) = (parts.headers.clone(), parts.uri.query().unwrap_or_default().to_owned());
+        let (query, body) = if parts.method == Method::POST {
+            let query = parse_query(&text)?;
+            let Json(body) = Json::from_request(Request::from_parts(parts, body), state).await?;
+            (query, body)
+        } else {
+            report_query::read(&text)?
+        };
+        let began = state.clock.monotonic();
+        Ok(Self { state: state.clone(), principal, context, body, query, headers, began })
     }
 }
 
-/// Writes an answer in the format that is wanted; `rows` takes the flat rows out of its JSON.
-///
-/// # Errors
-///
-/// `internal` when the answer cannot be written.
-pub(crate) fn respond(
+impl Asked {
+    /// The format that is wanted.
+    pub(crate) fn format(&self) -> ReportFormat {
+        let accept = self.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+        ReportFormat::wanted(self.query.format, accept)
+    }
+
+    /// Writes an answer in the format that is wanted; `rows` takes the flat rows out of its JSON.
+    ///
+    /// # Errors
+    ///
+    /// `internal` when the answer cannot be written.
+    pub(crate) fn respond(
+        &self,
+        answer: &impl Serialize,
+        rows: fn(&Value) -> Vec<Row>,
+    ) -> Result<Response, ApiError> {
+        let elapsed = self.state.clock.monotonic().saturating_sub(self.began);
+        respond(answer, self.format(), elapsed, rows)
+    }
+}
+
+fn respond(
     answer: &impl Serialize,
-    query: &ReportQuery,
-    headers: &HeaderMap,
+    format: ReportFormat,
     elapsed: Duration,
     rows: fn(&Value) -> Vec<Row>,
 ) -> Result<Response, ApiError> {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    let format = query.format(accept);
     let mut json = serde_json::to_value(answer).map_err(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "an answer could not be written");
         ApiError::internal()

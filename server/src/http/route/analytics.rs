@@ -1,20 +1,15 @@
 //! The analytics report of an organization.
 
 use axum::Router;
-use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
 use serde_json::Value;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use crate::app::AppState;
-use crate::auth::{Principal, Scopes};
+use crate::auth::Scopes;
 use crate::http::error::ApiError;
-use crate::http::extract::{Json, Query};
-use crate::http::middleware::context::RequestContext;
-use crate::http::report::{ReportQuery, respond};
-use crate::http::report_query;
+use crate::http::report::{Asked, ReportQuery};
 use crate::report::analytics::{AnalyticsAnswer, Sources, analytics};
 use crate::report::flat;
 use crate::report::request::AnalyticsRequest;
@@ -80,15 +75,8 @@ pub(crate) struct AnalyticsBody {
 #[utoipa::path(post, path = "/api/insights/analytics/", tag = "reports", params(ReportQuery),
     request_body = AnalyticsBody,
     responses((status = 200, description = "The report", body = AnalyticsAnswer)))]
-async fn report(
-    State(state): State<AppState>,
-    principal: Principal,
-    context: RequestContext,
-    headers: HeaderMap,
-    Query(query): Query<ReportQuery>,
-    Json(body): Json<Value>,
-) -> Result<Response, ApiError> {
-    answer(&state, (&principal, &context, &headers), &query, &body).await
+async fn report(asked: Asked) -> Result<Response, ApiError> {
+    answer(asked).await
 }
 
 /// Analytics by query parameters
@@ -97,37 +85,22 @@ async fn report(
 /// `format=rows` is a table.
 #[utoipa::path(get, path = "/api/insights/analytics/", tag = "reports", params(ReportQuery, AnalyticsBody),
     responses((status = 200, description = "The report", body = AnalyticsAnswer)))]
-async fn report_by_parameters(
-    State(state): State<AppState>,
-    principal: Principal,
-    context: RequestContext,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let (query, body) = report_query::read(query.as_deref().unwrap_or_default())?;
-    answer(&state, (&principal, &context, &headers), &query, &body).await
+async fn report_by_parameters(asked: Asked) -> Result<Response, ApiError> {
+    answer(asked).await
 }
 
-async fn answer(
-    state: &AppState,
-    (principal, context, headers): (&Principal, &RequestContext, &HeaderMap),
-    query: &ReportQuery,
-    body: &Value,
-) -> Result<Response, ApiError> {
-    let began = state.clock.monotonic();
+async fn answer(asked: Asked) -> Result<Response, ApiError> {
+    let Asked { state, principal, context, body, .. } = &asked;
     principal.require(Scopes::READ)?;
     let request = AnalyticsRequest::read(body, &state.config, state.clock.now())?;
     let scope = principal.read_scope(request.common.organization_id.as_deref(), Scopes::READ)?;
     let platform =
         state.config.share_system_metrics.then(|| principal.read_platform_metrics()).transpose()?;
-    let asked = scope.clone();
+    let within = scope.clone();
     let report = move |asking: &Asking| {
-        analytics(Sources { asking, scope: &asked, platform: platform.as_ref() }, &request)
+        analytics(Sources { asking, scope: &within, platform: platform.as_ref() }, &request)
     };
     let answer = state.store.ask(report).await??;
     state.own_acts.read(principal, context, &scope, "analytics");
-    let elapsed = state.clock.monotonic().saturating_sub(began);
-    respond(&answer, query, headers, elapsed, |json| {
-        json.get("metrics").map(flat::of_families).unwrap_or_default()
-    })
+    asked.respond(&answer, |json| json.get("metrics").map(flat::of_families).unwrap_or_default())
 }

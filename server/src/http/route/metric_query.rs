@@ -1,20 +1,15 @@
 //! Questions about metrics.
 
 use axum::Router;
-use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
 use serde_json::Value;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use crate::app::AppState;
-use crate::auth::{Principal, Scopes};
+use crate::auth::Scopes;
 use crate::http::error::ApiError;
-use crate::http::extract::{Json, Query};
-use crate::http::middleware::context::RequestContext;
-use crate::http::report::{ReportQuery, respond};
-use crate::http::report_query;
+use crate::http::report::{Asked, ReportQuery};
 use crate::report::flat;
 use crate::report::metric_query::{MetricAnswer, metric_query};
 use crate::report::request::MetricQueryRequest;
@@ -87,15 +82,8 @@ pub(crate) struct MetricQueryBody {
 #[utoipa::path(post, path = "/api/insights/metrics/query/", tag = "metrics", params(ReportQuery),
     request_body = MetricQueryBody,
     responses((status = 200, description = "The series", body = MetricAnswer)))]
-async fn query(
-    State(state): State<AppState>,
-    principal: Principal,
-    context: RequestContext,
-    headers: HeaderMap,
-    Query(query): Query<ReportQuery>,
-    Json(body): Json<Value>,
-) -> Result<Response, ApiError> {
-    answer(&state, (&principal, &context, &headers), &query, &body).await
+async fn query(asked: Asked) -> Result<Response, ApiError> {
+    answer(asked).await
 }
 
 /// Metrics over time by query parameters
@@ -104,32 +92,17 @@ async fn query(
 /// `format=rows` is a table.
 #[utoipa::path(get, path = "/api/insights/metrics/query/", tag = "metrics", params(ReportQuery, MetricQueryBody),
     responses((status = 200, description = "The series", body = MetricAnswer)))]
-async fn query_by_parameters(
-    State(state): State<AppState>,
-    principal: Principal,
-    context: RequestContext,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let (query, body) = report_query::read(query.as_deref().unwrap_or_default())?;
-    answer(&state, (&principal, &context, &headers), &query, &body).await
+async fn query_by_parameters(asked: Asked) -> Result<Response, ApiError> {
+    answer(asked).await
 }
 
-async fn answer(
-    state: &AppState,
-    (principal, context, headers): (&Principal, &RequestContext, &HeaderMap),
-    query: &ReportQuery,
-    body: &Value,
-) -> Result<Response, ApiError> {
-    let began = state.clock.monotonic();
+async fn answer(asked: Asked) -> Result<Response, ApiError> {
+    let Asked { state, principal, context, body, .. } = &asked;
     principal.require(Scopes::READ)?;
     let request = MetricQueryRequest::read(body, &state.config, state.clock.now())?;
     let scope = principal.read_scope(request.common.organization_id.as_deref(), Scopes::READ)?;
-    let asked = scope.clone();
-    let answer = state.store.ask(move |asking| metric_query(asking, &asked, &request)).await??;
+    let within = scope.clone();
+    let answer = state.store.ask(move |asking| metric_query(asking, &within, &request)).await??;
     state.own_acts.read(principal, context, &scope, "metrics/query");
-    let elapsed = state.clock.monotonic().saturating_sub(began);
-    respond(&answer, query, headers, elapsed, |json| {
-        json.get("series").map(flat::of_series).unwrap_or_default()
-    })
+    asked.respond(&answer, |json| json.get("series").map(flat::of_series).unwrap_or_default())
 }

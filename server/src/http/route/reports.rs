@@ -1,20 +1,15 @@
 //! Reports that are documents: computed when they are asked for.
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use axum::routing::post;
-use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use crate::app::AppState;
-use crate::auth::{Principal, Scopes};
+use crate::auth::Scopes;
 use crate::domain::own_act::OwnAct;
 use crate::http::error::ApiError;
-use crate::http::extract::{Json, Query};
-use crate::http::middleware::context::RequestContext;
-use crate::http::report::{ReportFormat, ReportQuery, respond};
+use crate::http::report::{Asked, ReportFormat, ReportQuery};
 use crate::report::flat;
 use crate::report::reader::Reader;
 use crate::report::request::DocumentRequest;
@@ -60,35 +55,24 @@ pub(crate) struct ReportBody {
 #[utoipa::path(post, path = "/api/insights/reports/", tag = "reports", params(ReportQuery),
     request_body = ReportBody,
     responses((status = 200, description = "The report", body = SecurityReport)))]
-async fn report(
-    State(state): State<AppState>,
-    principal: Principal,
-    context: RequestContext,
-    headers: HeaderMap,
-    Query(query): Query<ReportQuery>,
-    Json(body): Json<Value>,
-) -> Result<Response, ApiError> {
-    let began = state.clock.monotonic();
+async fn report(asked: Asked) -> Result<Response, ApiError> {
+    let Asked { state, principal, context, body, .. } = &asked;
     let needs = Scopes::READ | Scopes::AUDIT_READ;
     principal.require(needs)?;
-    let request = DocumentRequest::read(&body, state.clock.now())?;
+    let request = DocumentRequest::read(body, state.clock.now())?;
     let scope = principal.read_organization(request.common.organization_id.as_deref(), needs)?;
-    let (asked, settings) = (scope.clone(), state.config.security.clone());
+    let (within, settings) = (scope.clone(), state.config.security.clone());
     let compute = move |asking: &crate::store::Asking| {
-        let reader = Reader::new(asking, &asked, request.common.allow_partial);
+        let reader = Reader::new(asking, &within, request.common.allow_partial);
         security(reader, &request.common.window, &settings)
     };
     let answer = state.store.ask(compute).await??;
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    let act = match query.format(accept) {
+    let act = match asked.format() {
         ReportFormat::Json => OwnAct::AuditRead,
         ReportFormat::Ndjson | ReportFormat::Csv | ReportFormat::Rows => OwnAct::AuditExported,
     };
-    state.own_acts.record(&principal, &context, act, scope.organization(), "reports");
-    let elapsed = state.clock.monotonic().saturating_sub(began);
-    respond(&answer, &query, &headers, elapsed, |json| {
-        json.get("findings").map(flat::of_list).unwrap_or_default()
-    })
+    state.own_acts.record(principal, context, act, scope.organization(), "reports");
+    asked.respond(&answer, |json| json.get("findings").map(flat::of_list).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::http::extract::{NoParameters, Query};
 use crate::http::middleware::context::RequestContext;
 use crate::job::record::{RunCause, RunOutcome, RunRecord};
 use crate::job::scheduler::NotNow;
-use crate::job::task::{CLEANUP, TASKS, by_name, cleanup};
+use crate::job::task::{CLEANUP, by_name, cleanup};
 use crate::job::{Shown, execute};
 
 /// The part of the OpenAPI document that is about these routes.
@@ -174,7 +174,7 @@ async fn run(
     Query(query): Query<RunQuery>,
 ) -> Result<Json<RunView>, ApiError> {
     principal.require_superuser()?;
-    let task = TASKS.iter().find(|task| task.name == name).ok_or_else(ApiError::not_found)?;
+    let task = by_name(&name).ok_or_else(ApiError::not_found)?;
     if query.dry_run {
         return dry_run(&state, task.name).await.map(Json);
     }

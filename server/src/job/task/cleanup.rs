@@ -1,8 +1,5 @@
 //! Removes what has expired, now rather than within the hour in which the engine does so by itself.
 
-use std::collections::BTreeMap;
-
-use insights_engine::id::Stream;
 use insights_engine::retention::RetentionReport;
 use serde_json::{Value, json};
 
@@ -29,28 +26,14 @@ pub async fn cleanup(state: AppState, dry_run: bool) -> Result<Value, TaskError>
 /// What was removed: in all, and of each organization's stream its rows and its share of the bytes of the files, by
 /// rows. Rollups are files without rows, of all organizations together.
 fn told(report: &RetentionReport) -> Value {
-    let mut of: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
-    for file in &report.files {
-        for share in &file.shares {
-            let (rows, bytes) = of.entry((&share.tenant, stream_name(share.stream))).or_default();
-            *rows += share.rows;
-            *bytes += part(file.bytes, share.rows, file.rows);
-        }
-    }
-    let mut named: Vec<_> = of.into_iter().collect();
-    // Stable: of equal shares the names decide.
-    named.sort_by_key(|(_, (rows, _))| std::cmp::Reverse(*rows));
-    let omitted = named.len().saturating_sub(NAMED_MAX);
-    let named: Vec<Value> = named
-        .into_iter()
-        .take(NAMED_MAX)
-        .map(|((organization, stream), (rows, bytes))| {
-            json!({ "organization_id": organization, "stream": stream, "rows": rows, "bytes": bytes })
-        })
-        .collect();
+    let named = report.shares.iter().take(NAMED_MAX).map(|share| {
+        json!({ "organization_id": share.tenant, "stream": share.stream.name(), "rows": share.rows, "bytes": share.bytes })
+    });
+    let named: Vec<Value> = named.collect();
+    let omitted = report.shares_omitted + report.shares.len() - named.len();
     json!({
         "files": report.files.len(),
-        "rollup_files": report.files.iter().filter(|file| file.shares.is_empty()).count(),
+        "rollup_files": report.files.iter().filter(|file| file.rows == 0).count(),
         "rows": report.rows(),
         "bytes": report.bytes(),
         "is_held": report.is_held,
@@ -59,38 +42,28 @@ fn told(report: &RetentionReport) -> Value {
     })
 }
 
-fn stream_name(stream: Stream) -> &'static str {
-    stream.name()
-}
-
-/// `bytes * rows / all`, rounded down.
-fn part(bytes: u64, rows: u64, all: u64) -> u64 {
-    let product = u128::from(bytes) * u128::from(rows);
-    u64::try_from(product.checked_div(u128::from(all)).unwrap_or(0)).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use insights_engine::id::Stream;
     use insights_engine::retention::{ExpiredFile, ExpiredRows};
 
     use super::*;
 
     #[test]
-    fn bytes_are_shared_by_rows_and_only_the_largest_are_named() {
-        let shares = (0..12).map(|n| ExpiredRows {
+    fn only_the_largest_shares_are_named() {
+        let shares = (0..12).rev().map(|n| ExpiredRows {
             tenant: format!("org-{n:02}"),
             stream: Stream::Events,
             rows: n + 1,
+            bytes: (n + 1) * 100,
         });
-        let segment = ExpiredFile {
-            path: "segments/1".into(),
-            day: Some(1),
-            rows: 78,
-            bytes: 7_800,
+        let segment = ExpiredFile { path: "segments/1".into(), day: Some(1), rows: 78, bytes: 7_800 };
+        let cells = ExpiredFile { path: "cells/2".into(), day: Some(1), rows: 0, bytes: 50 };
+        let told = told(&RetentionReport {
+            files: vec![segment, cells],
             shares: shares.collect(),
-        };
-        let cells = ExpiredFile { path: "cells/2".into(), day: Some(1), rows: 0, bytes: 50, shares: vec![] };
-        let told = told(&RetentionReport { files: vec![segment, cells], is_held: false });
+            ..RetentionReport::default()
+        });
         assert_eq!((&told["files"], &told["rollup_files"]), (&json!(2), &json!(1)));
         assert_eq!((&told["rows"], &told["bytes"]), (&json!(78), &json!(7_850)));
         assert_eq!(
@@ -99,7 +72,5 @@ mod tests {
         );
         assert_eq!(told["removed"].as_array().unwrap().len(), NAMED_MAX);
         assert_eq!(told["removed_omitted"], 2);
-        assert_eq!(part(u64::MAX, 2, 2), u64::MAX);
-        assert_eq!(part(5, 1, 0), 0);
     }
 }

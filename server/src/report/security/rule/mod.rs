@@ -1,12 +1,11 @@
 //! The rules: small state machines that are fed with records in the order of time.
 
 pub(crate) mod audit_gap;
-pub(crate) mod credential_stuffing;
 pub(crate) mod dormant_account;
+pub(crate) mod failed_logins;
 pub(crate) mod first_privileged_action;
 pub(crate) mod mass;
 pub(crate) mod new_login;
-pub(crate) mod password_spraying;
 pub(crate) mod two_factor_disabled;
 
 use std::collections::HashMap;
@@ -62,10 +61,10 @@ pub(crate) fn watches(
     let thresholds = &settings.thresholds;
     let on = |rule| settings.is_on(rule);
     if on(Rule::PasswordSpraying) {
-        out.push(Box::new(password_spraying::PasswordSpraying::new(thresholds)));
+        out.push(Box::new(failed_logins::FailedLogins::spraying(thresholds)));
     }
     if on(Rule::CredentialStuffing) {
-        out.push(Box::new(credential_stuffing::CredentialStuffing::new(thresholds)));
+        out.push(Box::new(failed_logins::FailedLogins::stuffing(thresholds)));
     }
     for (rule, known) in [(Rule::NewAddress, addresses), (Rule::NewAgent, agents)] {
         if on(rule) {
