@@ -91,7 +91,10 @@ async fn a_dry_run_says_what_a_run_removes_and_leaves_nothing_behind() {
     let admin = app.key("acme", &["admin"]).await;
     let other = app.key("beta", &["admin"]).await;
     // Records of the platform are kept for ever, and with them the segment they are in.
-    own_acts(&app, "insights.key.created", 2).await;
+    // They are counted in memory: looking for them over HTTP would leave another one, beside the events.
+    while app.engine().stats().memtable_rows < 2 {
+        tokio::task::yield_now().await;
+    }
     app.flush();
     for (key, days) in [
         (&admin, ["2023-11-05", "2023-11-06", "2023-11-14"]),
