@@ -17,6 +17,7 @@ use crate::http::own_acts::OwnActs;
 use crate::http::router;
 use crate::ingest::Ingest;
 use crate::job::Jobs;
+use crate::notify::Notify;
 use crate::store::Store;
 
 /// What every handler may use. Cheap to clone: every request does so several times.
@@ -45,6 +46,8 @@ pub struct Shared {
     pub ingest: Arc<Ingest>,
     /// The periodic tasks.
     pub jobs: Jobs,
+    /// Channels, and what is on its way to them.
+    pub notify: Notify,
     /// Bytes of request bodies that may be in memory at once; one permit is one KiB.
     pub bodies: Arc<Semaphore>,
 }
@@ -63,10 +66,12 @@ impl AppState {
             .min(Semaphore::MAX_PERMITS);
         let http_metrics = HttpMetrics::default();
         let seed = entropy.next().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let entropy = Arc::new(entropy);
         let edge = Edge::new(&config.trusted_proxies, Arc::clone(&clock), seed, http_metrics.clone());
         Self(Arc::new(Shared {
             ingest: Arc::new(Ingest::new(store.clone())),
             jobs: Jobs::new(&store, &config.jobs, clock.now()),
+            notify: Notify::new(store.clone(), Arc::clone(&clock), Arc::clone(&entropy)),
             own_acts: OwnActs::new(store.clone(), Arc::clone(&clock)),
             store,
             edge,
@@ -74,7 +79,7 @@ impl AppState {
             config: Arc::new(config),
             clock,
             auth: Arc::new(auth),
-            entropy: Arc::new(entropy),
+            entropy,
             bodies: Arc::new(Semaphore::new(bodies_kib)),
         }))
     }

@@ -1,0 +1,168 @@
+//! Notifications: messages about alerts on their way to the channels of an organization.
+//!
+//! A message is durable before [`Notify::enqueue`] returns (the outbox), and is sent until its receiver
+//! has taken it or eight attempts have failed: at least once, over restarts too, each time under the same id.
+
+pub mod backoff;
+pub mod channel;
+pub mod channels;
+pub mod delivery;
+pub mod message;
+pub mod outbox;
+pub mod target_url;
+
+use std::fmt;
+use std::sync::Arc;
+
+use insights_engine::append::CatalogPut;
+use insights_engine::clock::Clock;
+use insights_engine::entropy::Entropy;
+use insights_engine::id::TenantId;
+use parking_lot::Mutex;
+use tokio::sync;
+
+use crate::store::Store;
+pub use channel::ChannelId;
+use channels::Channels;
+use delivery::DeliveryId;
+pub use message::{AlertNotice, AlertStatus, Lang, Message};
+use outbox::{Full, Outbox};
+
+/// Most channels of one message.
+pub const CHANNELS_OF_MESSAGE_MAX: usize = channels::CHANNELS_MAX;
+
+/// A message that was not enqueued.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no room: too much waits that could not be sent.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// More channels than an organization can have.
+    #[error("a message goes to {CHANNELS_OF_MESSAGE_MAX} channels at most")]
+    TooManyChannels,
+    /// The store did not take it.
+    #[error("the message was not written")]
+    Store(#[from] insights_engine::Error),
+}
+
+/// What became of a message that was enqueued.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Enqueued {
+    /// The deliveries that were made, one for each channel that is told.
+    pub deliveries: Vec<DeliveryId>,
+    /// Channels that are not told: gone, disabled, or not told of what is over.
+    pub skipped: Vec<ChannelId>,
+}
+
+/// The channels and the outbox of a server. Cheap to clone.
+#[derive(Clone)]
+pub struct Notify(Arc<Shared>);
+
+struct Shared {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<Entropy>,
+    channels: Channels,
+    outbox: Mutex<Outbox>,
+    /// Something may be due that was not: a message was enqueued, or an attempt has ended.
+    changed: sync::Notify,
+}
+
+impl Notify {
+    /// The channels and the outbox as the store has left them.
+    pub fn new(store: Store, clock: Arc<dyn Clock>, entropy: Arc<Entropy>) -> Self {
+        let channels = Channels::load(|kind, prefix| store.catalog_scan(kind, prefix));
+        let outbox = Mutex::new(Outbox::load(|kind, prefix| store.catalog_scan(kind, prefix)));
+        Self(Arc::new(Shared { store, clock, entropy, channels, outbox, changed: sync::Notify::new() }))
+    }
+
+    /// Enqueues a message for channels of its organization; durable when it returns.
+    ///
+    /// A channel that is gone, disabled, or does not want to hear that something is over is skipped. The message is
+    /// [`Message::bounded`] first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]: nothing was enqueued.
+    pub async fn enqueue(&self, channels: &[ChannelId], message: Message) -> Result<Enqueued, Error> {
+        self.enqueue_with(channels, message, Vec::new()).await
+    }
+
+    /// As [`Self::enqueue`], and writes records of the caller together with it: either all of it is durable or nothing.
+    /// So a caller that keeps what it has said neither says it twice nor forgets it when the server ends in between.
+    /// They are written, too, when no channel is told.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]: nothing was enqueued and nothing was written.
+    pub async fn enqueue_with(
+        &self,
+        channels: &[ChannelId],
+        message: Message,
+        with: Vec<CatalogPut>,
+    ) -> Result<Enqueued, Error> {
+        if channels.len() > CHANNELS_OF_MESSAGE_MAX {
+            return Err(Error::TooManyChannels);
+        }
+        let mut enqueued = Enqueued::default();
+        let mut told: Vec<(ChannelId, DeliveryId)> = Vec::with_capacity(channels.len());
+        for id in channels {
+            if told.iter().any(|(other, _)| other == id) {
+                continue;
+            }
+            let channel = self.0.channels.get(&message.organization, id);
+            let is_told = channel.is_some_and(|channel| {
+                channel.enabled && (channel.send_resolved || message.status == AlertStatus::Firing)
+            });
+            if is_told {
+                let delivery = DeliveryId::random(&self.0.entropy);
+                enqueued.deliveries.push(delivery.clone());
+                told.push((id.clone(), delivery));
+            } else {
+                enqueued.skipped.push(id.clone());
+            }
+        }
+        let message = Arc::new(message.bounded());
+        let (seqs, mut puts) = self.0.outbox.lock().add(told, &message, self.0.clock.now())?;
+        puts.extend(with);
+        if puts.is_empty() {
+            return Ok(enqueued);
+        }
+        // On a task of its own: a caller that leaves must not leave deliveries behind that wait for their record.
+        let this = self.clone();
+        let written = tokio::spawn(async move {
+            let written = this.0.store.put(puts).await;
+            let mut outbox = this.0.outbox.lock();
+            match written {
+                Ok(_) => outbox.confirm(&seqs),
+                Err(_) => outbox.retract(&seqs),
+            }
+            drop(outbox);
+            this.0.changed.notify_one();
+            written
+        });
+        written.await.map_err(|_| insights_engine::Error::Closed)??;
+        Ok(enqueued)
+    }
+
+    /// The channels.
+    pub fn channels(&self) -> &Channels {
+        &self.0.channels
+    }
+
+    /// Forgets the channels and deliveries of an organization that is erased, and gives the removals of their records.
+    pub fn remove_all(&self, organization: &TenantId) -> Vec<CatalogPut> {
+        let channels = self.0.channels.list(Some(organization));
+        let mut puts: Vec<CatalogPut> =
+            channels.iter().map(|channel| channel::Channel::removal(organization, &channel.id)).collect();
+        puts.extend(self.0.outbox.lock().remove_all(organization));
+        self.0.channels.remove_all(organization);
+        puts
+    }
+}
+
+impl fmt::Debug for Notify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notify").field("outbox", &*self.0.outbox.lock()).finish_non_exhaustive()
+    }
+}
