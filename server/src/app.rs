@@ -18,6 +18,7 @@ use crate::http::router;
 use crate::ingest::Ingest;
 use crate::job::Jobs;
 use crate::notify::Notify;
+use crate::report::stored::shelf::Making;
 use crate::store::Store;
 
 /// What every handler may use. Cheap to clone: every request does so several times.
@@ -48,6 +49,8 @@ pub struct Shared {
     pub jobs: Jobs,
     /// Channels, and what is on its way to them.
     pub notify: Notify,
+    /// The reports that are being made.
+    pub making: Making,
     /// Bytes of request bodies that may be in memory at once; one permit is one KiB.
     pub bodies: Arc<Semaphore>,
 }
@@ -72,6 +75,7 @@ impl AppState {
             ingest: Arc::new(Ingest::new(store.clone())),
             jobs: Jobs::new(&store, &config.jobs, clock.now()),
             notify: Notify::new(store.clone(), Arc::clone(&clock), Arc::clone(&entropy)),
+            making: Making::default(),
             own_acts: OwnActs::new(store.clone(), Arc::clone(&clock)),
             store,
             edge,

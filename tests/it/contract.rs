@@ -238,9 +238,7 @@ fn sample(method: &str, path: &str) -> Option<Sample> {
         ("POST", "/keys/") => {
             body(json!({"name": "n", "scopes": ["read"], "expires_at": "2030-01-01T00:00:00Z"}))
         }
-        ("POST", "/reports/") => {
-            body(json!({"type": "security", "start_date": "2024-02-09", "end_date": "2024-02-10"}))
-        }
+        ("POST", "/reports/") => body(json!({"type": "daily", "date": "2024-02-09"})),
         ("POST", "/tasks/{name}/run/") => {
             Some(Sample { query: "?dry_run=true", body: json!({}), root: true })
         }
@@ -280,8 +278,9 @@ fn ids(
             made["id"].as_str().expect("an id").to_owned()
         }
         "reports" => {
-            let made = world.post("/api/insights/reports/", key, &json!({"type": "daily"})).json();
-            made["id"].as_str().unwrap_or("none").to_owned()
+            let wanted = json!({"type": "security", "start_date": "2024-02-08", "end_date": "2024-02-09"});
+            let made = world.post("/api/insights/reports/", key, &wanted).json();
+            made["id"].as_str().expect("an id").to_owned()
         }
         _ => "none".to_owned(),
     };
@@ -354,7 +353,10 @@ fn every_answer_is_what_the_document_says() {
         }
         // Without the last slash it is the same handler.
         if let Some(bare) = path.strip_suffix('/').filter(|_| method != "DELETE") {
-            assert_eq!(world.send(call(bare)).status, answer.status, "{method} {bare}");
+            let again = world.send(call(bare)).status;
+            // A report that the first call made is there for the second.
+            let was_made = path.ends_with("/reports/") && (answer.status, again) == (201, 200);
+            assert!(again == answer.status || was_made, "{method} {bare}: {again}");
         }
         // Errors are described too.
         let refused = world.send(Call::new(method, filled(path, &values)).header("x-api-key", "wrong"));

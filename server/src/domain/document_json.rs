@@ -59,6 +59,28 @@ pub fn to_json(document: &[u8]) -> insights_engine::Result<serde_json::Value> {
         .map_err(|error| insights_engine::Error::invalid(error.to_string()))
 }
 
+/// A JSON value as a document. Numbers that are neither whole nor finite doubles do not occur in JSON.
+pub fn from_json(json: &serde_json::Value) -> Document {
+    Document::encode(&value_of(json))
+}
+
+fn value_of(json: &serde_json::Value) -> Value {
+    match json {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(b) => Value::Bool(*b),
+        serde_json::Value::Number(n) => match (n.as_i64(), n.as_u64()) {
+            (Some(n), _) => Value::I64(n),
+            (None, Some(n)) => Value::U64(n),
+            (None, None) => n.as_f64().map_or(Value::Null, Value::F64),
+        },
+        serde_json::Value::String(text) => Value::Str(text.clone()),
+        serde_json::Value::Array(items) => Value::Array(items.iter().map(value_of).collect()),
+        serde_json::Value::Object(members) => {
+            Value::Object(members.iter().map(|(key, value)| (key.clone(), value_of(value))).collect())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -78,6 +100,12 @@ mod tests {
         assert_eq!(to_json(document.as_bytes()).unwrap(), expected);
         let text = serde_json::to_string(&DocumentJson(document.as_bytes())).unwrap();
         assert_eq!(text, r#"{"a":[null,true,-5],"b":18446744073709551615,"c":1.0,"d":"\"\n"}"#);
+    }
+
+    #[test]
+    fn json_goes_into_a_document_and_comes_back() {
+        let json = json!({"z": [null, true, -5, u64::MAX, 0.25], "a": {"b": "\"\n"}});
+        assert_eq!(to_json(from_json(&json).as_bytes()).unwrap(), json);
     }
 
     #[test]

@@ -5,5 +5,6 @@ pub mod document_json;
 pub mod event;
 pub mod identifier;
 pub mod instant;
+pub mod lang;
 pub mod metric;
 pub mod own_act;

@@ -3,6 +3,7 @@
 pub mod connection;
 pub mod cursor;
 pub mod damage;
+pub mod document;
 pub mod error;
 pub mod extract;
 pub mod list;

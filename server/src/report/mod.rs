@@ -19,6 +19,7 @@ pub(crate) mod request;
 pub(crate) mod rollups;
 pub(crate) mod security;
 pub(crate) mod sessions;
+pub(crate) mod stored;
 pub(crate) mod system_performance;
 mod uptime;
 pub(crate) mod user_activity;

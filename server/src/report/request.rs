@@ -106,15 +106,16 @@ pub(crate) struct MetricQueryRequest {
     pub(crate) question: MetricQuestion,
 }
 
-/// `POST reports/`, read: which document, of which time.
-#[derive(Debug, Clone)]
-pub(crate) struct DocumentRequest {
-    /// What every report is asked.
-    pub(crate) common: Common,
-}
-
 /// Reads the common members; `None` when their problems are noted.
-fn common(fields: &mut Fields<'_>, width: Width, now: TimestampUs) -> Result<Option<Common>, ApiError> {
+///
+/// # Errors
+///
+/// `too_many_cells`.
+pub(super) fn common(
+    fields: &mut Fields<'_>,
+    width: Width,
+    now: TimestampUs,
+) -> Result<Option<Common>, ApiError> {
     let organization_id = fields.identifier("organization_id");
     let exact = fields.flag("exact");
     let allow_partial = fields.flag("allow_partial");
@@ -148,12 +149,21 @@ fn check_cells(buckets: usize, columns: usize) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn begin(body: &Value) -> Result<Fields<'_>, ApiError> {
+/// The members of a body.
+///
+/// # Errors
+///
+/// `invalid` when it is no object.
+pub(super) fn begin(body: &Value) -> Result<Fields<'_>, ApiError> {
     Fields::of(body).map_err(|problem| ApiError::invalid(vec![problem]))
 }
 
 /// Everything was read, or everything that is wrong.
-fn finish<T>(fields: Fields<'_>, request: Option<T>) -> Result<T, ApiError> {
+///
+/// # Errors
+///
+/// `invalid`.
+pub(super) fn finish<T>(fields: Fields<'_>, request: Option<T>) -> Result<T, ApiError> {
     let problems = fields.finish();
     match request {
         Some(request) if problems.is_empty() => Ok(request),
@@ -229,29 +239,6 @@ impl AnalyticsRequest {
         });
         check_cells(request.common.window.buckets.len(), columns.max().unwrap_or(1))?;
         Ok(request)
-    }
-}
-
-impl DocumentRequest {
-    /// Reads a body.
-    ///
-    /// # Errors
-    ///
-    /// `invalid` with every problem, `too_many_cells`.
-    pub(crate) fn read(body: &Value, now: TimestampUs) -> Result<Self, ApiError> {
-        let mut fields = begin(body)?;
-        if fields.choice("type", &["security"]).is_none()
-            && !fields.problems.iter().any(|problem| problem.pointer == "/type")
-        {
-            fields.problem("type", "required", "name a type of report: security");
-        }
-        let common = common(&mut fields, Width::GroupBy, now)?;
-        for name in ["group_by", "step", "week_start", "exact"] {
-            if fields.get(name).is_some() {
-                fields.problem(name, "unknown_field", "a security report has no buckets and no quantiles");
-            }
-        }
-        finish(fields, common.map(|common| Self { common }))
     }
 }
 

@@ -84,6 +84,44 @@ impl Window {
         }
     }
 
+    /// The window of a range. A range of whole local days is a window of days, however it was asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`NoWindow`].
+    pub(crate) fn of(
+        range: TimeRange,
+        unit: BucketUnit,
+        zone: TimeZone,
+        now: TimestampUs,
+    ) -> Result<Self, NoWindow> {
+        let day = |at: TimestampUs| {
+            let date = zone.to_datetime(at.to_jiff().ok()?).date();
+            (midnight(date, &zone)? == at).then_some(date)
+        };
+        let last = day(range.end).and_then(|end| end.yesterday().ok());
+        match day(range.start).zip(last) {
+            Some((first, last)) if first <= last => {
+                Self::new(Edge::Day(first), Edge::Day(last), unit, zone, now)
+            }
+            _ => Self::new(Edge::At(range.start), Edge::At(range.end), unit, zone, now),
+        }
+    }
+
+    /// The same time in buckets of another width, as [`Self::of`] has it.
+    ///
+    /// # Errors
+    ///
+    /// [`NoWindow`].
+    pub(crate) fn by(&self, unit: BucketUnit) -> Result<Self, NoWindow> {
+        Self::of(self.range, unit, self.zone.clone(), self.now)
+    }
+
+    /// The first and the last local day, when it is made of days.
+    pub(crate) fn local_days(&self) -> Option<(Date, Date)> {
+        self.days
+    }
+
     fn new(
         start: Edge,
         end: Edge,

@@ -101,7 +101,7 @@ async fn read(state: &AppState, list: &List, request: RowRequest) -> Result<RowP
 }
 
 /// What a cursor of a list is bound to: its name, whose it is, and the parameters that say which rows there are.
-pub(super) fn question(list: &str, organization: Option<&TenantId>, uri: &Uri) -> Question {
+pub(in crate::http) fn question(list: &str, organization: Option<&TenantId>, uri: &Uri) -> Question {
     let pairs: Vec<_> = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).collect();
     // What says nothing is not bound: an empty value, the order that is the default. The organization is
     // bound as the scope.
@@ -262,7 +262,7 @@ fn with_type(body: Body, format: Format) -> Response {
 }
 
 /// The `Link` to the next page: the same question with another cursor.
-pub(super) fn next_link(uri: &Uri, cursor: &str) -> Option<HeaderValue> {
+pub(in crate::http) fn next_link(uri: &Uri, cursor: &str) -> Option<HeaderValue> {
     let mut query = form_urlencoded::Serializer::new(String::new());
     let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     query.extend_pairs(pairs.filter(|(name, _)| name != "cursor"));

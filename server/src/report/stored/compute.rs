@@ -1,0 +1,104 @@
+//! Makes the body of a report, by its type, from one moment of the store.
+
+use insights_engine::id::TenantId;
+use serde_json::{Map, Value};
+
+use super::ask::StoredRequest;
+use super::body::{self, to_value};
+use super::{ReportType, activity, application};
+use crate::auth::ReadScope;
+use crate::config::Config;
+use crate::http::error::ApiError;
+use crate::report::analytics::Sources;
+use crate::report::answer::{CostBlock, DamagedRange};
+use crate::report::reader::{Reader, Totals};
+use crate::report::security::security;
+use crate::store::Asking;
+
+/// What a report is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source<'a> {
+    /// The engine at one moment.
+    pub(crate) asking: &'a Asking,
+    /// Whose rows.
+    pub(crate) scope: &'a ReadScope,
+    /// The platform's own hosts, when organizations without hosts see them.
+    pub(crate) platform: Option<&'a ReadScope>,
+    /// Whose report.
+    pub(crate) organization: &'a TenantId,
+    /// The settings.
+    pub(crate) config: &'a Config,
+}
+
+/// A report that was made.
+#[derive(Debug)]
+pub(crate) struct Computed {
+    /// Its body.
+    pub(crate) body: Value,
+    /// Whether everything could be read.
+    pub(crate) is_whole: bool,
+    /// What it cost.
+    pub(crate) cost: CostBlock,
+}
+
+impl<'a> Source<'a> {
+    /// The same as the analytics report wants it.
+    pub(crate) fn sources(&self) -> Sources<'a> {
+        Sources { asking: self.asking, scope: self.scope, platform: self.platform }
+    }
+}
+
+impl Computed {
+    /// Adds what more questions cost.
+    pub(crate) fn add(&mut self, totals: Totals) {
+        self.is_whole &= totals.damaged.is_empty();
+        let more = CostBlock::of(totals.cost, std::time::Duration::ZERO);
+        self.cost.rows_scanned += more.rows_scanned;
+        self.cost.cells_read += more.cells_read;
+        self.cost.bytes_read += more.bytes_read;
+    }
+}
+
+/// Computes a report.
+///
+/// # Errors
+///
+/// `rows_expired` when what it needs is not kept any more, and those of the engine on the wire.
+pub(crate) fn compute(source: &Source<'_>, request: &StoredRequest) -> Result<Computed, ApiError> {
+    match request.kind {
+        ReportType::Daily | ReportType::Organization => activity::activity(source, request),
+        ReportType::Application => application::application(source, request),
+        ReportType::Security => of_security(source, request),
+    }
+}
+
+fn of_security(source: &Source<'_>, request: &StoredRequest) -> Result<Computed, ApiError> {
+    let reader = Reader::new(source.asking, source.scope, request.allow_partial);
+    let report = security(reader, &request.window, &source.config.security)?;
+    let Value::Object(mut members) = to_value(&report)? else { return Err(ApiError::internal()) };
+    members.remove("cost");
+    let mut body = body::head(request, source.organization)?;
+    body.extend(members);
+    Ok(Computed { body: body.into(), is_whole: !report.partial, cost: report.cost })
+}
+
+/// Says in a body what could not be read.
+///
+/// # Errors
+///
+/// As [`to_value`].
+pub(crate) fn say_damage(body: &mut Map<String, Value>, damaged: &[DamagedRange]) -> Result<(), ApiError> {
+    if !damaged.is_empty() {
+        body.insert("partial".to_owned(), true.into());
+        body.insert("damaged".to_owned(), to_value(&damaged)?);
+    }
+    Ok(())
+}
+
+/// Leaves the first rows of a list; gives how many others there were.
+pub(crate) fn cut(rows: &mut Value, rows_max: usize) -> Option<u64> {
+    let rows = rows.as_array_mut()?;
+    let left_out = rows.len().saturating_sub(rows_max);
+    rows.truncate(rows_max);
+    (left_out > 0).then_some(left_out as u64)
+}

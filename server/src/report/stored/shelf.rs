@@ -1,0 +1,272 @@
+//! Where reports stand: the audit log of their organization.
+
+use insights_engine::append::Append;
+use insights_engine::id::{Stream, TenantId};
+use insights_engine::query::{Cursor, Filter, Literal, Op, Order, RowRequest};
+use insights_engine::schema::{ColumnDef, stream};
+use insights_engine::time::{TimeRange, TimestampUs};
+use parking_lot::Mutex;
+use serde_json::Value;
+use std::collections::HashSet;
+use tokio::sync::Notify;
+
+use super::ReportType;
+use super::ask::StoredRequest;
+use super::body::dates;
+use super::compute::{Computed, Source, compute};
+use super::record::{Found, GENERATED, Meta, NoReport, Parts, REPORT, read_heads, write};
+use crate::app::AppState;
+use crate::auth::ReadScope;
+use crate::domain::instant::Rfc3339;
+use crate::http::error::{ApiError, Code};
+use crate::report::answer::CostBlock;
+use crate::report::fields::column;
+
+/// Records that are read at once when a report is put together.
+const PAGE_ROWS: usize = 100;
+
+/// A report, made now or long ago.
+#[derive(Debug)]
+pub(crate) struct Made {
+    /// Where it stands; `None` when it is not kept: its time is not over, or something could not be read.
+    pub(crate) found: Option<Found>,
+    /// Its body.
+    pub(crate) body: Value,
+    /// Whether it was made by this call, and what that cost.
+    pub(crate) cost: Option<CostBlock>,
+}
+
+/// Which reports are listed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wanted {
+    /// Only of this type.
+    pub(crate) kind: Option<ReportType>,
+    /// None of this type: what the reader may not see.
+    pub(crate) but: Option<ReportType>,
+    /// Only of this application.
+    pub(crate) app_id: Option<String>,
+}
+
+/// The reports that are being made, so that none is made twice.
+#[derive(Debug, Default)]
+pub struct Making {
+    ids: Mutex<HashSet<String>>,
+    done: Notify,
+}
+
+/// Holds the right to make a report.
+#[derive(Debug)]
+struct Turn<'a> {
+    making: &'a Making,
+    id: String,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.making.ids.lock().remove(&self.id);
+        self.making.done.notify_waiters();
+    }
+}
+
+impl Making {
+    /// Waits until nobody else makes the report of this id. There are at most as many ids as requests.
+    async fn turn(&self, id: &str) -> Turn<'_> {
+        loop {
+            // Registered before the look, so that an end in between is not missed.
+            let done = self.done.notified();
+            tokio::pin!(done);
+            done.as_mut().enable();
+            if self.ids.lock().insert(id.to_owned()) {
+                return Turn { making: self, id: id.to_owned() };
+            }
+            done.await;
+        }
+    }
+}
+
+/// The report that is asked for: as it is kept, else made now, and kept when its time is over.
+///
+/// # Errors
+///
+/// Those of the engine on the wire.
+pub(crate) async fn make(
+    state: &AppState,
+    scope: &ReadScope,
+    platform: Option<&ReadScope>,
+    organization: &TenantId,
+    request: StoredRequest,
+) -> Result<Made, ApiError> {
+    if !request.is_closed() {
+        let made = computed(state, scope, platform, organization, &request).await?;
+        return Ok(Made { found: None, body: made.body, cost: Some(made.cost) });
+    }
+    let id = request.id(organization);
+    let _turn = state.making.turn(&id).await;
+    // A report is never made before its time is over.
+    if let Some(found) = find(state, scope, &id, request.window.range.end).await? {
+        let body = fetch(state, scope, &found).await?;
+        return Ok(Made { found: Some(found), body, cost: None });
+    }
+    let made = computed(state, scope, platform, organization, &request).await?;
+    // Asking about an organization that never was must not make it.
+    if !made.is_whole || !state.store.tenant_exists(organization) {
+        return Ok(Made { found: None, body: made.body, cost: Some(made.cost) });
+    }
+    let found = keep(state, organization, id, &request, made.body.clone()).await?;
+    Ok(Made { found: Some(found), body: made.body, cost: Some(made.cost) })
+}
+
+async fn computed(
+    state: &AppState,
+    scope: &ReadScope,
+    platform: Option<&ReadScope>,
+    organization: &TenantId,
+    request: &StoredRequest,
+) -> Result<Computed, ApiError> {
+    let (scope, platform, organization) = (scope.clone(), platform.cloned(), organization.clone());
+    let (config, request) = (state.config.clone(), request.clone());
+    let answer = state.store.ask(move |asking| {
+        let source = Source {
+            asking,
+            scope: &scope,
+            platform: platform.as_ref(),
+            organization: &organization,
+            config: &config,
+        };
+        compute(&source, &request)
+    });
+    answer.await?
+}
+
+async fn keep(
+    state: &AppState,
+    organization: &TenantId,
+    id: String,
+    request: &StoredRequest,
+    body: Value,
+) -> Result<Found, ApiError> {
+    let now = state.clock.now();
+    let range = request.window.range;
+    let (start_date, end_date) = dates(&request.window);
+    let meta = Meta {
+        version: super::VERSION,
+        report_type: request.kind,
+        app_id: request.app_id.clone(),
+        start_date,
+        end_date,
+        start: Rfc3339(range.start).to_string(),
+        end: Rfc3339(range.end).to_string(),
+        timezone: request.window.zone_name().to_owned(),
+        sha256: String::new(),
+        bytes: 0,
+        parts: 0,
+        user_parts: 0,
+    };
+    let batch = write(&id, organization, now, meta, body).map_err(damaged)?;
+    let mut found = read_heads(&batch).into_iter().next().ok_or_else(ApiError::internal)?;
+    let appended = state.store.append(Append::batch(batch)).await?;
+    let kept = appended.batches.first().ok_or_else(ApiError::internal)?;
+    found.seq = kept.seq_of(0).0;
+    Ok(found)
+}
+
+/// The report of an id, made at `since` or later; the first one should there be two.
+///
+/// # Errors
+///
+/// Those of the engine on the wire.
+pub(crate) async fn find(
+    state: &AppState,
+    scope: &ReadScope,
+    id: &str,
+    since: TimestampUs,
+) -> Result<Option<Found>, ApiError> {
+    let mut request = heads(scope, TimeRange { start: since, end: TimeRange::ALL.end }, 1);
+    request.order = Order::Asc;
+    request.filter = Filter::And(vec![request.filter, is(&stream::OBJECT_ID, id)]);
+    let page = rows(state, scope, request).await?;
+    Ok(page.batches.iter().flat_map(read_heads).next())
+}
+
+/// Reports, the newest first, and where the next page starts.
+///
+/// # Errors
+///
+/// Those of the engine on the wire.
+pub(crate) async fn list(
+    state: &AppState,
+    scope: &ReadScope,
+    range: TimeRange,
+    wanted: &Wanted,
+    (limit, after): (usize, Option<Cursor>),
+) -> Result<(Vec<Found>, Option<Cursor>), ApiError> {
+    let mut request = heads(scope, range, limit);
+    let kind = |kind: ReportType| {
+        let field = insights_engine::query::Field::Path(stream::METADATA.id, vec!["report_type".to_owned()]);
+        Filter::Compare(field, Op::Is(Literal::Str(kind.name().to_owned())))
+    };
+    let mut all = vec![request.filter];
+    all.extend(wanted.kind.map(kind));
+    all.extend(wanted.but.map(|but| Filter::Not(Box::new(kind(but)))));
+    all.extend(wanted.app_id.as_deref().map(|app| is(&stream::APP_ID, app)));
+    request.filter = Filter::And(all);
+    request.after = after;
+    let page = rows(state, scope, request).await?;
+    Ok((page.batches.iter().flat_map(read_heads).collect(), page.next))
+}
+
+/// The body of a report that was found.
+///
+/// # Errors
+///
+/// `damaged` when its records are not what they were, and those of the engine on the wire.
+pub(crate) async fn fetch(state: &AppState, scope: &ReadScope, found: &Found) -> Result<Value, ApiError> {
+    let last = found.seq.saturating_add(found.meta.parts + found.meta.user_parts);
+    let seq = |op| Filter::Compare(column(&stream::SEQ), op);
+    let number = |n: u64| i64::try_from(n).map_or(Literal::U64(n), Literal::I64);
+    // They have the time of the first one.
+    let range = TimeRange { start: found.at, end: TimestampUs(found.at.0.saturating_add(1)) };
+    let mut request = scope.row_request(Stream::Audit, range, PAGE_ROWS);
+    request.order = Order::Asc;
+    request.filter = Filter::And(vec![seq(Op::Gt(number(found.seq))), seq(Op::Lte(number(last)))]);
+    request.columns = Some([stream::SEQ, stream::OBJECT_TYPE, stream::METADATA].map(|def| def.id).into());
+    let mut parts = Parts::default();
+    loop {
+        let page = rows(state, scope, request.clone()).await?;
+        for batch in &page.batches {
+            parts.take(batch).map_err(damaged)?;
+        }
+        request.after = page.next;
+        if request.after.is_none() {
+            return parts.body(&found.meta).map_err(damaged);
+        }
+    }
+}
+
+/// A question for first records.
+fn heads(scope: &ReadScope, range: TimeRange, limit: usize) -> RowRequest {
+    let mut request = scope.row_request(Stream::Audit, range, limit);
+    request.filter = Filter::And(vec![is(&stream::ACTION_TYPE, GENERATED), is(&stream::OBJECT_TYPE, REPORT)]);
+    let columns = [stream::TIME, stream::SEQ, stream::OBJECT_ID, stream::METADATA];
+    request.columns = Some(columns.map(|def| def.id).into());
+    request
+}
+
+fn is(def: &ColumnDef, text: &str) -> Filter {
+    Filter::Compare(column(def), Op::Is(Literal::Str(text.to_owned())))
+}
+
+async fn rows(
+    state: &AppState,
+    scope: &ReadScope,
+    request: RowRequest,
+) -> Result<insights_engine::query::RowPage, ApiError> {
+    let range = request.window;
+    let page = state.store.rows(scope, request).await;
+    page.map_err(|error| ApiError::of_read(error, Stream::Audit, range, &state.store.health().damaged))
+}
+
+fn damaged(error: NoReport) -> ApiError {
+    tracing::error!(error = &error as &dyn std::error::Error, "a stored report cannot be read");
+    ApiError::new(Code::Damaged, "a stored report is damaged")
+}

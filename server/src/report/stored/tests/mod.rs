@@ -1,0 +1,1 @@
+//! Stored reports over the whole application.
