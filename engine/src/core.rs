@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::append::{Append, Appended, CatalogPut};
+use crate::append::{Append, Appended};
+use crate::apply::{Applier, Done, Job, Waiter};
 use crate::catalog::state::check_put;
 use crate::catalog::{Catalog, ErasureId};
 use crate::clock::Clock;
 use crate::codes::Tenants;
 use crate::compaction::compactor::Compactor;
-use crate::config::{Config, Durability};
+use crate::config::Config;
 use crate::dedup::{IdIndex, IdempotencyIndex};
 use crate::disk::Disk;
 use crate::engine::{Stats, Usage};
@@ -22,7 +23,6 @@ use crate::error::{Error, Result};
 use crate::flush::Flusher;
 use crate::id::{Lsn, Stream, TenantId, TenantNo};
 use crate::manifest::{FileKind, Manifest};
-use crate::memtable::NewRows;
 use crate::query::{self, Damage, Filter, Hidden, Scope, Snapshot};
 use crate::recover::MissingSegment;
 use crate::retention::class::Classes;
@@ -32,56 +32,12 @@ use crate::segment::BlockCache;
 use crate::sequencer::Sequencer;
 use crate::sequencer::derived_id::DerivedIds;
 use crate::sequencer::plan::{Frame, Plan, Prepared};
-use crate::tables::{Kept, Tables};
+use crate::tables::Tables;
 use crate::time::{TimeRange, TimestampUs};
-use crate::wal::{Entry, Log, Sink, WalDamage};
-
-/// What is called once when an append is kept or refused.
-pub(crate) type Done = Box<dyn FnOnce(Result<Appended>) + Send>;
+use crate::wal::{Entry, Log, WalDamage};
 
 /// The kind of a frame that holds an append; the only one there is.
 pub(crate) const FRAME_APPEND: u8 = 1;
-
-/// An append on its way through the log.
-pub(crate) struct Job {
-    lsn: Lsn,
-    rows: Vec<NewRows>,
-    puts: Vec<CatalogPut>,
-    appended: Appended,
-    waiter: Waiter,
-}
-
-/// Who hears what became of an append; hears of a failure when nobody else says anything.
-struct Waiter(Option<Done>);
-
-impl Waiter {
-    fn answer(mut self, result: Result<Appended>) {
-        if let Some(done) = self.0.take() {
-            done(result);
-        }
-    }
-}
-
-impl Waiter {
-    /// Gives back who waits, untold.
-    fn into_done(mut self) -> Done {
-        self.0.take().unwrap_or_else(|| Box::new(|_| ()))
-    }
-}
-
-impl Drop for Waiter {
-    fn drop(&mut self) {
-        if let Some(done) = self.0.take() {
-            done(Err(Error::Poisoned));
-        }
-    }
-}
-
-impl std::fmt::Debug for Job {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Job({})", self.lsn)
-    }
-}
 
 /// Counters since the engine was opened.
 #[derive(Debug, Default)]
@@ -94,54 +50,6 @@ pub(crate) struct Counters {
     pub damage_found: AtomicU64,
     /// Bytes that recovery cut from the end of the WAL.
     pub wal_torn_bytes: AtomicU64,
-}
-
-/// What the log hands on: rows become readable, records true, callers answered.
-#[derive(Debug)]
-pub(crate) struct Applier {
-    tables: Arc<Tables>,
-    catalog: Arc<Catalog>,
-    clock: Arc<dyn Clock>,
-    counters: Arc<Counters>,
-    durable: bool,
-}
-
-impl Sink for Applier {
-    type Job = Job;
-
-    fn kept(&self, jobs: Vec<Job>) {
-        let now = self.clock.monotonic();
-        let mut answers = Vec::with_capacity(jobs.len());
-        for Job { lsn, rows, puts, mut appended, waiter } in jobs {
-            let count: usize = rows.iter().map(NewRows::len).sum();
-            self.counters.rows_appended.fetch_add(count as u64, Ordering::Relaxed);
-            // Records are checked when the append is planned, so that nothing that is in the log fails here.
-            let applied = self.catalog.apply(lsn, &puts);
-            assert!(applied.is_ok(), "a planned catalog record fits: {applied:?}");
-            self.tables.keep(Kept { lsn, rows }, now);
-            appended.durable = self.durable;
-            answers.push((waiter, appended));
-        }
-        for (waiter, appended) in answers {
-            waiter.answer(Ok(appended));
-        }
-    }
-
-    fn lost(&self, jobs: Vec<Job>, error: &Error) {
-        for job in jobs {
-            job.waiter.answer(Err(refusal(error)));
-        }
-    }
-}
-
-/// What a waiting caller is told when the log fails: the first error was logged where it happened.
-fn refusal(error: &Error) -> Error {
-    match error {
-        Error::Overloaded { what, limit } => Error::Overloaded { what, limit: *limit },
-        Error::DiskFull { free, reserve } => Error::DiskFull { free: *free, reserve: *reserve },
-        Error::Closed => Error::Closed,
-        _ => Error::Poisoned,
-    }
 }
 
 /// Everything of an open engine but its threads.
@@ -223,25 +131,6 @@ const SERIES_MAX: usize = 10_000_000;
 /// Most damaged ranges that are kept for [`crate::engine::Health`].
 const DAMAGE_MAX: usize = 1_000;
 
-impl Applier {
-    /// Hands frames on to these.
-    pub(crate) fn new(
-        tables: &Arc<Tables>,
-        catalog: &Arc<Catalog>,
-        clock: &Arc<dyn Clock>,
-        counters: &Arc<Counters>,
-        durability: Durability,
-    ) -> Self {
-        Self {
-            tables: Arc::clone(tables),
-            catalog: Arc::clone(catalog),
-            clock: Arc::clone(clock),
-            counters: Arc::clone(counters),
-            durable: durability == Durability::Synced,
-        }
-    }
-}
-
 impl Core {
     /// Gives an append to the log; `done` hears what became of it.
     pub(crate) fn submit(&self, append: Append, done: Done) {
@@ -321,7 +210,7 @@ impl Core {
         // Under this lock the queue only gets shorter, so the push is refused only by a log that was
         // poisoned meanwhile; then no number given here is ever read again.
         sequencer.commit(changes, lsn, received);
-        let job = Job { lsn, rows, puts, appended, waiter: Waiter(Some(done)) };
+        let job = Job { lsn, rows, puts, appended, waiter: Waiter::new(done) };
         let pushed = self.log.offer(Entry { lsn, kind: FRAME_APPEND, payload, job });
         // Who waits is told by the caller, who holds no lock.
         pushed.map_err(|(error, job)| (error, job.waiter.into_done()))

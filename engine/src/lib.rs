@@ -5,6 +5,7 @@
 //! [`manifest`], [`catalog`], [`dictionary`], [`dedup`] < [`sequencer`], [`query`] < [`engine`].
 
 pub mod append;
+mod apply;
 pub mod audit;
 mod background;
 pub mod catalog;
@@ -24,6 +25,7 @@ pub mod erasure;
 pub mod error;
 mod file_header;
 mod flush;
+pub mod follow;
 mod format_check;
 mod format_version;
 mod frame;

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::apply::Applier;
 use crate::catalog::{Catalog, TenantRecord};
 use crate::clock::Clock;
 use crate::codes::{Codes, Tenants};
 use crate::compaction::compactor::Compactor;
 use crate::config::Config;
-use crate::core::{Applier, Core, Counters, FRAME_APPEND};
+use crate::core::{Core, Counters, FRAME_APPEND};
 use crate::dedup::{IdIndex, IdempotencyIndex, SeenId};
 use crate::dictionary::DictionarySet;
 use crate::disk::Disk;

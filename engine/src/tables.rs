@@ -7,6 +7,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::codes::{Codes, Tenants};
 use crate::error::Result;
+use crate::follow::Following;
 use crate::id::{FileId, Lsn, Stream, TenantNo};
 use crate::manifest::FileMeta;
 use crate::memtable::{Memtable, NewRows};
@@ -114,6 +115,7 @@ pub(crate) struct Tables {
     inner: RwLock<Inner>,
     /// Signalled when a flush has taken rows out of memory.
     relieved: (Mutex<()>, Condvar),
+    following: Following,
 }
 
 #[derive(Debug)]
@@ -144,7 +146,16 @@ impl Tables {
         flushed: Lsn,
     ) -> Self {
         let inner = Inner { active: Memtable::new(flushed), frozen: None, segments, remains, codes };
-        Self { inner: RwLock::new(inner), relieved: (Mutex::new(()), Condvar::new()) }
+        Self {
+            inner: RwLock::new(inner),
+            relieved: (Mutex::new(()), Condvar::new()),
+            following: Following::default(),
+        }
+    }
+
+    /// Who sees rows as they become readable.
+    pub(crate) fn following(&self) -> &Following {
+        &self.following
     }
 
     /// Takes the rows of a durable frame; `now` is the monotonic time.

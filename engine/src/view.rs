@@ -8,7 +8,7 @@ use crate::codes::Tenants;
 use crate::core::Core;
 use crate::disk::meter;
 use crate::error::Result;
-use crate::id::Stream;
+use crate::id::{Lsn, Stream};
 use crate::part::Part;
 use crate::query::{
     self, Answer, DataVersion, Filter, Hidden, ProbeAnswer, ProbeRequest, Query, RowPage, RowRequest,
@@ -38,6 +38,11 @@ impl View {
     /// a question that failed has read lies between two calls.
     pub fn bytes_read(&self) -> u64 {
         meter::bytes_read()
+    }
+
+    /// The newest frame whose rows of a stream and scope this moment has: those after it come later.
+    pub fn lsn(&self, scope: &Scope, stream: Stream) -> Lsn {
+        self.snapshot(scope, stream).lsn
     }
 
     /// Answers a question for numbers.
