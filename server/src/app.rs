@@ -17,6 +17,7 @@ use crate::http::own_acts::OwnActs;
 use crate::http::router;
 use crate::ingest::Ingest;
 use crate::job::Jobs;
+use crate::live::Live;
 use crate::notify::Notify;
 use crate::report::stored::shelf::Making;
 use crate::store::Store;
@@ -51,6 +52,8 @@ pub struct Shared {
     pub notify: Notify,
     /// The reports that are being made.
     pub making: Making,
+    /// Who looks at what happens now.
+    pub live: Live,
     /// Bytes of request bodies that may be in memory at once; one permit is one KiB.
     pub bodies: Arc<Semaphore>,
 }
@@ -71,7 +74,13 @@ impl AppState {
         let seed = entropy.next().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let entropy = Arc::new(entropy);
         let edge = Edge::new(&config.trusted_proxies, Arc::clone(&clock), seed, http_metrics.clone());
+        let live = Live::default();
+        if let Err(error) = store.follow(live.follower()) {
+            // A second application over one store: it shows what there was when somebody came, and no more.
+            tracing::warn!(%error, "what happens now is not followed");
+        }
         Self(Arc::new(Shared {
+            live,
             ingest: Arc::new(Ingest::new(store.clone())),
             jobs: Jobs::new(&store, &config.jobs, clock.now()),
             notify: Notify::new(store.clone(), Arc::clone(&clock), Arc::clone(&entropy)),

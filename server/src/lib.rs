@@ -15,6 +15,7 @@ pub mod export;
 pub mod http;
 pub mod ingest;
 pub mod job;
+pub mod live;
 pub mod notify;
 pub mod openapi;
 pub mod report;

@@ -65,6 +65,7 @@ pub fn document() -> Document {
         route::retention::Api::openapi(),
         route::erasures::Api::openapi(),
         route::tasks::Api::openapi(),
+        route::live::Api::openapi(),
         route::keys::Api::openapi(),
         route::health::Api::openapi(),
         route::own_metrics::Api::openapi(),

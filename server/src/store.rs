@@ -8,7 +8,8 @@ use insights_engine::catalog::erasure::EraseTarget;
 use insights_engine::catalog::{ErasureId, ErasureRecord, RetentionDocument};
 use insights_engine::compaction::{CompactionReport, Effort};
 use insights_engine::engine::{Health, Stats, Usage};
-use insights_engine::id::{Stream, TenantId};
+use insights_engine::follow::Follower;
+use insights_engine::id::{Lsn, Stream, TenantId};
 use insights_engine::query::{
     Answer, Cancel, ProbeAnswer, ProbeRequest, Query, RowPage, RowRequest, ScanEnd, ScanRequest, ScanVector,
     SessionAnswer, SessionRequest,
@@ -206,6 +207,15 @@ impl Asking {
     pub fn rows(&self, scope: &ReadScope, mut request: RowRequest) -> Result<RowPage> {
         request.scope = scope.of(request.stream)?;
         self.view.rows(&request)
+    }
+
+    /// The newest frame whose rows of a stream within `scope` this moment has.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a stream that the scope does not cover.
+    pub fn lsn(&self, scope: &ReadScope, stream: Stream) -> Result<Lsn> {
+        Ok(self.view.lsn(&scope.of(stream)?, stream))
     }
 
     /// Since when rows of a tenant's stream are kept.
@@ -442,6 +452,15 @@ impl Store {
     /// Whether the engine can do its work.
     pub fn health(&self) -> Health {
         self.engine.health()
+    }
+
+    /// Lets `follower` see rows as they become readable.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::follow`].
+    pub fn follow(&self, follower: Arc<dyn Follower>) -> Result<()> {
+        self.engine.follow(follower)
     }
 
     /// Counters and sizes of the engine.

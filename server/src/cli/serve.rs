@@ -95,6 +95,14 @@ where
     let hint = prepare(&state, superuser, address).await?;
     let last_uses = tokio::spawn(keep_last_uses(state.clone()));
     let jobs = tokio::spawn(crate::job::drive(state.clone()));
+    let live = tokio::spawn(crate::live::drive(state.clone()));
+    let stop = {
+        let live = state.live.clone();
+        async move {
+            stop.await;
+            live.close();
+        }
+    };
     print(&format!("listening on http://{address}"))?;
     if let Some(hint) = hint {
         print(&hint)?;
@@ -105,6 +113,7 @@ where
     }
     // What runs is told as interrupted at the next start, and repeated then.
     jobs.abort();
+    live.abort();
     last_uses.abort();
     write_last_uses(&state).await;
     Ok(())

@@ -37,6 +37,7 @@ fn other_routes() -> Router<AppState> {
         .merge(route::retention::routes())
         .merge(route::erasures::routes())
         .merge(route::tasks::routes())
+        .merge(route::live::routes())
         .merge(route::keys::routes())
         .merge(route::openapi::routes())
         .merge(route::docs::routes())

@@ -7,7 +7,7 @@ pub(crate) mod app_metrics;
 mod body;
 pub(crate) mod breakdown;
 mod derived_metrics;
-mod fields;
+pub(crate) mod fields;
 mod filters;
 pub(crate) mod flat;
 mod metric_numbers;

@@ -61,6 +61,7 @@ pub fn label(path: &str) -> &'static str {
         "import" => "import",
         "reports" => "reports",
         "tasks" => "tasks",
+        "live" => "live",
         "keys" => "keys",
         "organizations" => "organizations",
         "openapi.json" | "docs" => "docs",

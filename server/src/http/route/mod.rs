@@ -9,6 +9,7 @@ pub mod events;
 pub mod health;
 pub mod import;
 pub mod keys;
+pub mod live;
 pub mod metric_catalogue;
 pub mod metric_query;
 pub mod metrics;

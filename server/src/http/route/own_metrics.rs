@@ -47,6 +47,7 @@ async fn own_metrics(State(state): State<AppState>, principal: Principal) -> Res
     state.http_metrics.register(&mut registry);
     engine(&mut registry, &state.store.stats());
     gauge(&mut registry, "answers_bytes", "Bytes of answers that are kept", state.store.kept_bytes());
+    gauge(&mut registry, "live_viewers", "Viewers of what happens now", state.live.viewers() as u64);
     let health = state.store.health();
     gauge(
         &mut registry,
