@@ -83,7 +83,7 @@ impl AppState {
             live,
             ingest: Arc::new(Ingest::new(store.clone())),
             jobs: Jobs::new(&store, &config.jobs, clock.now()),
-            notify: Notify::new(store.clone(), Arc::clone(&clock), Arc::clone(&entropy)),
+            notify: Notify::new(store.clone(), &config.notify, Arc::clone(&clock), Arc::clone(&entropy)),
             making: Making::default(),
             own_acts: OwnActs::new(store.clone(), Arc::clone(&clock)),
             store,

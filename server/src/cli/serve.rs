@@ -103,6 +103,7 @@ where
             live.close();
         }
     };
+    let notify = tokio::spawn(crate::notify::drive(state.notify.clone()));
     print(&format!("listening on http://{address}"))?;
     if let Some(hint) = hint {
         print(&hint)?;
@@ -114,6 +115,8 @@ where
     // What runs is told as interrupted at the next start, and repeated then.
     jobs.abort();
     live.abort();
+    // What is being sent is sent again.
+    notify.abort();
     last_uses.abort();
     write_last_uses(&state).await;
     Ok(())

@@ -11,6 +11,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily};
 
 use super::error::ConfigError;
 use super::jobs::JobsConfig;
+use super::notify::{self, NotifyConfig, SmtpConfig, SmtpUrl};
 use super::raw::{Origin, RawConfig};
 use super::security::{Actions, Patterns, Rule, SecuritySettings, Thresholds};
 use super::units::{Network, parse_bytes, parse_duration};
@@ -49,13 +50,7 @@ impl TryFrom<&RawConfig> for Config {
             page_view_event_types,
             share_system_metrics: fields.parsed("share_system_metrics", "is not true or false")?,
             security: fields.security()?,
-            trusted_proxies: fields
-                .list("trusted_proxies")
-                .iter()
-                .map(|text| {
-                    Network::parse(text).map_err(|reason| fields.error("trusted_proxies", "", &reason))
-                })
-                .collect::<Result<_, _>>()?,
+            trusted_proxies: fields.networks("trusted_proxies")?,
             log: fields.parse("log", |text| match tracing_subscriber::EnvFilter::try_new(text) {
                 Ok(_) => Ok(text.to_owned()),
                 Err(_) => Err("is no level or list of directives"),
@@ -67,6 +62,7 @@ impl TryFrom<&RawConfig> for Config {
             })?,
             shutdown_timeout: fields.units("shutdown_timeout", parse_duration)?,
             jobs: fields.jobs()?,
+            notify: fields.notify()?,
             limits: fields.limits()?,
             engine,
         })
@@ -127,6 +123,31 @@ impl Fields<'_> {
             }
             Some(text) => Ok(Some(Secret::new(text))),
         }
+    }
+
+    fn networks(&self, name: &str) -> Result<Vec<Network>, ConfigError> {
+        let network = |text: &String| Network::parse(text).map_err(|reason| self.error(name, "", &reason));
+        self.list(name).iter().map(network).collect()
+    }
+
+    fn notify(&self) -> Result<NotifyConfig, ConfigError> {
+        let from = self.optional("smtp_from").map(|text| {
+            notify::check_address(&text).map_err(|reason| self.error("smtp_from", &text, reason))?;
+            Ok(text)
+        });
+        let from = from.transpose()?;
+        // The text may hold a password: no error shows it.
+        let url = self
+            .optional("smtp_url")
+            .map(|text| SmtpUrl::parse(&text).map_err(|reason| self.error("smtp_url", "", reason)));
+        let smtp = match (url.transpose()?, from) {
+            (Some(url), Some(from)) => Some(SmtpConfig { url, from }),
+            (Some(_), None) => {
+                return Err(self.error("smtp_from", "", "is needed with smtp_url: who e-mails come from"));
+            }
+            (None, _) => None,
+        };
+        Ok(NotifyConfig { allowed_networks: self.networks("notify_allowed_networks")?, smtp })
     }
 
     fn limits(&self) -> Result<Limits, ConfigError> {

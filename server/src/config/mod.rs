@@ -3,6 +3,7 @@
 mod check;
 pub mod error;
 pub mod jobs;
+pub mod notify;
 pub mod raw;
 pub mod secret;
 pub mod security;
@@ -20,6 +21,7 @@ use insights_engine::config::{Config as EngineConfig, Durability};
 use crate::report::{rollups, sessions};
 use crate::store::QueryLimits;
 pub use jobs::JobsConfig;
+pub use notify::NotifyConfig;
 pub use raw::RawConfig;
 pub use secret::Secret;
 pub use security::SecuritySettings;
@@ -59,6 +61,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// The periodic tasks.
     pub jobs: JobsConfig,
+    /// Notifications.
+    pub notify: NotifyConfig,
     /// Limits of requests and connections.
     pub limits: Limits,
     /// Limits of the engine.
@@ -189,6 +193,7 @@ impl Default for Config {
             log_format: LogFormat::Text,
             shutdown_timeout: Duration::from_secs(30),
             jobs: JobsConfig::default(),
+            notify: NotifyConfig::default(),
             limits: Limits::default(),
             engine,
         }

@@ -137,6 +137,16 @@ pub const SETTINGS: &[Setting] = &[
         Some(defaults::THRESHOLDS),
         "From where on something is a finding of the security report; what is not named keeps its default.",
     ),
+    list(
+        "notify_allowed_networks",
+        Some(""),
+        "Networks that channels may lead to besides the public Internet, such as 10.1.0.0/16.",
+    ),
+    secret(
+        "smtp_url",
+        "Relay for e-mail: smtps://user:password@host (TLS), smtp://user:password@host (STARTTLS; plain on loopback).",
+    ),
+    one("smtp_from", None, "Who e-mails come from, such as `Insights <insights@example.com>`."),
     list("trusted_proxies", Some(""), "Addresses and networks whose X-Forwarded-For is believed."),
     one("log", Some("info"), "What is logged: a level, or directives such as `info,insights_server=debug`."),
     one("log_format", Some("text"), "text or json."),

@@ -1,15 +1,21 @@
 //! Notifications: messages about alerts on their way to the channels of an organization.
 //!
-//! A message is durable before [`Notify::enqueue`] returns (the outbox), and is sent until its receiver
-//! has taken it or eight attempts have failed: at least once, over restarts too, each time under the same id.
+//! A message is durable before [`Notify::enqueue`] returns (the outbox), and is sent by [`drive`] until its
+//! receiver has taken it or eight attempts have failed: at least once, over restarts too, each time under the same id.
+//! Which addresses a channel may lead to says [`net::guard`].
 
 pub mod backoff;
 pub mod channel;
 pub mod channels;
 pub mod delivery;
+mod driver;
 pub mod message;
+pub mod net;
 pub mod outbox;
+pub mod send;
 pub mod target_url;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,12 +27,19 @@ use insights_engine::id::TenantId;
 use parking_lot::Mutex;
 use tokio::sync;
 
+use crate::config::NotifyConfig;
 use crate::store::Store;
 pub use channel::ChannelId;
 use channels::Channels;
 use delivery::DeliveryId;
+pub use driver::drive;
 pub use message::{AlertNotice, AlertStatus, Lang, Message};
+use net::client::HttpClient;
+use net::connect::Connector;
+use net::guard::Guard;
+use net::resolve::{Resolve, SystemResolver};
 use outbox::{Full, Outbox};
+use send::Sender;
 
 /// Most channels of one message.
 pub const CHANNELS_OF_MESSAGE_MAX: usize = channels::CHANNELS_MAX;
@@ -64,16 +77,38 @@ struct Shared {
     entropy: Arc<Entropy>,
     channels: Channels,
     outbox: Mutex<Outbox>,
+    sender: Sender,
     /// Something may be due that was not: a message was enqueued, or an attempt has ended.
     changed: sync::Notify,
 }
 
 impl Notify {
     /// The channels and the outbox as the store has left them.
-    pub fn new(store: Store, clock: Arc<dyn Clock>, entropy: Arc<Entropy>) -> Self {
+    pub fn new(store: Store, config: &NotifyConfig, clock: Arc<dyn Clock>, entropy: Arc<Entropy>) -> Self {
+        Self::with_resolver(store, config, clock, entropy, Arc::new(SystemResolver))
+    }
+
+    /// The same with another way from names to addresses.
+    pub fn with_resolver(
+        store: Store,
+        config: &NotifyConfig,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<Entropy>,
+        resolver: Arc<dyn Resolve>,
+    ) -> Self {
         let channels = Channels::load(|kind, prefix| store.catalog_scan(kind, prefix));
         let outbox = Mutex::new(Outbox::load(|kind, prefix| store.catalog_scan(kind, prefix)));
-        Self(Arc::new(Shared { store, clock, entropy, channels, outbox, changed: sync::Notify::new() }))
+        let connector = Connector::new(resolver, Guard::new(config.allowed_networks.clone()));
+        let sender = Sender::new(HttpClient::new(connector));
+        Self(Arc::new(Shared {
+            store,
+            clock,
+            entropy,
+            channels,
+            outbox,
+            sender,
+            changed: sync::Notify::new(),
+        }))
     }
 
     /// Enqueues a message for channels of its organization; durable when it returns.
@@ -166,3 +201,6 @@ impl fmt::Debug for Notify {
         f.debug_struct("Notify").field("outbox", &*self.0.outbox.lock()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

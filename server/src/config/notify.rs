@@ -1,0 +1,150 @@
+//! The settings of notifications.
+
+use std::fmt;
+
+use url::{Host, Url};
+
+use super::Secret;
+use super::units::Network;
+
+/// The settings of notifications.
+#[derive(Debug, Clone, Default)]
+pub struct NotifyConfig {
+    /// Networks that channels may lead to besides the public Internet.
+    pub allowed_networks: Vec<Network>,
+    /// How e-mail leaves; without it there is none.
+    pub smtp: Option<SmtpConfig>,
+}
+
+/// How e-mail leaves.
+#[derive(Debug, Clone)]
+pub struct SmtpConfig {
+    /// The relay.
+    pub url: SmtpUrl,
+    /// Who it comes from.
+    pub from: String,
+}
+
+/// How a connection to a relay is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SmtpProtection {
+    /// TLS from the first byte.
+    Tls,
+    /// TLS after `STARTTLS`; without it nothing is sent.
+    StartTls,
+    /// None: on this machine alone.
+    Plain,
+}
+
+/// A relay for e-mail, with what gets in.
+#[derive(Clone)]
+pub struct SmtpUrl {
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub protection: SmtpProtection,
+    /// User and password.
+    pub credentials: Option<(String, Secret)>,
+}
+
+impl SmtpUrl {
+    /// Reads `smtps://user:password@host:port` or `smtp://...`; special characters of user and password are
+    /// percent-encoded.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, without the text.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let url = Url::parse(text).map_err(|_| "is no URL such as smtp://user:password@host:587")?;
+        let host = match url.host() {
+            Some(Host::Domain(name)) if !name.is_empty() => name.to_owned(),
+            Some(Host::Ipv4(address)) => address.to_string(),
+            Some(Host::Ipv6(address)) => address.to_string(),
+            Some(Host::Domain(_)) | None => return Err("names no host"),
+        };
+        let is_local = host == "localhost"
+            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        let (protection, port) = match (url.scheme(), is_local) {
+            ("smtps", _) => (SmtpProtection::Tls, 465),
+            ("smtp", false) => (SmtpProtection::StartTls, 587),
+            ("smtp", true) => (SmtpProtection::Plain, 25),
+            _ => return Err("starts with smtps:// or smtp://"),
+        };
+        let decoded = |text: &str| percent_decode(text).ok_or("has a user or password that is no text");
+        let credentials = match (url.username(), url.password()) {
+            ("", None) => None,
+            (user, password) => Some((decoded(user)?, Secret::new(decoded(password.unwrap_or_default())?))),
+        };
+        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+            return Err("has nothing after its host and port");
+        }
+        Ok(Self { host, port: url.port().unwrap_or(port), protection, credentials })
+    }
+}
+
+impl fmt::Debug for SmtpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SmtpUrl({}:{}, {:?})", self.host, self.port, self.protection)
+    }
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    percent_encoding::percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+/// Checks the form of an address: `name@host`, with a name for people in front where that is wanted.
+///
+/// # Errors
+///
+/// What is wrong.
+pub fn check_address(text: &str) -> Result<(), &'static str> {
+    let wrong = "is no address such as ann@example.com";
+    #[cfg(feature = "mail")]
+    let is_right = text.parse::<lettre::message::Mailbox>().is_ok();
+    #[cfg(not(feature = "mail"))]
+    let is_right = text.contains('@');
+    if is_right && !text.contains(['\r', '\n']) { Ok(()) } else { Err(wrong) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_is_protected_unless_it_is_on_this_machine() {
+        let read = |text: &str| {
+            let url = SmtpUrl::parse(text).unwrap();
+            (url.host, url.port, url.protection)
+        };
+        assert_eq!(read("smtps://mail.example"), ("mail.example".into(), 465, SmtpProtection::Tls));
+        assert_eq!(read("smtp://mail.example"), ("mail.example".into(), 587, SmtpProtection::StartTls));
+        assert_eq!(read("smtp://mail.example:25"), ("mail.example".into(), 25, SmtpProtection::StartTls));
+        assert_eq!(read("smtp://127.0.0.1:1025"), ("127.0.0.1".into(), 1025, SmtpProtection::Plain));
+        assert_eq!(read("smtp://[::1]"), ("::1".into(), 25, SmtpProtection::Plain));
+        assert_eq!(read("smtps://localhost"), ("localhost".into(), 465, SmtpProtection::Tls));
+    }
+
+    #[test]
+    fn user_and_password_are_decoded_and_not_shown() {
+        let url = SmtpUrl::parse("smtp://a%40b:p+%25%2F%C3%A9&=@mail.example").unwrap();
+        let (user, password) = url.credentials.clone().unwrap();
+        assert_eq!((user.as_str(), password.expose()), ("a@b", "p+%/\u{e9}&="));
+        assert!(!format!("{url:?}").contains('%') && !format!("{url:?}").contains("a@b"));
+        assert!(SmtpUrl::parse("smtp://mail.example").unwrap().credentials.is_none());
+    }
+
+    #[test]
+    fn what_is_no_relay_is_refused() {
+        for text in
+            ["", "mail.example", "http://mail.example", "smtp://", "smtp://host/x", "smtp://host?x", "smtp:x"]
+        {
+            assert!(SmtpUrl::parse(text).is_err(), "{text}");
+        }
+        for text in ["", "ann", "ann@", "ann@example.com\r\nBcc: x@example.com"] {
+            assert!(check_address(text).is_err(), "{text}");
+        }
+        assert!(check_address("Insights <insights@example.com>").is_ok());
+    }
+}
