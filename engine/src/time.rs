@@ -142,6 +142,19 @@ impl Buckets {
         Self { edges: vec![window.start, window.end] }
     }
 
+    /// The buckets between instants that are given.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when an edge does not lie after the one before it.
+    pub fn between(edges: Vec<TimestampUs>) -> Result<Self> {
+        if edges.is_sorted_by(|a, b| a < b) {
+            Ok(Self { edges })
+        } else {
+            Err(Error::invalid("edges of buckets that do not ascend"))
+        }
+    }
+
     /// The same buckets, the first and the last cut to the window that they cover.
     #[must_use]
     pub fn cut_to(&self, window: TimeRange) -> Self {

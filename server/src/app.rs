@@ -9,6 +9,7 @@ use insights_engine::clock::Clock;
 use insights_engine::entropy::Entropy;
 use tokio::sync::Semaphore;
 
+use crate::alert::Alerts;
 use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::http::middleware::edge::Edge;
@@ -54,6 +55,8 @@ pub struct Shared {
     pub making: Making,
     /// Who looks at what happens now.
     pub live: Live,
+    /// The rules and their alerts.
+    pub alerts: Alerts,
     /// Bytes of request bodies that may be in memory at once; one permit is one KiB.
     pub bodies: Arc<Semaphore>,
 }
@@ -85,6 +88,7 @@ impl AppState {
             jobs: Jobs::new(&store, &config.jobs, clock.now()),
             notify: Notify::new(store.clone(), &config.notify, Arc::clone(&clock), Arc::clone(&entropy)),
             making: Making::default(),
+            alerts: Alerts::new(&store, clock.now()),
             own_acts: OwnActs::new(store.clone(), Arc::clone(&clock)),
             store,
             edge,

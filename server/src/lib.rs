@@ -3,6 +3,7 @@
 //! One direction: [`http`] -> [`ingest`], [`report`] -> [`domain`]; all of them reach the engine
 //! through [`store`] alone, and only a [`auth::Principal`] can make the scope that a read needs.
 
+pub mod alert;
 pub mod answers;
 pub mod app;
 pub mod auth;

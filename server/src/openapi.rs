@@ -66,6 +66,7 @@ pub fn document() -> Document {
         route::erasures::Api::openapi(),
         route::tasks::Api::openapi(),
         route::live::Api::openapi(),
+        route::alerts::document(),
         route::keys::Api::openapi(),
         route::health::Api::openapi(),
         route::own_metrics::Api::openapi(),

@@ -70,6 +70,17 @@ impl TestApp {
         Self { app: app(state.clone()), state, clock, engine, _dir: dir }
     }
 
+    /// What the next start over the same store reads: nothing that was only in memory is there any more. Credentials are
+    /// the same.
+    pub(crate) fn restart(&mut self) {
+        let keyring = Keyring::load(|kind, prefix| self.engine.catalog_scan(kind, prefix));
+        let auth = Authenticator::new(&Secret::new(ROOT), keyring, None);
+        let store = Store::new(Arc::clone(&self.engine), self.state.config.limits.queries);
+        let config = Config::clone(&self.state.config);
+        self.state = AppState::new(store, config, self.clock.clone(), auth, Entropy::from_seed([10; 32]));
+        self.app = app(self.state.clone());
+    }
+
     /// Moves everything that is in memory into segments.
     pub(crate) fn flush(&self) {
         self.engine.flush().unwrap();

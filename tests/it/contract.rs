@@ -208,6 +208,12 @@ fn things(world: &World, key: &str) -> BTreeMap<&'static str, String> {
     BTreeMap::from([("audit", kept["records"][0]["id"].as_str().expect("an id").to_owned())])
 }
 
+fn alert_rule() -> Value {
+    json!({"name": "Load", "severity": "critical", "for": "2m", "annotations": {"summary": "{{value}}"},
+        "condition": {"type": "metric", "metric": "cpu.usage", "by": ["host"], "window": "5m", "op": "gt",
+            "threshold": 90, "resolve_threshold": 80, "filters": [["host", "exists"]]}})
+}
+
 /// A successful request of each operation of the contract.
 fn sample(method: &str, path: &str) -> Option<Sample> {
     let window = || json!({"start_date": "2024-02-09", "end_date": "2024-02-10"});
@@ -242,6 +248,7 @@ fn sample(method: &str, path: &str) -> Option<Sample> {
         ("POST", "/tasks/{name}/run/") => {
             Some(Sample { query: "?dry_run=true", body: json!({}), root: true })
         }
+        ("POST", "/alerts/rules/") | ("PUT", "/alerts/rules/{id}/") => body(alert_rule()),
         ("PUT", "/organizations/{id}/retention/") => body(json!({"events": {"raw_days": 90}})),
         ("GET", "/metrics") => Some(Sample { root: true, ..Sample::default() }),
         ("GET", "/analytics/") => {
@@ -277,6 +284,10 @@ fn ids(
         "keys" => {
             let made =
                 world.post("/api/insights/keys/", key, &json!({"name": "n", "scopes": ["read"]})).expect(201);
+            made["id"].as_str().expect("an id").to_owned()
+        }
+        "alerts" => {
+            let made = world.post("/api/insights/alerts/rules/", key, &alert_rule()).expect(201);
             made["id"].as_str().expect("an id").to_owned()
         }
         "reports" => {

@@ -222,3 +222,15 @@ proptest! {
         prop_assert!(buckets.edges[0] <= start && start.0 - buckets.edges[0].0 < step);
     }
 }
+
+#[test]
+fn buckets_between_instants_have_those_edges_and_no_others() {
+    let buckets = Buckets::between(vec![TimestampUs(-5), TimestampUs(0), TimestampUs(7)]).unwrap();
+    assert_eq!(buckets.len(), 2);
+    assert_eq!(
+        [-6, -5, -1, 0, 6, 7].map(|at| buckets.index_of(TimestampUs(at))),
+        [None, Some(0), Some(0), Some(1), Some(1), None]
+    );
+    assert!(Buckets::between(Vec::new()).unwrap().is_empty());
+    assert!(Buckets::between(vec![TimestampUs(0), TimestampUs(0)]).is_err());
+}

@@ -104,6 +104,7 @@ where
         }
     };
     let notify = tokio::spawn(crate::notify::drive(state.notify.clone()));
+    let alerts = tokio::spawn(crate::alert::drive(state.clone()));
     print(&format!("listening on http://{address}"))?;
     if let Some(hint) = hint {
         print(&hint)?;
@@ -117,6 +118,7 @@ where
     live.abort();
     // What is being sent is sent again.
     notify.abort();
+    alerts.abort();
     last_uses.abort();
     write_last_uses(&state).await;
     Ok(())

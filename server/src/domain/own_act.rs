@@ -1,5 +1,5 @@
 //! What the server records of its own acts: reads and exports of audit records, reads across organizations, changes of
-//! keys and retention, erasures, tasks that were asked for.
+//! keys and retention, erasures, tasks that were asked for, changes of alert rules and of what silences them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,6 +32,20 @@ pub enum OwnAct {
     UserErased,
     /// A periodic task was run because somebody asked for it.
     TaskRun,
+    /// An alert rule was made.
+    AlertRuleCreated,
+    /// An alert rule was changed.
+    AlertRuleChanged,
+    /// An alert rule was deleted.
+    AlertRuleDeleted,
+    /// Alerts were silenced.
+    SilenceCreated,
+    /// A silence was ended.
+    SilenceDeleted,
+    /// A maintenance window was planned.
+    MaintenanceCreated,
+    /// A maintenance window was deleted.
+    MaintenanceDeleted,
 }
 
 impl OwnAct {
@@ -47,6 +61,13 @@ impl OwnAct {
             Self::OrganizationErased => "insights.organization.erased",
             Self::UserErased => "insights.user.erased",
             Self::TaskRun => "insights.task.run",
+            Self::AlertRuleCreated => "insights.alert_rule.created",
+            Self::AlertRuleChanged => "insights.alert_rule.changed",
+            Self::AlertRuleDeleted => "insights.alert_rule.deleted",
+            Self::SilenceCreated => "insights.silence.created",
+            Self::SilenceDeleted => "insights.silence.deleted",
+            Self::MaintenanceCreated => "insights.maintenance.created",
+            Self::MaintenanceDeleted => "insights.maintenance.deleted",
         }
     }
 
@@ -62,6 +83,13 @@ impl OwnAct {
             Self::OrganizationErased => "erased an organization",
             Self::UserErased => "erased a user",
             Self::TaskRun => "ran a periodic task",
+            Self::AlertRuleCreated => "created an alert rule",
+            Self::AlertRuleChanged => "changed an alert rule",
+            Self::AlertRuleDeleted => "deleted an alert rule",
+            Self::SilenceCreated => "silenced alerts",
+            Self::SilenceDeleted => "ended a silence",
+            Self::MaintenanceCreated => "planned a maintenance window",
+            Self::MaintenanceDeleted => "deleted a maintenance window",
         }
     }
 }

@@ -38,6 +38,7 @@ fn other_routes() -> Router<AppState> {
         .merge(route::erasures::routes())
         .merge(route::tasks::routes())
         .merge(route::live::routes())
+        .merge(route::alerts::routes())
         .merge(route::keys::routes())
         .merge(route::openapi::routes())
         .merge(route::docs::routes())

@@ -188,6 +188,19 @@ pub(crate) type Found = BTreeMap<Vec<KeyValue>, BTreeMap<usize, Vec<Option<f64>>
 ///
 /// `too_many_cells` when the series times buckets are too many, and those of the engine on the wire.
 fn series(reader: &Reader<'_>, window: &Window, question: &MetricQuestion) -> Result<Vec<Series>, ApiError> {
+    fold(window, question, &stats(question), find(reader, window, question)?)
+}
+
+/// Reads the series: of each the buckets that have a point, and in them a number for each of [`stats`].
+///
+/// # Errors
+///
+/// Those of the engine on the wire.
+pub(crate) fn find(
+    reader: &Reader<'_>,
+    window: &Window,
+    question: &MetricQuestion,
+) -> Result<Found, ApiError> {
     let names = fields::is_one_of(&stream::NAME, &question.names);
     let points = Points { filter: fields::both(names, question.filter.clone()), exact: question.exact };
     let by = question.by.iter().map(|by| GroupBy::Field(by.field.clone()));
@@ -202,10 +215,11 @@ fn series(reader: &Reader<'_>, window: &Window, question: &MetricQuestion) -> Re
             derived_metrics::add(reader, window, question, name, &stats, &mut found)?;
         }
     }
-    fold(window, question, &stats, found)
+    Ok(found)
 }
 
-fn stats(question: &MetricQuestion) -> Vec<Stat> {
+/// What is asked of the engine for the numbers of a question, each once.
+pub(crate) fn stats(question: &MetricQuestion) -> Vec<Stat> {
     let mut stats: Vec<Stat> = Vec::new();
     for wanted in &question.wanted {
         if !stats.contains(&wanted.stat()) {
@@ -255,6 +269,26 @@ fn fold(
     Ok(found.into_iter().map(series).collect())
 }
 
+/// A wanted number of a bucket; `numbers` has one for each of `stats`, or none at all for an empty bucket.
+pub(crate) fn number(
+    wanted: &Wanted,
+    window: &Window,
+    bucket: usize,
+    stats: &[Stat],
+    numbers: &[Option<f64>],
+) -> Option<f64> {
+    let place = stats.iter().position(|stat| *stat == wanted.stat());
+    let found = place.and_then(|place| numbers.get(place).copied().flatten());
+    match wanted.number {
+        WantedNumber::Stat(Stat::Count | Stat::Sum) => Some(found.unwrap_or(0.0)),
+        WantedNumber::Stat(_) => found,
+        WantedNumber::Rate => found.and_then(|sum| {
+            let inside = window.cut_buckets().get(bucket)?;
+            super::answer::ratio(sum, seconds(inside.end.0 - inside.start.0))
+        }),
+    }
+}
+
 /// One point; `numbers` has one for each of `stats`, or none at all for an empty bucket.
 fn point(
     window: &Window,
@@ -263,18 +297,7 @@ fn point(
     bucket: usize,
     numbers: &[Option<f64>],
 ) -> Point {
-    let number = |wanted: &Wanted| {
-        let place = stats.iter().position(|stat| *stat == wanted.stat());
-        let found = place.and_then(|place| numbers.get(place).copied().flatten());
-        match wanted.number {
-            WantedNumber::Stat(Stat::Count | Stat::Sum) => Some(found.unwrap_or(0.0)),
-            WantedNumber::Stat(_) => found,
-            WantedNumber::Rate => found.and_then(|sum| {
-                let inside = window.cut_buckets().get(bucket)?;
-                super::answer::ratio(sum, seconds(inside.end.0 - inside.start.0))
-            }),
-        }
-    };
+    let number = |wanted: &Wanted| number(wanted, window, bucket, stats, numbers);
     let value =
         |n: Option<f64>| n.and_then(|n| serde_json::to_value(Quantity(n)).ok()).unwrap_or(Value::Null);
     Point {

@@ -4,11 +4,11 @@ pub(crate) mod analytics;
 pub(crate) mod answer;
 pub(crate) mod apdex;
 pub(crate) mod app_metrics;
-mod body;
+pub(crate) mod body;
 pub(crate) mod breakdown;
 mod derived_metrics;
 pub(crate) mod fields;
-mod filters;
+pub(crate) mod filters;
 pub(crate) mod flat;
 mod metric_numbers;
 pub(crate) mod metric_query;
@@ -23,7 +23,7 @@ pub(crate) mod stored;
 pub(crate) mod system_performance;
 mod uptime;
 pub(crate) mod user_activity;
-mod window;
+pub(crate) mod window;
 
 #[cfg(test)]
 mod tests;

@@ -152,6 +152,13 @@ impl Window {
         Ok(Self { range, buckets, cut, unit, zone, now, days })
     }
 
+    /// A window of buckets that are given, in UTC, for a question that nobody wrote down; `None` without buckets.
+    pub(crate) fn of_buckets(buckets: Buckets, now: TimestampUs) -> Option<Self> {
+        let range = TimeRange { start: buckets.get(0)?.start, end: buckets.iter().last()?.end };
+        let (cut, unit) = (buckets.clone(), BucketUnit::Day);
+        Some(Self { range, buckets, cut, unit, zone: TimeZone::UTC, now, days: None })
+    }
+
     /// The moment until which the answer is complete: now, or the end when that has passed.
     pub(crate) fn complete_until(&self) -> TimestampUs {
         self.range.end.min(self.now)

@@ -1,5 +1,6 @@
 //! One file per endpoint, with its request and response types. Paths are canonical: they end in `/`.
 
+pub mod alerts;
 pub mod analytics;
 pub mod audit;
 pub mod audit_records;

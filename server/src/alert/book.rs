@@ -1,0 +1,242 @@
+//! Every rule with its alerts, in memory: what is due, what an evaluation changes, what is told.
+//!
+//! Nothing here waits or asks a clock. What must outlive the server is written by the driver before it counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use insights_engine::id::TenantId;
+use insights_engine::time::TimestampUs;
+use sha2::{Digest, Sha256};
+
+use super::board::Board;
+use super::evaluate::Since;
+use super::length::Length;
+use super::rule::Rule;
+use super::state::AlertState;
+
+/// The organization and the id of something of this room.
+pub type Key = (TenantId, String);
+
+/// A rule and its alerts.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The rule.
+    pub rule: Arc<Rule>,
+    /// Its alerts.
+    pub board: Board,
+    /// When it was evaluated last.
+    pub evaluated: Option<TimestampUs>,
+    /// Why the last evaluation failed.
+    pub error: Option<String>,
+    /// Whether the rule is gone and only those who were told of its alerts are to be told of their end.
+    pub is_removed: bool,
+    /// The parts of the state as they were written last.
+    pub parts: Vec<Vec<u8>>,
+    /// Up to where errors were looked at.
+    since: Since,
+    /// When it is evaluated next; none while it is, or when it is not to be.
+    next: Option<TimestampUs>,
+    /// Whether an evaluation is going on.
+    is_running: bool,
+}
+
+/// An evaluation that has begun.
+#[derive(Debug, Clone)]
+pub struct Evaluation {
+    /// The rule as it was when the evaluation began.
+    pub rule: Arc<Rule>,
+    /// The instant that it stands for.
+    pub at: TimestampUs,
+    /// Up to where errors were looked at.
+    pub since: Since,
+}
+
+/// Every rule with its alerts.
+#[derive(Debug, Default)]
+pub struct Book {
+    entries: BTreeMap<Key, Entry>,
+    agenda: BTreeSet<(TimestampUs, Key)>,
+}
+
+/// The key of a rule.
+pub fn key_of(rule: &Rule) -> Key {
+    (rule.organization.clone(), rule.id.clone())
+}
+
+/// The first instant after `after` at which a rule is evaluated: every rule at a place of its own in its interval, and
+/// always at the same, so that neither a thousand rules nor a restart make a wave.
+pub fn next_instant(rule: &Rule, after: TimestampUs) -> TimestampUs {
+    let interval = rule.document.interval.us().max(1);
+    let hash = Sha256::digest(&rule.id);
+    let number = hash.first_chunk().map_or(0, |bytes| i64::from_le_bytes(*bytes) & i64::MAX);
+    // Whole seconds, where there are some: windows then begin and end with them.
+    let seconds = interval / 1_000_000;
+    let offset = if seconds > 0 { number % seconds * 1_000_000 } else { 0 };
+    let passed = (after.0.saturating_sub(offset)).div_euclid(interval);
+    TimestampUs(passed.saturating_add(1).saturating_mul(interval).saturating_add(offset))
+}
+
+impl Entry {
+    /// A rule without alerts; errors are news from `looked_until` on.
+    pub fn new(rule: Rule, looked_until: TimestampUs) -> Self {
+        Self {
+            rule: Arc::new(rule),
+            board: Board::default(),
+            evaluated: None,
+            error: None,
+            is_removed: false,
+            parts: Vec::new(),
+            since: Since::new(looked_until),
+            next: None,
+            is_running: false,
+        }
+    }
+
+    /// The same alerts under another rule with the same condition.
+    #[must_use]
+    pub fn with_rule(self, rule: Arc<Rule>) -> Self {
+        Self { rule, error: None, next: None, ..self }
+    }
+}
+
+impl Book {
+    /// Adds a rule, or puts one in the place of another, and plans its next evaluation after `now`.
+    pub fn put(&mut self, mut entry: Entry, now: TimestampUs) {
+        let key = key_of(&entry.rule);
+        self.unplan(&key);
+        if let Some(before) = self.entries.get(&key) {
+            entry.is_running = before.is_running;
+        }
+        self.entries.insert(key.clone(), entry);
+        self.plan(&key, now);
+    }
+
+    /// Takes a rule away.
+    pub fn remove(&mut self, key: &Key) -> Option<Entry> {
+        self.unplan(key);
+        self.entries.remove(key)
+    }
+
+    /// A rule and its alerts.
+    pub fn get(&self, key: &Key) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// A rule and its alerts, to change them.
+    pub fn get_mut(&mut self, key: &Key) -> Option<&mut Entry> {
+        self.entries.get_mut(key)
+    }
+
+    /// The rule of an id that is not removed; ids are of one organization alone.
+    pub fn find(&self, id: &str) -> Option<&Entry> {
+        self.entries
+            .iter()
+            .find(|((_, known), entry)| known == id && !entry.is_removed)
+            .map(|(_, entry)| entry)
+    }
+
+    /// The rules of an organization, or of all, those that are removed included.
+    pub fn entries(&self, organization: Option<&TenantId>) -> impl Iterator<Item = &Entry> {
+        let from = organization.map(|organization| (organization.clone(), String::new()));
+        let all = match &from {
+            Some(from) => self.entries.range(from..),
+            None => self.entries.range::<Key, _>(..),
+        };
+        let organization = organization.cloned();
+        all.take_while(move |((of, _), _)| {
+            organization.as_ref().is_none_or(|organization| of == organization)
+        })
+        .map(|(_, entry)| entry)
+    }
+
+    /// The organizations that have an alert of which somebody is or was told, or is to be.
+    pub fn organizations_with_alerts(&self) -> BTreeSet<TenantId> {
+        let has_alerts = |entry: &&Entry| {
+            let is_told = |state| matches!(state, AlertState::Firing | AlertState::Resolved);
+            entry.board.series.values().any(|series| is_told(series.state))
+        };
+        self.entries.values().filter(has_alerts).map(|entry| entry.rule.organization.clone()).collect()
+    }
+
+    /// The server was away for so long: nothing that is waited for has come nearer.
+    pub fn pass_over(&mut self, gap: Length) {
+        for entry in self.entries.values_mut() {
+            entry.board.series.values_mut().for_each(|series| series.pass_over(gap));
+        }
+    }
+
+    /// How many rules an organization has.
+    pub fn count(&self, organization: &TenantId) -> usize {
+        self.entries(Some(organization)).filter(|entry| !entry.is_removed).count()
+    }
+
+    /// The evaluations that are due; they count as begun. One that was missed is not made up for: the next tells more.
+    pub fn due(&mut self, now: TimestampUs) -> Vec<Evaluation> {
+        let mut due = Vec::new();
+        while let Some((at, key)) = self.agenda.pop_first() {
+            if at > now {
+                self.agenda.insert((at, key));
+                break;
+            }
+            let Some(entry) = self.entries.get_mut(&key) else { continue };
+            let mut at = at;
+            // Later ones have passed too: the last of them is the one that counts.
+            let last = next_instant(
+                &entry.rule,
+                TimestampUs(now.0.saturating_sub(entry.rule.document.interval.us())),
+            );
+            if last <= now && last > at {
+                at = last;
+            }
+            (entry.next, entry.is_running) = (None, true);
+            due.push(Evaluation { rule: Arc::clone(&entry.rule), at, since: entry.since });
+        }
+        due
+    }
+
+    /// When something is due next.
+    pub fn next(&self) -> Option<TimestampUs> {
+        self.agenda.first().map(|(at, _)| *at)
+    }
+
+    /// An evaluation is over: `changed` is the board that it made, none when it failed; a rule that was changed or
+    /// removed meanwhile keeps what it has.
+    pub fn finish(
+        &mut self,
+        evaluation: &Evaluation,
+        changed: Result<(Board, Vec<Vec<u8>>, Since), String>,
+        now: TimestampUs,
+    ) {
+        let key = key_of(&evaluation.rule);
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        entry.is_running = false;
+        if Arc::ptr_eq(&entry.rule, &evaluation.rule) && !entry.is_removed {
+            match changed {
+                Ok((board, parts, since)) => {
+                    (entry.board, entry.parts, entry.since) = (board, parts, since);
+                    (entry.evaluated, entry.error) = (Some(evaluation.at), None);
+                }
+                Err(error) => entry.error = Some(error),
+            }
+        }
+        self.plan(&key, now.max(evaluation.at));
+    }
+
+    /// Plans the next evaluation after `after`.
+    fn plan(&mut self, key: &Key, after: TimestampUs) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        if entry.is_running || entry.is_removed || !entry.rule.document.enabled || entry.next.is_some() {
+            return;
+        }
+        let next = next_instant(&entry.rule, after);
+        entry.next = Some(next);
+        self.agenda.insert((next, key.clone()));
+    }
+
+    fn unplan(&mut self, key: &Key) {
+        if let Some(next) = self.entries.get_mut(key).and_then(|entry| entry.next.take()) {
+            self.agenda.remove(&(next, key.clone()));
+        }
+    }
+}

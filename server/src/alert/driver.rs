@@ -1,0 +1,245 @@
+//! Makes alerts happen: evaluates what is due, writes what changes, and lets no rule hold up another.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use insights_engine::append::{Append, CatalogKind};
+use insights_engine::id::TenantId;
+use insights_engine::time::TimestampUs;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::board::{Board, Readings};
+use super::book::{Book, Entry, Evaluation, key_of};
+use super::condition::Condition;
+use super::evaluate::{Place, Since, look};
+use super::rule::Rule;
+use super::state::Policy;
+use super::watch::Watch;
+use super::{history, record};
+use crate::app::AppState;
+use crate::auth::{Principal, Scopes};
+use crate::http::error::{ApiError, FieldError};
+use crate::store::Store;
+
+/// Evaluations that ask the store at once.
+const EVALUATIONS_MAX: usize = 4;
+/// Looks for errors at once, beside those: they do not wait behind long questions.
+const ERROR_LOOKS_MAX: usize = 2;
+/// Locks of organizations; those that share one take turns.
+const TURNS: usize = 16;
+/// Longest wait before the clock is looked at again: it may have been set.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Shortest wait, so that a clock that stands still does not keep a core busy.
+const REST: Duration = Duration::from_millis(100);
+
+/// The alerts of a server.
+pub struct Alerts {
+    book: Mutex<Book>,
+    watch: Mutex<Watch>,
+    /// Held while what is kept of an organization's alerts is changed.
+    turns: [tokio::sync::Mutex<()>; TURNS],
+    evaluations: Arc<Semaphore>,
+    error_looks: Arc<Semaphore>,
+    /// Something is to be looked at before its time.
+    woken: tokio::sync::Notify,
+}
+
+impl fmt::Debug for Alerts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Alerts").field("watch", &self.watch).finish_non_exhaustive()
+    }
+}
+
+impl Alerts {
+    /// The alerts as the store has left them.
+    pub fn new(store: &Store, now: TimestampUs) -> Self {
+        let watch = Watch::new(store.catalog_get(CatalogKind::Setting, Watch::key()).as_deref(), now);
+        let mut book = Book::default();
+        for (key, value) in store.catalog_scan(CatalogKind::Setting, Rule::PREFIX.as_bytes()) {
+            match Rule::of_record(&key, &value) {
+                Some(rule) => book.put(Entry::new(rule, watch.looked_until()), now),
+                None => {
+                    tracing::warn!(key = %String::from_utf8_lossy(&key), "an alert rule is not understood")
+                }
+            }
+        }
+        for (key, value) in store.catalog_scan(CatalogKind::Setting, record::PREFIX.as_bytes()) {
+            if let Some(entry) = record::rule_of(&key).and_then(|key| book.get_mut(&key)) {
+                record::restore(&mut entry.board, &value, now);
+                entry.parts.push(value.to_vec());
+            }
+        }
+        book.pass_over(watch.gap().unwrap_or_default());
+        Self {
+            book: Mutex::new(book),
+            watch: Mutex::new(watch),
+            turns: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
+            evaluations: Arc::new(Semaphore::new(EVALUATIONS_MAX)),
+            error_looks: Arc::new(Semaphore::new(ERROR_LOOKS_MAX)),
+            woken: tokio::sync::Notify::new(),
+        }
+    }
+
+    /// Every rule with its alerts. Never held across a wait.
+    pub fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock()
+    }
+
+    /// Whoever changes what is kept of an organization's alerts holds its turn while it is written.
+    pub async fn turn(&self, organization: &TenantId) -> tokio::sync::MutexGuard<'_, ()> {
+        let sum = organization
+            .as_str()
+            .bytes()
+            .fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        let [first, ..] = &self.turns;
+        self.turns.get(sum % TURNS).unwrap_or(first).lock().await
+    }
+
+    /// Has the driver look again: something new may be due.
+    pub fn wake(&self) {
+        self.woken.notify_one();
+    }
+
+    /// The evaluations that are due; each is to be given to [`execute`].
+    pub fn due(&self, now: TimestampUs) -> Vec<Evaluation> {
+        self.book.lock().due(now)
+    }
+
+    fn wait(&self, now: TimestampUs) -> Duration {
+        let next = self.book.lock().next();
+        let us = next.map_or(u64::MAX, |next| u64::try_from(next.0.saturating_sub(now.0)).unwrap_or(0));
+        Duration::from_micros(us).clamp(REST, LOOK_AGAIN)
+    }
+}
+
+/// Evaluates a rule: asks, judges, and writes what changed with its history, all of it or nothing.
+pub async fn execute(state: &AppState, evaluation: Evaluation) {
+    let limit = match evaluation.rule.document.condition {
+        Condition::Errors(_) => &state.alerts.error_looks,
+        _ => &state.alerts.evaluations,
+    };
+    let permit = Arc::clone(limit).acquire_owned().await;
+    let found = found(state, &evaluation).await;
+    drop(permit);
+    let _turn = state.alerts.turn(&evaluation.rule.organization).await;
+    let changed = match found {
+        Ok((readings, since)) => {
+            settle(state, &evaluation, readings, since).await.map_err(|error| error.to_string())
+        }
+        Err(error) => Err(error.detail().to_owned()),
+    };
+    if let Err(error) = &changed {
+        let rule = evaluation.rule.id.as_str();
+        tracing::warn!(rule, organization = %evaluation.rule.organization, error, "a rule was not evaluated");
+    }
+    state.alerts.book().finish(&evaluation, changed, state.clock.now());
+}
+
+/// What the condition of a rule finds.
+async fn found(state: &AppState, evaluation: &Evaluation) -> Result<(Readings, Since), ApiError> {
+    let rule = Arc::clone(&evaluation.rule);
+    let (at, mut since) = (evaluation.at, evaluation.since);
+    let principal = Principal::local();
+    let scope = principal.read_scope(Some(rule.organization.as_str()), Scopes::READ)?;
+    let platform =
+        state.config.share_system_metrics.then(|| principal.read_platform_metrics()).transpose()?;
+    let config = Arc::clone(&state.config);
+    let looked = state.store.ask(move |asking| {
+        let place = Place { asking, scope: &scope, platform: platform.as_ref(), config: &config };
+        look(&place, &rule.document, &[at], &mut since).map(|looks| (looks, since))
+    });
+    let (looks, since) = looked.await??;
+    let mut readings = looks.into_iter().next().map(|look| look.readings).unwrap_or_default();
+    let looks_back = evaluation.rule.document.condition.looks_back();
+    readings.in_doubt = state.alerts.watch.lock().is_in_doubt(at, looks_back);
+    Ok((readings, since))
+}
+
+/// Checks of a rule what only the store can tell: whether its channels and the number of its report are there.
+///
+/// # Errors
+///
+/// `invalid` with what is not there, and those of the store.
+pub async fn check(state: &AppState, rule: &Rule) -> Result<(), ApiError> {
+    let channels = state.notify.channels();
+    let unknown = rule.document.channels.iter().enumerate();
+    let unknown = unknown.filter(|(_, id)| channels.get(&rule.organization, id).is_none());
+    let unknown: Vec<FieldError> = unknown
+        .map(|(place, id)| {
+            FieldError::new(format!("/channels/{place}"), "invalid", format!("there is no channel {id}"))
+        })
+        .collect();
+    if !unknown.is_empty() {
+        return Err(ApiError::invalid(unknown));
+    }
+    if matches!(rule.document.condition, Condition::Report(_)) {
+        let at = state.clock.now();
+        let evaluation = Evaluation { rule: Arc::new(rule.clone()), at, since: Since::new(at) };
+        found(state, &evaluation).await?;
+    }
+    Ok(())
+}
+
+/// Judges what was found, and writes what has changed.
+async fn settle(
+    state: &AppState,
+    evaluation: &Evaluation,
+    readings: Readings,
+    since: Since,
+) -> Result<(Board, Vec<Vec<u8>>, Since), insights_engine::Error> {
+    let rule = &evaluation.rule;
+    // A rule that was changed or removed meanwhile is not judged by what it was.
+    let is_current = |entry: &&Entry| Arc::ptr_eq(&entry.rule, rule) && !entry.is_removed;
+    let kept = state.alerts.book().get(&key_of(rule)).filter(is_current).cloned();
+    let Some(Entry { mut board, mut parts, .. }) = kept else {
+        return Ok((Board::default(), Vec::new(), since));
+    };
+    let changes = board.take(&Policy::of(&rule.document), evaluation.at, readings);
+    let puts = record::puts(&rule.organization, &rule.id, &board, &mut parts);
+    let batches: Vec<_> = history::batch(rule, &changes, state.clock.now()).into_iter().collect();
+    if !puts.is_empty() || !batches.is_empty() {
+        state.store.append(Append { batches, puts, idempotency: None }).await?;
+    }
+    Ok((board, parts, since))
+}
+
+/// Does what is due at the present moment, and returns when it is done.
+pub async fn step(state: &AppState) {
+    mark(state).await;
+    let mut running = JoinSet::new();
+    for evaluation in state.alerts.due(state.clock.now()) {
+        let state = state.clone();
+        running.spawn(async move { execute(&state, evaluation).await });
+    }
+    while running.join_next().await.is_some() {}
+}
+
+/// Writes down once a minute that the server looks.
+async fn mark(state: &AppState) {
+    let mark = state.alerts.watch.lock().mark(state.clock.now());
+    if let Some(mark) = mark
+        && let Err(error) = state.store.put(vec![mark]).await
+    {
+        tracing::warn!(error = &error as &dyn std::error::Error, "that alerts are watched was not written");
+    }
+}
+
+/// Evaluates rules by their intervals, for as long as it is polled.
+pub async fn drive(state: AppState) {
+    loop {
+        mark(&state).await;
+        for evaluation in state.alerts.due(state.clock.now()) {
+            let state = state.clone();
+            tokio::spawn(async move {
+                execute(&state, evaluation).await;
+                state.alerts.wake();
+            });
+        }
+        let wait = state.alerts.wait(state.clock.now());
+        // Whether it was the time or the end of something: what is due is due.
+        drop(tokio::time::timeout(wait, state.alerts.woken.notified()).await);
+    }
+}
