@@ -32,7 +32,7 @@ pub(crate) struct TestApp {
     pub(crate) state: AppState,
     pub(crate) clock: Arc<ManualClock>,
     engine: Arc<Engine>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// What was answered.
@@ -67,7 +67,7 @@ impl TestApp {
         let auth = Authenticator::new(&Secret::new(ROOT), keyring, tokens);
         let store = Store::new(Arc::clone(&engine), config.limits.queries);
         let state = AppState::new(store, config, clock.clone(), auth, Entropy::from_seed([9; 32]));
-        Self { app: app(state.clone()), state, clock, engine, _dir: dir }
+        Self { app: app(state.clone()), state, clock, engine, dir }
     }
 
     /// What the next start over the same store reads: nothing that was only in memory is there any more. Credentials are
@@ -89,6 +89,11 @@ impl TestApp {
     /// The engine below.
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Where the store is.
+    pub(crate) fn data_dir(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     /// Sends a request as it is.

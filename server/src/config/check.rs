@@ -19,6 +19,7 @@ use super::{ClaimNames, Config, JwtConfig, JwtKeys, Limits, LogFormat, Secret, w
 use crate::job::schedule::Schedule;
 use crate::job::task::TASKS;
 use crate::job::zone::Zone;
+use crate::report::stored::ReportType;
 use crate::store::QueryLimits;
 
 /// Fewest characters of a secret: 128 bits even when it is hexadecimal.
@@ -171,11 +172,21 @@ impl Fields<'_> {
             zone: self.units("jobs_timezone", Zone::find)?,
             jitter: self.units("jobs_jitter", parse_duration)?,
             schedules: BTreeMap::new(),
+            report_types: self.report_types()?,
         };
         for task in TASKS {
             jobs.schedules.insert(task.name, self.units(task.setting, Schedule::parse)?);
         }
         Ok(jobs)
+    }
+
+    fn report_types(&self) -> Result<Vec<ReportType>, ConfigError> {
+        let known = ReportType::ALL.map(ReportType::name).join(", ");
+        let one = |name: &String| {
+            let wrong = || self.error("report_types", name, &format!("is none of {known}"));
+            ReportType::from_name(name).ok_or_else(wrong)
+        };
+        self.list("report_types").iter().filter(|name| !name.is_empty()).map(one).collect()
     }
 
     /// Limits as `stream.limit=days`.

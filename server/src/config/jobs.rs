@@ -7,6 +7,7 @@ use super::setting::Setting;
 use crate::job::schedule::Schedule;
 use crate::job::task::TASKS;
 use crate::job::zone::Zone;
+use crate::report::stored::ReportType;
 
 /// The settings of the periodic tasks.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub struct JobsConfig {
     pub jitter: Duration,
     /// When each runs, by its name.
     pub schedules: BTreeMap<&'static str, Schedule>,
+    /// The reports that are made every day.
+    pub(crate) report_types: Vec<ReportType>,
 }
 
 impl Default for JobsConfig {
@@ -28,7 +31,13 @@ impl Default for JobsConfig {
             Schedule::parse(text).ok()
         };
         let schedules = TASKS.iter().filter_map(|task| Some((task.name, schedule(task.setting)?))).collect();
-        Self { is_enabled: true, zone: Zone::utc(), jitter: Duration::ZERO, schedules }
+        Self {
+            is_enabled: true,
+            zone: Zone::utc(),
+            jitter: Duration::ZERO,
+            schedules,
+            report_types: ReportType::ALL.into(),
+        }
     }
 }
 

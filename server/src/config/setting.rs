@@ -192,6 +192,16 @@ pub const SETTINGS: &[Setting] = &[
         "When days are made final, in the time zone of each organization.",
     ),
     one("schedule_cleanup_old_metrics", Some("30 3 * * *"), "When what has expired is removed."),
+    one(
+        "schedule_generate_analytics_reports",
+        Some("30 0 * * *"),
+        "When the reports of the day that is over are made, in the time zone of each organization.",
+    ),
+    list(
+        "report_types",
+        Some("daily,organization,application,security"),
+        "Reports that are made every day; empty for none.",
+    ),
 ];
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::preference::liked;
+
 /// A language of texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -29,24 +31,11 @@ impl Lang {
     /// The language that is wanted: `asked` when it is given, else the one that `accept`, the header
     /// `Accept-Language`, likes best; English when it names none of ours. Of equal weights the first wins.
     pub fn wanted(asked: Option<Self>, accept: Option<&str>) -> Self {
-        if let Some(asked) = asked {
-            return asked;
-        }
-        let mut best = (0.0, Self::default());
-        for range in accept.unwrap_or_default().split(',') {
-            let mut parts = range.split(';').map(str::trim);
-            let tag = parts.next().unwrap_or_default();
+        let known = |tag: &str| {
             let primary = tag.split('-').next().unwrap_or_default();
-            let Some(lang) = Self::ALL.into_iter().find(|lang| primary.eq_ignore_ascii_case(lang.name()))
-            else {
-                continue;
-            };
-            let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
-            if weight > best.0 {
-                best = (weight, lang);
-            }
-        }
-        best.1
+            Self::ALL.into_iter().find(|lang| primary.eq_ignore_ascii_case(lang.name()))
+        };
+        asked.or_else(|| liked(accept?, known)).unwrap_or_default()
     }
 }
 

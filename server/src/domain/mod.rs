@@ -8,3 +8,5 @@ pub mod instant;
 pub mod lang;
 pub mod metric;
 pub mod own_act;
+pub mod preference;
+pub(crate) mod texts;

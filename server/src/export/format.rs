@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::domain::preference::liked;
+
 /// A format of answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -30,22 +32,11 @@ impl Format {
     ///
     /// A header that names none of ours gets JSON: an answer is more use than a 406. Of equal weights the first wins.
     pub fn wanted(asked: Option<Self>, accept: Option<&str>) -> Self {
-        if let Some(asked) = asked {
-            return asked;
-        }
-        let mut best = (0.0, Self::Json);
-        for range in accept.unwrap_or_default().split(',') {
-            let mut parts = range.split(';').map(str::trim);
-            let Some(format) = parts.next().and_then(Self::of_media_range) else { continue };
-            let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
-            if weight > best.0 {
-                best = (weight, format);
-            }
-        }
-        best.1
+        asked.or_else(|| liked(accept?, Self::of_media_range)).unwrap_or_default()
     }
 
-    fn of_media_range(range: &str) -> Option<Self> {
+    /// The format of a media range.
+    pub(crate) fn of_media_range(range: &str) -> Option<Self> {
         match range.to_ascii_lowercase().as_str() {
             "application/json" | "application/*" | "*/*" => Some(Self::Json),
             "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Some(Self::Ndjson),

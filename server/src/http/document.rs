@@ -9,9 +9,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::error::ApiError;
 use super::list::filter::accept;
 use crate::domain::lang::Lang;
+use crate::domain::preference::liked;
 use crate::export::Format;
 use crate::report::flat::{self, Row};
 use crate::report::stored::ReportType;
+use crate::report::stored::html::{self, Stamp};
 
 /// A format of stored reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -25,6 +27,8 @@ pub enum DocumentFormat {
     Csv,
     /// A JSON array of rows, each with every column
     Rows,
+    /// One page for people, with charts, for reading and for printing
+    Html,
 }
 
 /// How a report is wanted.
@@ -37,6 +41,7 @@ pub struct DocumentQuery {
     /// The format; without it `Accept` decides
     pub format: Option<DocumentFormat>,
     /// The language of texts; without it `Accept-Language` decides
+    #[param(inline)]
     pub lang: Option<Lang>,
 }
 
@@ -56,11 +61,15 @@ impl DocumentQuery {
 impl DocumentFormat {
     /// The format that a header `Accept` likes best.
     fn accepted(accept: &str) -> Self {
-        match Format::wanted(None, Some(accept)) {
-            Format::Json => Self::Json,
-            Format::Ndjson => Self::Ndjson,
-            Format::Csv => Self::Csv,
-        }
+        let of = |range: &str| match range.to_ascii_lowercase().as_str() {
+            "text/html" | "application/xhtml+xml" => Some(Self::Html),
+            range => Format::of_media_range(range).map(|format| match format {
+                Format::Json => Self::Json,
+                Format::Ndjson => Self::Ndjson,
+                Format::Csv => Self::Csv,
+            }),
+        };
+        liked(accept, of).unwrap_or(Self::Json)
     }
 
     const fn content_type(self) -> &'static str {
@@ -68,29 +77,50 @@ impl DocumentFormat {
             Self::Json | Self::Rows => Format::Json.content_type(),
             Self::Ndjson => Format::Ndjson.content_type(),
             Self::Csv => Format::Csv.content_type(),
+            Self::Html => "text/html; charset=utf-8",
         }
     }
 }
 
-/// A report in a format. `answer` is what JSON answers, `body` is the report in it.
+/// A report to answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Document<'a> {
+    /// What it is about.
+    pub(crate) kind: ReportType,
+    /// Its body.
+    pub(crate) body: &'a Value,
+    /// What identifies it.
+    pub(crate) stamp: Stamp<'a>,
+}
+
+/// A report in a format and a language; `answer` is what JSON answers.
 ///
 /// # Errors
 ///
 /// `internal` when it cannot be written, which only a mistake of ours can cause.
-pub fn respond(
-    format: DocumentFormat,
-    kind: ReportType,
+pub(crate) fn respond(
+    (format, lang): (DocumentFormat, Lang),
+    document: Document<'_>,
     answer: &impl Serialize,
-    body: &Value,
 ) -> Result<Response, ApiError> {
+    let Document { kind, body, stamp } = document;
     let bytes = match format {
         DocumentFormat::Json => serde_json::to_vec(answer).map_err(|_| ApiError::internal())?,
         DocumentFormat::Ndjson => flat::ndjson(rows(kind, body)),
         DocumentFormat::Csv => flat::csv(&rows(kind, body)),
         DocumentFormat::Rows => flat::table(&rows(kind, body)),
+        DocumentFormat::Html => html::page(kind, body, stamp, lang).into_bytes(),
     };
     let content_type = HeaderValue::from_static(format.content_type());
-    Ok(([(header::CONTENT_TYPE, content_type)], bytes).into_response())
+    let mut response = ([(header::CONTENT_TYPE, content_type)], bytes).into_response();
+    if format == DocumentFormat::Html {
+        let headers = response.headers_mut();
+        let policy = HeaderValue::from_str(&html::POLICY).map_err(|_| ApiError::internal())?;
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(lang.name()));
+    }
+    Ok(response)
 }
 
 /// The rows of a report: its findings, or its series side by side.
@@ -99,6 +129,24 @@ fn rows(kind: ReportType, body: &Value) -> Vec<Row> {
         ReportType::Security => body.get("findings").map(flat::of_list).unwrap_or_default(),
         ReportType::Daily | ReportType::Organization | ReportType::Application => {
             body.get("metrics").map(flat::of_families).unwrap_or_default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_gets_a_page_and_a_program_gets_json() {
+        for (accept, expected) in [
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", DocumentFormat::Html),
+            ("*/*", DocumentFormat::Json),
+            ("", DocumentFormat::Json),
+            ("text/csv", DocumentFormat::Csv),
+            ("application/json, text/html;q=0.5", DocumentFormat::Json),
+        ] {
+            assert_eq!(DocumentFormat::accepted(accept), expected, "{accept}");
         }
     }
 }

@@ -16,7 +16,9 @@ use super::middleware::context::RequestContext;
 use super::{report_query, timing};
 use crate::app::AppState;
 use crate::auth::Principal;
+use crate::domain::lang::Lang;
 use crate::export::Format;
+use crate::report::definitions;
 use crate::report::flat::{self, Row};
 
 /// Parameters of a report; everything else is in the body.
@@ -27,6 +29,9 @@ pub(crate) struct ReportQuery {
     /// The format; without it `Accept` decides. NDJSON, CSV and `rows` are the series alone, a row a bucket
     #[param(inline)]
     pub(crate) format: Option<ReportFormat>,
+    /// The language of `definitions`; without it `Accept-Language` decides
+    #[param(inline)]
+    pub(crate) lang: Option<Lang>,
 }
 
 /// A format of reports.
@@ -117,6 +122,12 @@ impl Asked {
         ReportFormat::wanted(self.query.format, accept)
     }
 
+    /// The language that is wanted.
+    fn lang(&self) -> Lang {
+        let accepted = self.headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+        Lang::wanted(self.query.lang, accepted)
+    }
+
     /// Writes an answer in the format that is wanted; `rows` takes the flat rows out of its JSON.
     ///
     /// # Errors
@@ -128,13 +139,13 @@ impl Asked {
         rows: fn(&Value) -> Vec<Row>,
     ) -> Result<Response, ApiError> {
         let elapsed = self.state.clock.monotonic().saturating_sub(self.began);
-        respond(answer, self.format(), elapsed, rows)
+        respond(answer, (self.format(), self.lang()), elapsed, rows)
     }
 }
 
 fn respond(
     answer: &impl Serialize,
-    format: ReportFormat,
+    (format, lang): (ReportFormat, Lang),
     elapsed: Duration,
     rows: fn(&Value) -> Vec<Row>,
 ) -> Result<Response, ApiError> {
@@ -145,6 +156,10 @@ fn respond(
     if let Some(cost) = json.get_mut("cost").and_then(Value::as_object_mut) {
         let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         cost.insert("elapsed_us".to_owned(), elapsed_us.into());
+    }
+    if json.get("definitions").is_some() {
+        let definitions = definitions::of_answer(&json, lang);
+        json["definitions"] = serde_json::to_value(definitions).unwrap_or_default();
     }
     let bytes = match format {
         ReportFormat::Json => json.to_string().into_bytes(),

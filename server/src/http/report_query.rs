@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::error::{ApiError, FieldError};
 use super::report::{ReportFormat, ReportQuery};
+use crate::domain::lang::Lang;
 
 /// Parameters that have several values, repeated or joined by commas.
 const LISTS: [&str; 4] = ["metrics", "names", "aggregates", "by"];
@@ -15,6 +16,8 @@ const NUMBERS: [&str; 5] = ["apdex_t_ms", "start_date", "end_date", "start", "en
 const FILTERS: &str = "filters";
 /// The parameter of the answer's format.
 const FORMAT: &str = "format";
+/// The parameter of the language of texts.
+const LANG: &str = "lang";
 
 /// The format and the body that a query string asks with. An empty value is as an absent one; what a body must be
 /// is left to who reads it.
@@ -23,7 +26,7 @@ const FORMAT: &str = "format";
 ///
 /// `invalid` for an unknown format, a parameter that is given twice, and filters that are no JSON.
 pub(crate) fn read(query: &str) -> Result<(ReportQuery, Value), ApiError> {
-    let (mut body, mut format, mut problems) = (Map::new(), None, Vec::new());
+    let (mut body, mut format, mut lang, mut problems) = (Map::new(), None, None, Vec::new());
     let mut problem = |name: &str, code: &'static str, detail: String| {
         problems.push(FieldError::new(format!("/{}", super::extract::escape(name)), code, detail));
     };
@@ -44,6 +47,14 @@ pub(crate) fn read(query: &str) -> Result<(ReportQuery, Value), ApiError> {
             }
             continue;
         }
+        if name == LANG {
+            match Lang::ALL.into_iter().find(|lang| lang.name() == text) {
+                Some(_) if lang.is_some() => problem(&name, "duplicate", given_twice()),
+                Some(wanted) => lang = Some(wanted),
+                None => problem(&name, "invalid", "one of en, fr is expected".to_owned()),
+            }
+            continue;
+        }
         let value = match value(&name, &text) {
             Ok(value) => value,
             Err(detail) => {
@@ -57,7 +68,7 @@ pub(crate) fn read(query: &str) -> Result<(ReportQuery, Value), ApiError> {
         body.insert(name.into_owned(), value);
     }
     if problems.is_empty() {
-        Ok((ReportQuery { format }, Value::Object(body)))
+        Ok((ReportQuery { format, lang }, Value::Object(body)))
     } else {
         Err(ApiError::invalid(problems))
     }

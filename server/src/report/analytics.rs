@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::answer::{Bounds, Comparison, CostBlock, DamagedRange, Exactness, FamilyComparison};
 use super::app_metrics::{self, AppMetrics};
+use super::definitions::{Definitions, MetricDefinition};
 use super::reader::{Reader, Totals};
 use super::request::{AnalyticsRequest, Common, Family};
 use super::system_performance::{self, HostScope, SystemPerformance};
@@ -70,6 +71,9 @@ pub(crate) struct AnalyticsAnswer {
     pub(crate) exactness: Exactness,
     /// The previous period, when it was asked for.
     pub(crate) comparison: Comparison,
+    /// What the numbers mean, by their names; filled in where the language is known.
+    #[schema(value_type = BTreeMap<String, MetricDefinition>)]
+    pub(crate) definitions: Definitions,
     /// What it cost.
     pub(crate) cost: CostBlock,
 }
@@ -141,6 +145,7 @@ pub(crate) fn analytics(
         metrics,
         exactness: Exactness::of_events(common.exact).of_what_was_read(&totals),
         comparison,
+        definitions: Definitions::new(),
         cost: CostBlock::of(totals.cost, std::time::Duration::ZERO),
     })
 }

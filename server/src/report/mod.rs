@@ -6,6 +6,7 @@ pub(crate) mod apdex;
 pub(crate) mod app_metrics;
 pub(crate) mod body;
 pub(crate) mod breakdown;
+pub(crate) mod definitions;
 mod derived_metrics;
 pub(crate) mod fields;
 pub(crate) mod filters;

@@ -10,6 +10,7 @@ use super::analytics::Envelope;
 use super::answer::{CostBlock, Exactness, Quantity, ratio, seconds};
 use super::apdex::{Apdex, apdex};
 use super::app_metrics::{ERRORS, REQUESTS, RESPONSE_TIME, ResponseTimes, of_app, uptime_of_requests};
+use super::definitions::{Definitions, MetricDefinition};
 use super::fields;
 use super::metric_numbers::{Points, Stat, by_name, groups, key_str};
 use super::probes::{self, AppTimeline};
@@ -163,6 +164,9 @@ pub(crate) struct PerformanceAnswer {
     pub(crate) metrics: PerformanceParts,
     /// How near the numbers are to the truth.
     pub(crate) exactness: Exactness,
+    /// What the numbers mean, by their names; filled in where the language is known.
+    #[schema(value_type = BTreeMap<String, MetricDefinition>)]
+    pub(crate) definitions: Definitions,
     /// What it cost.
     pub(crate) cost: CostBlock,
 }
@@ -212,6 +216,7 @@ pub(crate) fn performance(
         envelope: Envelope::of(common, scope, &totals),
         metrics,
         exactness: Exactness::of_metrics(common.exact).of_what_was_read(&totals),
+        definitions: Definitions::new(),
         cost: CostBlock::of(totals.cost, std::time::Duration::ZERO),
     })
 }

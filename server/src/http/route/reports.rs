@@ -16,10 +16,11 @@ use crate::app::AppState;
 use crate::auth::{Principal, ReadScope, Scopes};
 use crate::domain::identifier::is_identifier;
 use crate::domain::instant::Rfc3339;
+use crate::domain::lang::Lang;
 use crate::domain::own_act::OwnAct;
 use crate::export::{Csv, Format};
 use crate::http::cursor;
-use crate::http::document::{self, DocumentFormat, DocumentQuery};
+use crate::http::document::{self, Document, DocumentFormat, DocumentQuery};
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, Query};
 use crate::http::list::answer::{next_link, question};
@@ -29,8 +30,10 @@ use crate::http::list::{Limit, table, window};
 use crate::http::middleware::context::RequestContext;
 use crate::job::zone;
 use crate::report::answer::{Bounds, CostBlock};
+use crate::report::definitions::{self, Definitions, MetricDefinition};
 use crate::report::stored::ReportType;
 use crate::report::stored::ask::{StoredRequest, organization_of};
+use crate::report::stored::html::Stamp;
 use crate::report::stored::record::Found;
 use crate::report::stored::shelf::{self, Made, Wanted};
 
@@ -113,6 +116,9 @@ pub(crate) struct ReportDocument {
     /// The report
     #[schema(value_type = Object)]
     report: Value,
+    /// What its numbers mean, by their names
+    #[schema(value_type = BTreeMap<String, MetricDefinition>)]
+    definitions: Definitions,
     /// What it cost to make it; only in the answer that made it
     #[serde(skip_serializing_if = "Option::is_none")]
     cost: Option<CostBlock>,
@@ -156,7 +162,7 @@ pub(crate) struct ReportList {
 }
 
 impl ReportDocument {
-    fn of(made: Made, organization: &TenantId, now: &str) -> Self {
+    fn of(made: Made, organization: &TenantId, now: &str, lang: Lang) -> Self {
         let Made { found, body, cost } = made;
         let member = |name: &str| body.get(name).cloned().unwrap_or_default();
         Self {
@@ -173,6 +179,7 @@ impl ReportDocument {
             stored: found.is_some(),
             sha256: found.as_ref().map(|found| found.meta.sha256.clone()),
             id: found.map(|found| found.id),
+            definitions: definitions::of_answer(&body, lang),
             report: body,
             cost,
         }
@@ -284,13 +291,19 @@ fn answer(
     if kind == ReportType::Security || made.body.get("audit").is_some() {
         let act = match format {
             DocumentFormat::Ndjson | DocumentFormat::Csv | DocumentFormat::Rows => OwnAct::AuditExported,
-            DocumentFormat::Json => OwnAct::AuditRead,
+            DocumentFormat::Json | DocumentFormat::Html => OwnAct::AuditRead,
         };
         state.own_acts.record(principal, context, act, Some(organization), "reports");
     }
     let now = Rfc3339(state.clock.now()).to_string();
-    let document = ReportDocument::of(made, organization, &now);
-    document::respond(format, kind, &document, &document.report)
+    let document = ReportDocument::of(made, organization, &now, query.lang(headers));
+    let stamp = Stamp {
+        id: document.id.as_deref(),
+        generated_at: &document.generated_at,
+        sha256: document.sha256.as_deref(),
+    };
+    let wanted = Document { kind, body: &document.report, stamp };
+    document::respond((format, query.lang(headers)), wanted, &document)
 }
 
 /// Which reports are listed.

@@ -3,6 +3,7 @@
 mod aggregate;
 mod cleanup;
 mod collect;
+mod reports;
 
 use std::pin::Pin;
 
@@ -19,6 +20,9 @@ pub const COLLECT: &str = "collect_system_metrics_task";
 pub const AGGREGATE: &str = "aggregate_daily_metrics_task";
 /// The task that removes what has expired.
 pub const CLEANUP: &str = "cleanup_old_metrics_task";
+
+/// The task that makes reports.
+pub const REPORTS: &str = "generate_analytics_reports_task";
 
 /// What a task does: gives what it did, for people and programs, in at most a few hundred bytes.
 pub type Work = fn(AppState, Run) -> Pin<Box<dyn Future<Output = Result<Value, TaskError>> + Send>>;
@@ -60,6 +64,13 @@ pub static TASKS: &[Task] = &[
         in_every_zone: false,
         help: "Removes what has passed the retention of its organization",
         work: |state, _| Box::pin(cleanup(state, false)),
+    },
+    Task {
+        name: REPORTS,
+        setting: "schedule_generate_analytics_reports",
+        in_every_zone: true,
+        help: "Makes and keeps the reports of the day that is over, in the time zone of each organization",
+        work: |state, run| Box::pin(reports::reports(state, run)),
     },
 ];
 

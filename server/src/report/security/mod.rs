@@ -336,7 +336,10 @@ fn written(
     window: &Window,
     settings: &SecuritySettings,
 ) -> Finding {
-    let id = |mark: &Mark| match &mark.id {
+    // Ids that clients gave may say anything, users' names too: they are shown where the finding names its user anyway,
+    // so that erasing the user takes them along.
+    let is_of_user = draft.subject.kind == SubjectKind::User;
+    let id = |mark: &Mark| match mark.id.as_ref().filter(|_| is_of_user) {
         Some(id) => id.to_string(),
         None => reader.derived_id(organization, Stream::Audit, mark.seq, mark.received),
     };

@@ -1,5 +1,7 @@
 //! Makes the body of a report, by its type, from one moment of the store.
 
+use std::collections::BTreeMap;
+
 use insights_engine::id::TenantId;
 use serde_json::{Map, Value};
 
@@ -8,9 +10,11 @@ use super::body::{self, to_value};
 use super::{ReportType, activity, application};
 use crate::auth::ReadScope;
 use crate::config::Config;
+use crate::domain::lang::Lang;
 use crate::http::error::ApiError;
 use crate::report::analytics::Sources;
 use crate::report::answer::{CostBlock, DamagedRange};
+use crate::report::definitions;
 use crate::report::reader::{Reader, Totals};
 use crate::report::security::security;
 use crate::store::Asking;
@@ -65,11 +69,19 @@ impl Computed {
 ///
 /// `rows_expired` when what it needs is not kept any more, and those of the engine on the wire.
 pub(crate) fn compute(source: &Source<'_>, request: &StoredRequest) -> Result<Computed, ApiError> {
-    match request.kind {
+    let mut computed = match request.kind {
         ReportType::Daily | ReportType::Organization => activity::activity(source, request),
         ReportType::Application => application::application(source, request),
         ReportType::Security => of_security(source, request),
+    }?;
+    // What the numbers meant when they were computed; the words are in the language of who reads them.
+    let definitions = definitions::of_answer(&computed.body, Lang::default());
+    let versions: BTreeMap<_, _> =
+        definitions.into_iter().map(|(name, definition)| (name, definition.version)).collect();
+    if let Some(members) = computed.body.as_object_mut() {
+        members.insert("definition_versions".to_owned(), to_value(&versions)?);
     }
+    Ok(computed)
 }
 
 fn of_security(source: &Source<'_>, request: &StoredRequest) -> Result<Computed, ApiError> {

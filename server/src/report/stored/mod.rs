@@ -11,6 +11,7 @@ pub(crate) mod ask;
 pub(crate) mod audit_counts;
 pub(crate) mod body;
 pub(crate) mod compute;
+pub(crate) mod html;
 pub(crate) mod personal;
 pub(crate) mod record;
 pub(crate) mod routes;
@@ -34,7 +35,7 @@ pub(crate) const LIST_MAX: usize = 100;
 /// What a report is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum ReportType {
+pub(crate) enum ReportType {
     /// One local day of an organization.
     Daily,
     /// An organization over a longer time.
@@ -47,10 +48,10 @@ pub enum ReportType {
 
 impl ReportType {
     /// Every type.
-    pub const ALL: [Self; 4] = [Self::Daily, Self::Organization, Self::Application, Self::Security];
+    pub(crate) const ALL: [Self; 4] = [Self::Daily, Self::Organization, Self::Application, Self::Security];
 
     /// Its name on the wire.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Daily => "daily",
             Self::Organization => "organization",
@@ -60,7 +61,7 @@ impl ReportType {
     }
 
     /// The type of a name on the wire.
-    pub fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 

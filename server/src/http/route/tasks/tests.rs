@@ -3,7 +3,7 @@
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::job::task::{AGGREGATE, CLEANUP, COLLECT};
+use crate::job::task::{AGGREGATE, CLEANUP, COLLECT, REPORTS};
 use crate::testing::{ROOT, TestApp};
 
 const TASKS: &str = "/api/insights/tasks/";
@@ -43,6 +43,7 @@ async fn tasks_are_listed_by_their_names_with_schedule_and_next_run() {
         [COLLECT, "every 300s", "UTC", "2023-11-14T22:15:00Z"],
         [AGGREGATE, "0 0 * * *", "UTC", "2023-11-15T00:00:00Z"],
         [CLEANUP, "30 3 * * *", "UTC", "2023-11-15T03:30:00Z"],
+        [REPORTS, "30 0 * * *", "UTC", "2023-11-15T00:30:00Z"],
     ];
     assert_eq!(json!(told), json!(expected));
     assert!(listed.iter().all(|task| task["last_run"].is_null() && task["history"] == json!([])));
