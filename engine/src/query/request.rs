@@ -292,11 +292,11 @@ pub struct Cursor {
     pub time: TimestampUs,
     /// The tenant of the last row, by number.
     pub tenant: u32,
-    /// The seq of the last row.
+    /// The seq of the last row; of a point, which has none, its place in the snapshot.
     pub seq: u64,
 }
 
-/// A question for rows of the events or audit stream.
+/// A question for whole rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowRequest {
     /// Whose rows.

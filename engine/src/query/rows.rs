@@ -107,19 +107,20 @@ impl Best {
 
 /// Answers a question for rows.
 ///
-/// Pages of one cursor chain see the rows of the first page's moment: later frames are left out.
+/// Pages of one cursor chain see the rows of the first page's moment: later frames are left out. Points of metrics have no
+/// `seq`; those of one instant come in the order in which this snapshot holds them, so their cursors lead on in it alone.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] for the metrics stream, which has no order of rows, for a field the stream does
-/// not have and for a limit over [`PAGE_ROWS_MAX`]; what the parts answer where they are damaged
-/// (unless `allow_partial`).
+/// [`Error::Invalid`] for a field the stream does not have, for a limit over [`PAGE_ROWS_MAX`] and for a cursor of points from
+/// another moment; what the parts answer where they are damaged (unless `allow_partial`).
 pub fn rows(snapshot: &Snapshot, request: &RowRequest) -> Result<RowPage> {
-    if Schema::of(request.stream).index_of(SEQ.id).is_none() {
-        return Err(Error::invalid(format!("rows of the stream {} have no order", request.stream)));
-    }
     if request.limit > PAGE_ROWS_MAX {
         return Err(Error::invalid(format!("a page has at most {PAGE_ROWS_MAX} rows")));
+    }
+    let has_seq = Schema::of(request.stream).index_of(SEQ.id).is_some();
+    if !has_seq && request.after.is_some_and(|after| after.lsn_max != snapshot.lsn.0) {
+        return Err(Error::invalid("a cursor of points leads on in the view that gave it"));
     }
     let window = remaining(request);
     let mut tally = Tally::new(snapshot, request.stream, request.window, request.allow_partial);
@@ -171,7 +172,9 @@ fn find(
     best: &mut Best,
 ) -> Result<()> {
     let mut fields = Fields::new(request.stream);
-    let (time, seq, lsn) = (fields.column(&TIME)?, fields.column(&SEQ)?, fields.column(&LSN)?);
+    let has_seq = Schema::of(request.stream).index_of(SEQ.id).is_some();
+    let seq = has_seq.then(|| fields.column(&SEQ)).transpose()?;
+    let (time, lsn) = (fields.column(&TIME)?, fields.column(&LSN)?);
     let mut predicate = Predicate::compile(&request.filter, &mut fields)?;
     let after = request.after.map(|c| Key { time: c.time.0, tenant: c.tenant, seq: c.seq });
     for (index, task) in tasks.iter().enumerate() {
@@ -185,7 +188,8 @@ fn find(
                 continue;
             }
             tally.look_at(slice)?;
-            let read = keys(&mut predicate, (time, seq, lsn), window, lsn_max, &mut granule, slice);
+            let within = (window, lsn_max);
+            let read = keys(&mut predicate, (time, seq, lsn), within, &mut granule, (task, slice));
             for (row, key) in tally.or_skip(read, slice)?.unwrap_or_default() {
                 let later = after.is_none_or(|after| match request.order {
                     Order::Desc => key < after,
@@ -203,11 +207,10 @@ fn find(
 /// The keys of a slice's rows that match, with their rows in the granule.
 fn keys(
     predicate: &mut Predicate,
-    (time, seq, lsn): (usize, usize, usize),
-    window: TimeRange,
-    lsn_max: u64,
+    (time, seq, lsn): (usize, Option<usize>, usize),
+    (window, lsn_max): (TimeRange, u64),
     granule: &mut Granule<'_>,
-    slice: &Slice,
+    (task, slice): (&Task, &Slice),
 ) -> Result<Vec<(usize, Key)>> {
     let mut mask = filter::select(predicate, time, window, granule, slice)?;
     if mask.is_empty() {
@@ -223,15 +226,27 @@ fn keys(
     if mask.is_empty() {
         return Ok(Vec::new());
     }
-    let (times, seqs) = (granule.load(time)?, granule.load(seq)?);
-    let (times, seqs) = (as_i64(&times)?, as_u64(&seqs)?);
+    let (times, seqs) = (granule.load(time)?, seq.map(|seq| granule.load(seq)).transpose()?);
+    let (times, seqs) = (as_i64(&times)?, seqs.as_deref().map(as_u64).transpose()?);
+    let place = place(task)?;
     let mut rows = Vec::new();
     mask.rows_into(slice.rows.start, &mut rows);
     let key = |row: &u32| {
         let row = *row as usize;
-        Some((row, Key { time: *times.get(row)?, tenant: slice.tenant.0, seq: *seqs.get(row)? }))
+        let seq = seqs.map_or(Some(place + row as u64), |seqs| seqs.get(row).copied())?;
+        Some((row, Key { time: *times.get(row)?, tenant: slice.tenant.0, seq }))
     };
     Ok(rows.iter().filter_map(key).collect())
+}
+
+/// Where the rows of a granule begin in the order of the snapshot's places.
+fn place(task: &Task) -> Result<u64> {
+    /// Bits of the row in its granule, and of the granule in its part.
+    const BITS: u32 = 20;
+    let fits = |n: usize, bits: u32| u64::try_from(n).ok().filter(|n| *n < 1 << bits);
+    let (part, granule) = (fits(task.part, 64 - 2 * BITS), fits(task.granule, BITS));
+    let place = part.zip(granule).map(|(part, granule)| (part << BITS | granule) << BITS);
+    place.ok_or_else(|| Error::invalid("more granules than can be told apart"))
 }
 
 /// Reads the columns of the page's rows that are asked for; a granule is decoded once.

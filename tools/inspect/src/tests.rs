@@ -112,6 +112,33 @@ fn rows_are_dumped_oldest_first_with_those_of_the_log() {
 }
 
 #[test]
+fn points_are_dumped_by_time_each_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = store(dir.path());
+    // More than a page of one instant, in a segment and in the log.
+    for part in 0..3 {
+        let mut batch = BatchBuilder::new(TenantId::new("acme").unwrap(), Stream::Metrics);
+        for n in 0..9_000 {
+            batch.i64(&stream::TIME, NOW_US - i64::from(n == 0)).str(&stream::NAME, Some("cpu.usage"));
+            batch.f64(&stream::VALUE, f64::from(part * 9_000 + n));
+            batch.finish_row();
+        }
+        engine.append(Append::batch(batch.build())).unwrap();
+        if part == 0 {
+            engine.flush().unwrap();
+        }
+    }
+    let (_, text) = run(dir.path(), &["dump", "--stream", "metrics"]);
+    let points: Vec<Json> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let times: Vec<&str> = points.iter().map(|p| p["timestamp"].as_str().unwrap()).collect();
+    assert!(times.is_sorted());
+    let mut values: Vec<f64> = points.iter().map(|p| p["value"].as_f64().unwrap()).collect();
+    values.sort_by(f64::total_cmp);
+    assert_eq!(values, (0..27_000).map(f64::from).collect::<Vec<_>>());
+    engine.close().unwrap();
+}
+
+#[test]
 fn compact_waits_for_the_server_to_go() {
     let dir = tempfile::tempdir().unwrap();
     let engine = store(dir.path());
