@@ -59,6 +59,7 @@ pub fn document() -> Document {
         route::metric_query::Api::openapi(),
         route::reports::Api::openapi(),
         route::events::Api::openapi(),
+        route::export::Api::openapi(),
         route::audit_records::Api::openapi(),
         route::metric_catalogue::Api::openapi(),
         route::organizations::Api::openapi(),

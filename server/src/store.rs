@@ -234,7 +234,41 @@ impl Asking {
     }
 }
 
+/// One moment of the store that is read page by page, for as long as that takes.
+#[derive(Debug)]
+pub struct Moment {
+    view: Arc<View>,
+    store: Store,
+    _cancel: CancelOnDrop,
+}
+
+impl Moment {
+    /// Answers a question for rows within `scope`, which replaces the request's own, and does something with the answer, both
+    /// on a thread that may wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::rows`], and [`Error::Overloaded`] when other questions run for too long.
+    pub async fn rows<T: Send + 'static>(
+        &self,
+        scope: &ReadScope,
+        mut request: RowRequest,
+        then: impl FnOnce(RowPage) -> T + Send + 'static,
+    ) -> Result<T> {
+        request.scope = scope.of(request.stream)?;
+        let view = Arc::clone(&self.view);
+        self.store.run(move |_| view.rows(&request).map(then)).await
+    }
+}
+
 impl Store {
+    /// A moment of the store, to be read within `longest`. It holds the files and rows that it has seen.
+    pub fn moment(&self, longest: Duration) -> Moment {
+        let cancel = Cancel::new();
+        let view = Arc::new(self.engine.view_until(longest, cancel.clone()));
+        Moment { view, store: self.clone(), _cancel: CancelOnDrop(cancel) }
+    }
+
     /// A bridge to an open engine that lets questions use this much.
     pub fn new(engine: Arc<Engine>, limits: QueryLimits) -> Self {
         let queries = Semaphore::new(limits.queries_max.clamp(1, Semaphore::MAX_PERMITS));

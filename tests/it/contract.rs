@@ -254,6 +254,7 @@ fn sample(method: &str, path: &str) -> Option<Sample> {
         ("GET", "/analytics/") => {
             Some(Sample { query: "?start_date=2024-02-09&end_date=2024-02-10", ..Sample::default() })
         }
+        ("GET", "/export/") => Some(Sample { query: "?stream=events&format=json", ..Sample::default() }),
         // The stream has no end to wait for.
         ("GET", "/live/") => Some(Sample { query: "?format=json", ..Sample::default() }),
         ("GET", "/performance/") => Some(Sample {

@@ -4,7 +4,9 @@ pub mod csv;
 pub mod format;
 pub mod record;
 pub mod rows;
+pub mod whole;
 
 pub use csv::Csv;
 pub use format::Format;
 pub use record::{Cell, Record};
+pub use whole::Whole;

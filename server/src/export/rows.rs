@@ -1,8 +1,8 @@
-//! Rows of the events and audit streams as records.
+//! Rows of the three streams as records.
 
 use insights_engine::Result;
 use insights_engine::id::{Stream, TenantId};
-use insights_engine::schema::stream::{self, ColumnDef};
+use insights_engine::schema::stream::{self, ColumnDef, MetricKind};
 use insights_engine::schema::{Batch, BatchBuilder, Column, ColumnId, Schema};
 use insights_engine::time::TimestampUs;
 use serde::Serialize;
@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::record::{Cell, Record};
 use crate::domain::audit::{Outcome, Severity};
+use crate::domain::metric::kind_name;
 
 /// An event as it is listed. Absent values are null.
 #[derive(Debug, Serialize, ToSchema)]
@@ -113,6 +114,39 @@ pub struct AuditRecord {
     pub erased: bool,
 }
 
+/// A metric point as it is exported. Absent values are null.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PointRecord {
+    /// When it was measured
+    pub timestamp: String,
+    /// When the server received it
+    pub received_at: String,
+    /// Whose it is
+    pub organization_id: String,
+    /// The metric
+    pub name: String,
+    /// `gauge`, `counter` or `histogram`
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The value
+    pub value: f64,
+    /// The application
+    pub app_id: Option<String>,
+    /// The host
+    pub host: Option<String>,
+    /// The user
+    pub user_id: Option<String>,
+    /// Its labels
+    #[schema(value_type = Object)]
+    pub labels: serde_json::Value,
+    /// The id that the client gave it
+    pub id: Option<String>,
+    /// The request it came in
+    pub request_id: Option<String>,
+    /// The trace it belongs to
+    pub trace_id: Option<String>,
+}
+
 /// One row of a batch that was read back.
 #[derive(Debug, Clone, Copy)]
 struct Row<'a> {
@@ -132,6 +166,11 @@ impl<'a> Row<'a> {
     fn number(self, def: &ColumnDef) -> u64 {
         let column = self.batch.column(def).and_then(Column::as_u64);
         column.and_then(|values| values.get(self.index)).copied().unwrap_or(0)
+    }
+
+    fn double(self, def: &ColumnDef) -> f64 {
+        let column = self.batch.column(def).and_then(Column::as_f64);
+        column.and_then(|values| values.get(self.index)).copied().unwrap_or(0.0)
     }
 
     fn time(self, def: &ColumnDef) -> TimestampUs {
@@ -165,7 +204,9 @@ pub fn columns_of(stream: Stream, fields: &[String]) -> Option<Vec<ColumnId>> {
     for field in fields {
         match field.as_str() {
             "leaf_hash" => return None,
+            "id" if stream == Stream::Metrics => columns.push(stream::ID.id),
             "id" => columns.extend([stream::ID.id, stream::SEQ.id, stream::RECEIVED.id]),
+            "type" => columns.push(stream::KIND.id),
             "erased" => columns.push(stream::COMMITMENT.id),
             "content_object" => columns.extend(
                 [stream::OBJECT_TYPE, stream::OBJECT_ID, stream::OBJECT_REPR, stream::OBJECT_URL]
@@ -184,7 +225,8 @@ pub type DeriveId<'f> = &'f dyn Fn(&Batch, u64, TimestampUs) -> String;
 pub fn record<'a>(batch: &'a Batch, index: usize, leaf: [u8; 32], derive: DeriveId<'_>) -> Record<'a> {
     match batch.stream() {
         Stream::Audit => audit(batch, index, leaf, derive),
-        Stream::Events | Stream::Metrics => event(batch, index, derive),
+        Stream::Events => event(batch, index, derive),
+        Stream::Metrics => point(batch, index),
     }
 }
 
@@ -256,6 +298,26 @@ fn audit<'a>(batch: &'a Batch, index: usize, leaf: [u8; 32], derive: DeriveId<'_
     ])
 }
 
+fn point(batch: &Batch, index: usize) -> Record<'_> {
+    let row = Row { batch, index };
+    let kind = MetricKind::from_tag(row.number(&stream::KIND)).map(kind_name);
+    Record::new(vec![
+        ("timestamp", Cell::Time(row.time(&stream::TIME))),
+        ("received_at", Cell::Time(row.time(&stream::RECEIVED))),
+        ("organization_id", row.organization()),
+        ("name", row.text(&stream::NAME)),
+        ("type", Cell::text(kind)),
+        ("value", Cell::Double(row.double(&stream::VALUE))),
+        ("app_id", row.text(&stream::APP_ID)),
+        ("host", row.text(&stream::HOST)),
+        ("user_id", row.text(&stream::USER_ID)),
+        ("labels", row.document(&stream::LABELS, Cell::NoMembers)),
+        ("id", row.text(&stream::ID)),
+        ("request_id", row.text(&stream::REQUEST_ID)),
+        ("trace_id", row.text(&stream::TRACE_ID)),
+    ])
+}
+
 /// Bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
@@ -285,9 +347,11 @@ mod tests {
 
     #[test]
     fn every_field_names_its_columns() {
-        for (stream, fields) in
-            [(Stream::Events, properties::<EventRecord>()), (Stream::Audit, properties::<AuditRecord>())]
-        {
+        for (stream, fields) in [
+            (Stream::Events, properties::<EventRecord>()),
+            (Stream::Audit, properties::<AuditRecord>()),
+            (Stream::Metrics, properties::<PointRecord>()),
+        ] {
             for field in fields {
                 let columns = columns_of(stream, std::slice::from_ref(&field));
                 match field.as_str() {
@@ -314,6 +378,9 @@ mod tests {
         let mut documented = properties::<EventRecord>();
         documented.sort();
         assert_eq!(sorted(&record(&blank(Stream::Events).unwrap(), 0, [0; 32], &derive)), documented);
+        documented = properties::<PointRecord>();
+        documented.sort();
+        assert_eq!(sorted(&record(&blank(Stream::Metrics).unwrap(), 0, [0; 32], &derive)), documented);
         documented = properties::<AuditRecord>();
         documented.sort();
         assert_eq!(sorted(&record(&blank(Stream::Audit).unwrap(), 0, [0; 32], &derive)), documented);

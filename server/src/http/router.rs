@@ -31,6 +31,7 @@ fn other_routes() -> Router<AppState> {
         .merge(route::metric_query::routes())
         .merge(route::reports::routes())
         .merge(route::events::routes())
+        .merge(route::export::routes())
         .merge(route::audit_records::routes())
         .merge(route::metric_catalogue::routes())
         .merge(route::organizations::routes())

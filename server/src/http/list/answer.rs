@@ -116,7 +116,11 @@ pub(in crate::http) fn question(list: &str, organization: Option<&TenantId>, uri
 }
 
 /// Refuses fields that no record of the stream has.
-fn check_fields(stream: Stream, fields: Option<&[String]>) -> Result<(), ApiError> {
+///
+/// # Errors
+///
+/// `invalid` with the fields that are unknown.
+pub(in crate::http) fn check_fields(stream: Stream, fields: Option<&[String]>) -> Result<(), ApiError> {
     let Some(fields) = fields else { return Ok(()) };
     let blank = rows::blank(stream)?;
     let known: Vec<_> = rows::record(&blank, 0, [0; 32], &no_id).names().collect();
@@ -139,23 +143,27 @@ pub fn derive_id(state: &AppState) -> impl Fn(&Batch, u64, TimestampUs) -> Strin
     |batch, seq, received| state.store.derived_id(batch.tenant(), batch.stream(), seq, received)
 }
 
-/// The rows of a page as records with the fields that are wanted.
-fn records<'a>(state: &AppState, list: &List, page: &'a RowPage) -> Result<Vec<Record<'a>>, ApiError> {
-    let fields = list.paging.fields.as_deref();
+/// The rows of a page as records with the fields that are wanted; all when nothing is said.
+///
+/// # Errors
+///
+/// As [`crate::store::Store::leaves`].
+pub(in crate::http) fn records<'a>(
+    state: &AppState,
+    stream: Stream,
+    fields: Option<&[String]>,
+    page: &'a RowPage,
+) -> Result<Vec<Record<'a>>, ApiError> {
     // An id that the client did not give costs a hash: it is made only when it is shown.
     let with_id = fields.is_none_or(|fields| fields.iter().any(|field| field == "id"));
     let derive = |batch: &Batch, seq, received| {
-        if with_id {
-            state.store.derived_id(batch.tenant(), list.stream, seq, received)
-        } else {
-            String::new()
-        }
+        if with_id { state.store.derived_id(batch.tenant(), stream, seq, received) } else { String::new() }
     };
     let mut out = Vec::new();
     for batch in &page.batches {
         // Leaves cost a hash a row, so they are made only when they are shown.
         let with_leaves = fields.is_none_or(|fields| fields.iter().any(|field| field == "leaf_hash"));
-        let leaves = match list.stream {
+        let leaves = match stream {
             Stream::Audit if with_leaves => state.store.leaves(batch)?,
             _ => Vec::new(),
         };
@@ -176,7 +184,7 @@ fn page_response(
     next: Option<&str>,
     uri: &Uri,
 ) -> Result<Response, ApiError> {
-    let records = records(state, list, page)?;
+    let records = records(state, list.stream, list.paging.fields.as_deref(), page)?;
     let format = list.paging.format;
     let partial = !page.damaged.is_empty();
     let mut body = Vec::new();
@@ -229,7 +237,7 @@ async fn piece(
     first: bool,
 ) -> Result<(Bytes, Option<insights_engine::query::Cursor>), ApiError> {
     let page = read(state, list, request.clone()).await?;
-    let records = records(state, list, &page)?;
+    let records = records(state, list.stream, list.paging.fields.as_deref(), &page)?;
     let mut body = Vec::new();
     match list.paging.format {
         Format::Csv => body = write_csv(&records, list, first)?,

@@ -58,6 +58,7 @@ pub fn label(path: &str) -> &'static str {
         "analytics" => "analytics",
         "performance" => "performance",
         "events" => "events",
+        "export" => "export",
         "import" => "import",
         "reports" => "reports",
         "tasks" => "tasks",

@@ -7,6 +7,7 @@ pub mod audit_records;
 pub mod docs;
 pub mod erasures;
 pub mod events;
+pub mod export;
 pub mod health;
 pub mod import;
 pub mod keys;
