@@ -172,7 +172,13 @@ async fn export(
     };
     match stream {
         Stream::Audit => {
-            state.own_acts.record(&principal, &context, OwnAct::AuditExported, scope.organization(), "export")
+            state.own_acts.record(
+                &principal,
+                &context,
+                OwnAct::AuditExported,
+                scope.organization(),
+                "export",
+            );
         }
         Stream::Events | Stream::Metrics => state.own_acts.read(&principal, &context, &scope, "export"),
     }

@@ -67,7 +67,7 @@ async fn every_record_is_in_it_once_and_the_trailer_proves_it() {
     let mut depths: Vec<i64> = points
         .iter()
         .filter(|p| p["name"] == "queue.depth")
-        .map(|p| p["value"].as_f64().unwrap() as i64)
+        .map(|p| p["value"].to_string().trim_end_matches(".0").parse().unwrap())
         .collect();
     depths.sort_unstable();
     assert_eq!(depths, (0..6_000).collect::<Vec<_>>());
