@@ -19,6 +19,7 @@ pub mod job;
 pub mod live;
 pub mod notify;
 pub mod openapi;
+pub mod organization;
 pub mod report;
 mod shared_memory;
 pub mod store;

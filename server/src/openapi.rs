@@ -64,6 +64,7 @@ pub fn document() -> Document {
         route::metric_catalogue::Api::openapi(),
         route::organizations::Api::openapi(),
         route::retention::Api::openapi(),
+        route::organization_settings::Api::openapi(),
         route::erasures::Api::openapi(),
         route::tasks::Api::openapi(),
         route::live::Api::openapi(),

@@ -249,6 +249,7 @@ fn sample(method: &str, path: &str) -> Option<Sample> {
             Some(Sample { query: "?dry_run=true", body: json!({}), root: true })
         }
         ("POST", "/alerts/rules/") | ("PUT", "/alerts/rules/{id}/") => body(alert_rule()),
+        ("PUT", "/organizations/{id}/settings/") => body(json!({"timezone": "Europe/Paris"})),
         ("PUT", "/organizations/{id}/retention/") => body(json!({"events": {"raw_days": 90}})),
         ("GET", "/metrics") => Some(Sample { root: true, ..Sample::default() }),
         ("GET", "/analytics/") => {

@@ -26,6 +26,8 @@ pub enum OwnAct {
     KeyRevoked,
     /// How long records are kept was changed.
     RetentionChanged,
+    /// What an organization has set for itself was changed.
+    SettingsChanged,
     /// An organization was erased.
     OrganizationErased,
     /// A user of an organization was erased; the record names the receipt, not the user.
@@ -58,6 +60,7 @@ impl OwnAct {
             Self::KeyCreated => "insights.key.created",
             Self::KeyRevoked => "insights.key.revoked",
             Self::RetentionChanged => "insights.retention.changed",
+            Self::SettingsChanged => "insights.settings.changed",
             Self::OrganizationErased => "insights.organization.erased",
             Self::UserErased => "insights.user.erased",
             Self::TaskRun => "insights.task.run",
@@ -80,6 +83,7 @@ impl OwnAct {
             Self::KeyCreated => "created an API key",
             Self::KeyRevoked => "revoked an API key",
             Self::RetentionChanged => "changed how long records are kept",
+            Self::SettingsChanged => "changed settings of an organization",
             Self::OrganizationErased => "erased an organization",
             Self::UserErased => "erased a user",
             Self::TaskRun => "ran a periodic task",

@@ -15,9 +15,10 @@ use super::extract::{Json, parse_query};
 use super::middleware::context::RequestContext;
 use super::{report_query, timing};
 use crate::app::AppState;
-use crate::auth::Principal;
+use crate::auth::{Principal, Scopes};
 use crate::domain::lang::Lang;
 use crate::export::Format;
+use crate::organization::OrganizationSettings;
 use crate::report::definitions;
 use crate::report::flat::{self, Row};
 
@@ -110,8 +111,25 @@ impl FromRequest<AppState> for Asked {
         } else {
             report_query::read(&text)?
         };
+        let mut body = body;
+        in_own_zone(state, &principal, &mut body);
         let began = state.clock.monotonic();
         Ok(Self { state: state.clone(), principal, context, body, query, headers, began })
+    }
+}
+
+/// Days are those of the organization unless the question names a time zone.
+fn in_own_zone(state: &AppState, principal: &Principal, body: &mut Value) {
+    let Some(members) = body.as_object_mut() else { return };
+    if members.get("timezone").is_some_and(|zone| !zone.is_null()) {
+        return;
+    }
+    // Whoever may not ask is refused elsewhere.
+    let named = members.get("organization_id").and_then(Value::as_str);
+    let Ok(scope) = principal.read_organization(named, Scopes::READ) else { return };
+    let zone = scope.organization().and_then(|own| OrganizationSettings::of(&state.store, own).timezone);
+    if let Some(zone) = zone {
+        members.insert("timezone".to_owned(), zone.name.into());
     }
 }
 

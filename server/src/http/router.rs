@@ -36,6 +36,7 @@ fn other_routes() -> Router<AppState> {
         .merge(route::metric_catalogue::routes())
         .merge(route::organizations::routes())
         .merge(route::retention::routes())
+        .merge(route::organization_settings::routes())
         .merge(route::erasures::routes())
         .merge(route::tasks::routes())
         .merge(route::live::routes())

@@ -19,6 +19,7 @@ use crate::app::AppState;
 use crate::collect::host::{Host, SystemHost};
 use crate::collect::point::Sample;
 use crate::config::JobsConfig;
+use crate::organization::OrganizationSettings;
 use crate::store::Store;
 use record::{RunRecord, TaskState};
 use schedule::{Schedule, Timetable, offset_of};
@@ -127,7 +128,7 @@ fn zones(
     let mut zones = vec![config.zone.clone()];
     if in_every_zone && matches!(schedule, Schedule::Cron(_)) {
         let default = &config.zone.name;
-        zones.extend(zone::of_all_organizations(store).into_iter().filter(|zone| zone.name != *default));
+        zones.extend(OrganizationSettings::zones(store).into_iter().filter(|zone| zone.name != *default));
     }
     zones.into_iter().map(|zone| (zone.name, zone.rules)).collect()
 }

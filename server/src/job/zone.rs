@@ -1,21 +1,12 @@
-//! Time zones by their names, and the one of each organization.
+//! Time zones by their names.
 
-use insights_engine::append::CatalogKind;
-use insights_engine::id::TenantId;
 use insights_engine::time::{TimeRange, TimestampUs};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use serde::Deserialize;
-
-use crate::store::Store;
 
 /// Longest name of a zone, in bytes.
 const NAME_BYTES_MAX: usize = 64;
-/// What the keys of organizations' settings start with.
-const ORGANIZATION_PREFIX: &str = "organization/";
-/// Version of an organization's settings that is read.
-const ORGANIZATION_VERSION: u32 = 1;
 
 /// A zone of the IANA database and its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,34 +59,6 @@ impl Zone {
     }
 }
 
-/// What is kept of an organization under `organization/<id>`; members that are not known are left alone.
-#[derive(Debug, Deserialize)]
-struct OrganizationRecord {
-    version: u32,
-    timezone: Option<String>,
-}
-
-/// The zone an organization has set; none when it has not, or the record is of a later version.
-pub fn of_organization(store: &Store, organization: &TenantId) -> Option<Zone> {
-    let key = format!("{ORGANIZATION_PREFIX}{}", organization.as_str());
-    zone_in(&store.catalog_get(CatalogKind::Setting, key.as_bytes())?)
-}
-
-/// The zones that organizations have set, each once, by name.
-pub fn of_all_organizations(store: &Store) -> Vec<Zone> {
-    let records = store.catalog_scan(CatalogKind::Setting, ORGANIZATION_PREFIX.as_bytes());
-    let mut zones: Vec<Zone> = records.iter().filter_map(|(_, value)| zone_in(value)).collect();
-    zones.sort_by(|a, b| a.name.cmp(&b.name));
-    zones.dedup_by(|a, b| a.name == b.name);
-    zones
-}
-
-fn zone_in(value: &[u8]) -> Option<Zone> {
-    let record: OrganizationRecord = serde_json::from_slice(value).ok()?;
-    (record.version == ORGANIZATION_VERSION).then_some(())?;
-    Zone::find(&record.timezone?).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,10 +80,6 @@ mod tests {
     fn what_is_no_zone_is_none() {
         for bad in ["", "/etc/localtime", "../UTC", "Mars/Base", "a b", &"x".repeat(65)] {
             assert!(Zone::find(bad).is_err(), "{bad}");
-        }
-        assert!(zone_in(br#"{"version":1,"timezone":"Europe/Paris","other":1}"#).is_some());
-        for bad in [&b"{}"[..], b"", br#"{"version":2,"timezone":"UTC"}"#, br#"{"version":1}"#] {
-            assert!(zone_in(bad).is_none());
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::domain::own_act::OwnAct;
 use crate::http::error::ApiError;
 use crate::http::extract::{NoParameters, Query};
 use crate::http::middleware::context::RequestContext;
+use crate::organization;
 
 /// The part of the OpenAPI document that is about these routes.
 #[derive(Debug, OpenApi)]
@@ -171,6 +172,7 @@ async fn organization(
         key,
         value: None,
     }));
+    puts.push(CatalogPut { kind: CatalogKind::Setting, key: organization::key(&organization), value: None });
     // On a task of its own: a client that leaves must not leave its keys behind.
     let (store, auth) = (state.store.clone(), Arc::clone(&state.auth));
     let erase = async move {

@@ -16,6 +16,7 @@ pub mod metric_catalogue;
 pub mod metric_query;
 pub mod metrics;
 pub mod openapi;
+pub mod organization_settings;
 pub mod organizations;
 pub mod own_metrics;
 pub mod performance;

@@ -28,7 +28,7 @@ use crate::http::list::filter::{accept, present};
 use crate::http::list::parameters::LIMIT_MAX;
 use crate::http::list::{Limit, table, window};
 use crate::http::middleware::context::RequestContext;
-use crate::job::zone;
+use crate::organization::OrganizationSettings;
 use crate::report::answer::{Bounds, CostBlock};
 use crate::report::definitions::{self, Definitions, MetricDefinition};
 use crate::report::stored::ReportType;
@@ -226,7 +226,7 @@ async fn make(
     let named = query.organization_id.clone().or_else(|| organization_of(&body));
     let scope = principal.read_organization(named.as_deref(), Scopes::READ)?;
     let organization = scope.organization().cloned().ok_or_else(ApiError::internal)?;
-    let zone = zone::of_organization(&state.store, &organization);
+    let zone = OrganizationSettings::of(&state.store, &organization).timezone;
     let zone = zone.unwrap_or_else(|| state.config.jobs.zone.clone());
     let request = StoredRequest::read(&body, &zone, state.clock.now())?;
     principal.require(request.kind.needs())?;

@@ -19,7 +19,8 @@ use crate::app::AppState;
 use crate::auth::{Principal, Scopes};
 use crate::job::record::RunCause;
 use crate::job::scheduler::Run;
-use crate::job::zone::{self, Zone};
+use crate::job::zone::Zone;
+use crate::organization::OrganizationSettings;
 
 /// Most zones that a result names; all of them are done.
 const NAMED_MAX: usize = 6;
@@ -97,7 +98,8 @@ fn days(state: &AppState, run: Run) -> Result<Vec<Day>, TaskError> {
     let default = &state.config.jobs.zone;
     let mut zones: BTreeMap<String, (Zone, Vec<String>)> = BTreeMap::new();
     for organization in state.store.tenants() {
-        let zone = zone::of_organization(&state.store, &organization).unwrap_or_else(|| default.clone());
+        let zone =
+            OrganizationSettings::of(&state.store, &organization).timezone.unwrap_or_else(|| default.clone());
         let place = zones.entry(zone.name.clone()).or_insert_with(|| (zone, Vec::new()));
         place.1.push(organization.as_str().to_owned());
     }

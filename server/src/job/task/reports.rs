@@ -24,7 +24,8 @@ use crate::domain::metric::KNOWN;
 use crate::http::error::Code;
 use crate::job::record::RunCause;
 use crate::job::scheduler::Run;
-use crate::job::zone::{self, Zone};
+use crate::job::zone::Zone;
+use crate::organization::OrganizationSettings;
 use crate::report::stored::ReportType;
 use crate::report::stored::ask::StoredRequest;
 use crate::report::stored::shelf;
@@ -143,7 +144,7 @@ fn zones(state: &AppState) -> BTreeMap<String, (Zone, Vec<TenantId>)> {
         if organization.as_str() == PLATFORM {
             continue;
         }
-        let zone = zone::of_organization(&state.store, &organization);
+        let zone = OrganizationSettings::of(&state.store, &organization).timezone;
         let zone = zone.unwrap_or_else(|| state.config.jobs.zone.clone());
         let place = zones.entry(zone.name.clone()).or_insert_with(|| (zone, Vec::new()));
         place.1.push(organization);
