@@ -18,6 +18,7 @@ mod crash_model;
 mod damage;
 mod expired;
 mod golden;
+mod metamorphic;
 mod mutations;
 mod schema;
 mod sessions;

@@ -1,5 +1,13 @@
-//! Reports over HTTP against loops over plain records: in memory, in segments, after a restart.
+//! Reports over HTTP against loops over plain records: in memory, in segments, from cells, after a restart,
+//! with what comes late.
 
-mod data;
-mod naive;
+pub(crate) mod bed;
+pub(crate) mod calendar;
+pub(crate) mod data;
+mod expected;
+pub(crate) mod judge;
+pub(crate) mod naive;
+pub(crate) mod platform;
+pub(crate) mod questions;
+pub(crate) mod random;
 mod stories;

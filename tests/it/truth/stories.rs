@@ -1,258 +1,253 @@
-//! The same questions at every stage of a store's life, judged by plain loops.
+//! Every number of the reports, at every stage of a store's life, judged by plain loops.
 
 use insights_server::Config;
-use insights_tests::{ROOT, World};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::data::{DAY, DAYS, FROM, Organization};
-use super::naive;
+use super::bed::{ANALYTICS, Bed, PERFORMANCE, QUERY, small_memory};
+use super::calendar::Span;
+use super::data::{Event, HOUR, NOW, Point, at};
+use super::expected;
+use super::judge::{differences, essence, take_undefined};
+use super::naive::{Activity, MetricQuestion};
+use super::platform::{Organization, PULSE, golden};
+use super::questions::{self, analytics_body, joined};
+use super::random::{self, Random};
 
-/// A question: zone, width, first and last day.
-type Question = (&'static str, &'static str, &'static str, &'static str);
-
-const QUESTIONS: [Question; 5] = [
-    ("UTC", "day", "2024-01-03", "2024-02-08"),
-    ("Asia/Kathmandu", "hour", "2024-02-05", "2024-02-06"),
-    ("America/New_York", "week", "2024-01-10", "2024-02-07"),
-    ("UTC", "month", "2024-01-15", "2024-02-09"),
-    ("Pacific/Auckland", "day", "2024-02-03", "2024-02-07"),
-];
-
-const ORGANIZATIONS: [(&str, u64); 2] = [("acme", 7), ("bolt", 8)];
-
-/// Sends everything: what is younger than the late window the usual way, the rest as history.
-fn fill(world: &World, key: &str, organization: &Organization) {
-    let late = FROM + (DAYS - 29) * DAY;
-    let (recent, old): (Vec<_>, Vec<_>) = organization.events.iter().partition(|event| event.at > late);
-    let events =
-        |events: Vec<&super::data::Event>| events.iter().map(|event| event.json()).collect::<Vec<_>>();
-    let (recent, old) = (events(recent), events(old));
-    send(world, key, "/api/insights/track/", &recent);
-    send(world, key, "/api/insights/import/?stream=events", &old);
-    let (recent, old): (Vec<_>, Vec<_>) = organization.points.iter().partition(|point| point.at > late);
-    let points =
-        |points: Vec<&super::data::Point>| points.iter().map(|point| point.json()).collect::<Vec<_>>();
-    let (recent, old) = (points(recent), points(old));
-    send(world, key, "/api/insights/metrics/", &recent);
-    send(world, key, "/api/insights/import/?stream=metrics", &old);
+/// A question and who asks it.
+#[derive(Debug, Clone)]
+enum Question {
+    Analytics(&'static str, Span, Activity, bool),
+    Performance(&'static str, &'static str, Span, f64, bool),
+    Query(&'static str, Span, MetricQuestion),
 }
 
-/// Sends records in batches, each batch twice under one idempotency key.
-fn send(world: &World, key: &str, path: &str, records: &[Value]) {
-    for (number, batch) in records.chunks(173).enumerate() {
-        let call = || {
-            let call = insights_tests::Call::new("POST", path).key(key).json(&json!(batch));
-            call.header("idempotency-key", &format!("batch-{number}"))
-        };
-        for _ in 0..2 {
-            // So little memory is full now and then; a client comes back.
-            let answer =
-                std::iter::repeat_with(|| world.send(call())).find(|answer| answer.status != 503).unwrap();
-            assert_eq!(answer.expect(202)["accepted"], batch.len());
-        }
-    }
-}
-
-/// Where the numbers of `found` are not those of `expected`; members that nobody expects are left alone.
-fn differences(expected: &Value, found: &Value, at: &str, out: &mut Vec<String>) {
-    match (expected, found) {
-        (Value::Object(members), Value::Object(_)) => {
-            for (name, value) in members {
-                differences(value, &found[name], &format!("{at}/{name}"), out);
+impl Question {
+    fn ask(&self, bed: &Bed) -> Value {
+        match self {
+            Self::Analytics(of, span, asked, compare) => {
+                let mut body = analytics_body(span, asked);
+                if *compare {
+                    body["compare"] = json!("previous_period");
+                }
+                bed.ask(Some(of), ANALYTICS, &body)
             }
-        }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            for (index, (a, b)) in a.iter().zip(b).enumerate() {
-                differences(a, b, &format!("{at}/{index}"), out);
+            Self::Performance(of, app, span, t_ms, exact) => {
+                let more = json!({"app_id": app, "apdex_t_ms": t_ms, "exact": exact});
+                bed.ask(Some(of), PERFORMANCE, &joined(span.body(), &more))
             }
-        }
-        // An instant, in whatever zone it is written.
-        (Value::Number(us), Value::String(text)) => {
-            let found = text.parse::<Timestamp>().ok().map(Timestamp::as_microsecond);
-            if found != us.as_i64() {
-                out.push(format!("{at}: {text}, not {us}"));
-            }
-        }
-        _ => {
-            let near = expected
-                .as_f64()
-                .zip(found.as_f64())
-                .is_some_and(|(a, b)| (a - b).abs() <= 1e-9 * a.abs().max(1.0));
-            if !near && expected != found {
-                out.push(format!("{at}: {found}, not {expected}"));
+            Self::Query(of, span, asked) => {
+                let mut body = joined(span.body(), &asked.body());
+                if span.group_by.ends_with('m') {
+                    body["step"] = body["group_by"].take();
+                }
+                bed.ask(Some(of), QUERY, &body)
             }
         }
     }
-}
 
-#[track_caller]
-fn judge(expected: &Value, found: &Value, what: &str) {
-    let mut out = Vec::new();
-    differences(expected, found, "", &mut out);
-    assert!(out.is_empty(), "{what}: {} differences: {:?}", out.len(), &out[..out.len().min(8)]);
-}
-
-fn body(question: Question, more: &Value) -> Value {
-    let (zone, group_by, first, last) = question;
-    let mut body =
-        json!({"timezone": zone, "group_by": group_by, "start_date": first, "end_date": last, "exact": true});
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    body
-}
-
-/// Every answer of an organization at this moment: `metrics` alone.
-fn answers(world: &World, key: &str, organization: &str) -> Vec<Value> {
-    let ask = |path: &str, body: Value| world.post(path, key, &body).expect(200)["metrics"].clone();
-    let mut all = Vec::new();
-    for question in QUESTIONS {
-        let named = json!({"organization_id": organization});
-        all.push(ask("/api/insights/analytics/", body(question, &named)));
-        all.push(ask(
-            "/api/insights/analytics/",
-            body(question, &json!({"metrics": ["user_activity"], "app_id": "shop"})),
-        ));
-        all.push(ask("/api/insights/performance/", body(question, &json!({"app_id": "shop"}))));
-        all.push(ask(
-            "/api/insights/performance/",
-            body(question, &json!({"app_id": "blog", "exact": false})),
-        ));
-    }
-    all
-}
-
-/// What [`answers`] must be; histograms instead of rows where the question says so.
-fn check(organization: &Organization, answers: &[Value], what: &str) {
-    for (question, answers) in QUESTIONS.iter().zip(answers.chunks(4)) {
-        let (zone, group_by, first, last) = question;
-        let zone = TimeZone::get(zone).unwrap();
-        let window = naive::window(first.parse().unwrap(), last.parse().unwrap(), &zone);
-        let buckets = naive::buckets(window, &zone, group_by);
-        let (events, points) = (&organization.events, &organization.points);
-        let what = format!("{what}, {question:?}");
-        let expected = json!({
-            "user_activity": naive::user_activity(events, None, window, &buckets),
-            "system_performance": naive::system_performance(points, window, &buckets),
-            "app_metrics": naive::app_metrics(points, window, &buckets),
-        });
-        judge(&expected, &answers[0], &what);
-        let of_app = json!({"user_activity": naive::user_activity(events, Some("shop"), window, &buckets)});
-        judge(&of_app, &answers[1], &what);
-        judge(&naive::performance(points, "shop", window, &buckets), &answers[2], &what);
-        let mut expected = naive::performance(points, "blog", window, &buckets);
-        check_histogram(&expected["response_time"], &answers[3]["response_time"], &what);
-        without_quantiles(&mut expected["response_time"]);
-        judge(&expected, &answers[3], &what);
-    }
-}
-
-/// Quantiles of the histogram lie near the rows around them.
-fn check_histogram(expected: &Value, found: &Value, what: &str) {
-    let (least, most) = (expected["min"].as_f64(), expected["max"].as_f64());
-    for name in ["p50", "p90", "p95", "p99"] {
-        let found = found[name].as_f64();
-        assert_eq!(found.is_some(), least.is_some(), "{what} {name}");
-        if let (Some(found), Some(least), Some(most)) = (found, least, most) {
-            assert!(found >= least * 0.9945 && found <= most * 1.0055, "{what} {name}: {found}");
+    fn expected(&self, all: &[Organization]) -> Value {
+        let of = |name: &str| all.iter().find(|one| one.name == name).unwrap();
+        match self {
+            Self::Analytics(name, span, asked, compare) => {
+                expected::analytics(all, of(name), asked, span, *compare)
+            }
+            Self::Performance(name, app, span, t_ms, exact) => {
+                expected::performance(of(name), app, span, *t_ms, *exact)
+            }
+            Self::Query(name, span, asked) => expected::metric_query(of(name), asked, span),
         }
     }
 }
 
-fn without_quantiles(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            members.retain(|name, _| !(name.starts_with('p') && name[1..].parse::<u8>().is_ok()));
-            members.values_mut().for_each(without_quantiles);
+/// One question of analytics for each thing that is hard about time.
+fn chosen_analytics() -> Vec<Question> {
+    let plain = Activity::default;
+    let exact = || Activity { exact: true, ..Activity::default() };
+    let by = |breakdown| Activity { breakdown: Some(breakdown), ..exact() };
+    let week = |week_start, zone, first, last| Span { week_start, ..Span::days(zone, "week", first, last) };
+    let days = Span::days;
+    [
+        // Clocks that are set, a leap day, a day that there is not.
+        ("acme", days("Europe/Paris", "hour", "2024-03-30", "2024-03-31"), exact()),
+        ("acme", days("Europe/Paris", "hour", "2024-10-27", "2024-10-27"), plain()),
+        ("acme", days("America/St_Johns", "day", "2024-03-08", "2024-03-12"), exact()),
+        ("acme", days("America/St_Johns", "hour", "2024-11-03", "2024-11-03"), plain()),
+        ("acme", days("Australia/Lord_Howe", "hour", "2024-04-06", "2024-04-07"), exact()),
+        ("acme", days("Australia/Lord_Howe", "day", "2024-10-04", "2024-10-07"), plain()),
+        ("bolt", days("Asia/Kathmandu", "day", "2024-10-18", "2024-10-23"), by("user_id")),
+        ("acme", days("Pacific/Apia", "day", "2011-12-28", "2012-01-01"), exact()),
+        ("acme", days("UTC", "month", "2024-02-01", "2024-03-31"), by("page")),
+        // Buckets that the window cuts, and each first day of a week.
+        ("acme", days("Europe/Paris", "month", "2024-02-15", "2024-04-10"), by("user_id")),
+        ("acme", week("sunday", "Pacific/Apia", "2024-03-01", "2024-04-14"), exact()),
+        ("bolt", week("saturday", "UTC", "2024-02-27", "2024-03-15"), by("feature")),
+        ("bolt", week("monday", "America/New_York", "2024-02-28", "2024-03-13"), by("event_data.n")),
+        // Running periods.
+        ("acme", days("Europe/Paris", "day", "2024-11-01", "2024-11-07"), exact()),
+        ("acme", days("UTC", "month", "2024-11-01", "2024-11-30"), plain()),
+        ("acme", days("Asia/Kathmandu", "hour", "2024-11-05", "2024-11-05"), by("event_type")),
+        // The hosts of the platform; nothing at all.
+        ("quiet", days("UTC", "day", "2024-10-20", "2024-11-05"), exact()),
+        ("quiet", days("UTC", "day", "2024-06-01", "2024-06-02"), by("app_id")),
+    ]
+    .map(|(of, span, asked)| Question::Analytics(of, span, asked, true))
+    .to_vec()
+}
+
+/// The same of performance: probes of each interval, requests alone, nothing at all.
+fn chosen_performance() -> Vec<Question> {
+    let days = Span::days;
+    [
+        ("acme", "shop", days("Europe/Paris", "hour", "2024-03-30", "2024-03-31"), 500.0, true),
+        ("acme", "shop", days("UTC", "day", "2024-03-25", "2024-04-02"), 500.0, false),
+        ("acme", "shop", days("UTC", "day", "2024-10-20", "2024-10-20"), 500.0, false),
+        ("acme", "slow", days("Australia/Lord_Howe", "hour", "2024-10-05", "2024-10-06"), 120.0, true),
+        ("acme", "blog", days("Asia/Kathmandu", "day", "2024-11-01", "2024-11-08"), 500.0, false),
+        ("bolt", "lonely", days("UTC", "month", "2024-02-10", "2024-11-20"), 300.0, false),
+        ("bolt", "lonely", days("UTC", "day", "2024-10-01", "2024-10-31"), 500.0, true),
+        ("quiet", "nothing", days("UTC", "day", "2024-10-01", "2024-10-02"), 500.0, false),
+    ]
+    .map(|(of, app, span, t_ms, exact)| Question::Performance(of, app, span, t_ms, exact))
+    .to_vec()
+}
+
+/// Random questions of every kind.
+fn random_questions(random: &mut Random, count: u64) -> Vec<Question> {
+    let one = |_| {
+        let of = random.choose(&["acme", "acme", "bolt", "quiet"]);
+        match random.below(4) {
+            0 => {
+                let app = random.choose(&["shop", "blog", "slow", "pulse", "lonely"]);
+                let (t_ms, span) = (random.choose(&[500.0, 500.0, 80.5]), questions::span(random));
+                Question::Performance(of, app, span, t_ms, random.once_in(2))
+            }
+            1 => {
+                let width = random.choose(&["hour", "day", "week", "month", "30m", "45m", "720m"]);
+                // A step is as narrow as an hour.
+                let mut span = questions::span_of(random, if width.ends_with('m') { "hour" } else { width });
+                span.group_by = width;
+                Question::Query(of, span, questions::metric_question(random))
+            }
+            _ => {
+                let (span, asked) = (questions::span(random), questions::activity(random));
+                Question::Analytics(of, span, asked, random.once_in(3))
+            }
         }
-        Value::Array(items) => items.iter_mut().for_each(without_quantiles),
-        _ => {}
+    };
+    (0..count).map(one).collect()
+}
+
+/// Fails when an answer is not the expected one; gives the answers, and the cells that they were made of.
+fn check(bed: &Bed, questions: &[(Question, Value)], stage: &str) -> (Vec<Value>, u64) {
+    let mut wrong = Vec::new();
+    let mut answers = Vec::new();
+    let mut cells = 0;
+    for (question, expected) in questions {
+        let answer = question.ask(bed);
+        cells += answer["cost"]["cells_read"].as_u64().unwrap();
+        let mut answer = essence(answer);
+        answers.push(answer.clone());
+        let mut out = take_undefined(&mut answer);
+        out.extend(differences(expected, &answer));
+        if !out.is_empty() {
+            wrong.push(format!("{question:?}: {} differences: {:#?}", out.len(), &out[..out.len().min(6)]));
+        }
+    }
+    let shown = wrong.iter().take(5).cloned().collect::<Vec<_>>().join("\n");
+    assert!(wrong.is_empty(), "{stage}, seed {}: {} answers are wrong\n{shown}", random::seed(), wrong.len());
+    (answers, cells)
+}
+
+/// The answers of now are those of before, to the last bit.
+fn check_same(bed: &Bed, questions: &[(Question, Value)], before: &[Value], stage: &str) {
+    for ((question, _), before) in questions.iter().zip(before) {
+        let out = differences(before, &essence(question.ask(bed)));
+        assert!(essence(question.ask(bed)) == *before, "{stage}: {question:?}: {out:#?}");
     }
 }
 
-/// All organizations together: counts add up, a person is one per organization.
-fn check_everybody(world: &World, answers: &[Vec<Value>]) {
-    let question = QUESTIONS[0];
-    let all =
-        world.post("/api/insights/analytics/", ROOT, &body(question, &json!({}))).expect(200)["metrics"]
-            .clone();
-    for pointer in
-        ["events", "active_users", "sessions", "pages_visited", "actions_performed", "time_on_platform_s"]
-    {
-        let of = |metrics: &Value| metrics["user_activity"]["summary"][pointer].as_f64().unwrap();
-        assert_eq!(of(&all), answers.iter().map(|answers| of(&answers[0])).sum::<f64>(), "{pointer}");
-    }
-    let requests = |metrics: &Value| metrics["app_metrics"]["summary"]["requests"].as_f64().unwrap();
-    assert_eq!(requests(&all), answers.iter().map(|answers| requests(&answers[0])).sum::<f64>());
+/// A store from its first row to a restart of merged days: every answer is right at every stage.
+fn check_life(config: Config, questions: Vec<Question>) {
+    let mut organizations = golden(random::seed());
+    let late = late_records(&mut organizations[0]);
+    let mut bed = Bed::full(config, &organizations);
+    let with_answers = |questions: Vec<Question>, all: &[Organization]| -> Vec<(Question, Value)> {
+        questions.into_iter().map(|question| (question.clone(), question.expected(all))).collect()
+    };
+    let judged = with_answers(questions.clone(), &organizations);
+    let (first, cells) = check(&bed, &judged, "first");
+    assert_eq!(cells, 0, "nothing is merged yet");
+    bed.world.flush();
+    assert!(bed.world.segments() > 0);
+    check_same(&bed, &judged, &first, "after a flush, out of what was kept");
+    bed.world.restart();
+    check_same(&bed, &judged, &first, "after a restart");
+    bed.merge();
+    bed.world.restart();
+    // Means of sums may be rounded in another order.
+    let (_, cells) = check(&bed, &judged, "after days were merged");
+    assert!(cells > 0, "no answer came from cells");
+    // What comes weeks late counts at once, beside cells that are final.
+    bed.send(&late);
+    organizations[0].events.extend(late.events);
+    organizations[0].points.extend(late.points);
+    let judged = with_answers(questions, &organizations);
+    check(&bed, &judged, "with late records");
+    bed.merge();
+    bed.world.restart();
+    check(&bed, &judged, "after late records were merged");
 }
 
-fn small_memory(bytes: u64) -> Config {
-    let mut config = Config::default();
-    config.engine.memtable_bytes_max = bytes;
-    config.engine.memtable_flush_bytes = bytes / 2;
-    config
-}
-
-/// A store from its first row to a restart: every answer is right, and stays as it is to the last bit.
-fn check_life(config: Config) {
-    let mut world = World::with(config);
-    let organizations =
-        ORGANIZATIONS.map(|(name, seed)| (name, world.key(name, &["admin"]), Organization::new(seed)));
-    for (_, key, organization) in &organizations {
-        fill(&world, key, organization);
-    }
-    let ask =
-        |world: &World| organizations.each_ref().map(|(name, key, _)| answers(world, key, name)).to_vec();
-    let first = ask(&world);
-    for ((name, _, organization), answers) in organizations.iter().zip(&first) {
-        check(organization, answers, name);
-    }
-    check_everybody(&world, &first);
-    world.flush();
-    assert!(world.segments() > 0);
-    assert!(ask(&world) == first, "after a flush the answers differ");
-    world.restart();
-    assert!(ask(&world) == first, "after a restart the answers differ");
-    check_everybody(&world, &first);
-    world.compact();
-    // No answer from before is kept.
-    world.restart();
-    for (name, key, organization) in &organizations {
-        check(organization, &answers(&world, key, name), &format!("{name} after days were merged"));
-    }
-    check_everybody(&world, &first);
-    check_cells(&world, &organizations.each_ref().map(|(.., organization)| organization));
-}
-
-/// Of merged days, the answer for all organizations comes from cells and is that of the records.
-fn check_cells(world: &World, organizations: &[&Organization]) {
-    let (zone, group_by, first, last) = QUESTIONS[0];
-    let utc = TimeZone::get(zone).unwrap();
-    let window = naive::window(first.parse().unwrap(), last.parse().unwrap(), &utc);
-    let buckets = naive::buckets(window, &utc, group_by);
-    let each: Vec<Value> = organizations
-        .iter()
-        .map(|organization| naive::user_activity(&organization.events, None, window, &buckets))
-        .collect();
-    let more = json!({"exact": false, "metrics": ["user_activity", "system_performance"]});
-    let answer = world.post("/api/insights/analytics/", ROOT, &body(QUESTIONS[0], &more)).expect(200);
-    for number in ["events", "active_users", "sessions", "pages_visited", "actions_performed"] {
-        let sum: f64 = each.iter().map(|each| each["summary"][number].as_f64().unwrap()).sum();
-        let found = answer["metrics"]["user_activity"]["summary"][number].as_f64();
-        assert_eq!(found, Some(sum), "{number}");
-    }
-    let cost = |what: &str| answer["cost"][what].as_u64().unwrap();
-    let rows: usize = organizations.iter().map(|all| all.events.len() + all.points.len()).sum();
-    assert!(cost("cells_read") > 0, "{}", answer["cost"]);
-    assert!(cost("rows_scanned") * 10 < rows as u64, "{} of {rows} rows", answer["cost"]);
+/// Takes every twentieth record away, to be sent later.
+fn late_records(of: &mut Organization) -> Organization {
+    let mut late = Organization { name: of.name, ..Organization::default() };
+    let is_late = |place: &mut usize| {
+        *place += 1;
+        place.is_multiple_of(20)
+    };
+    let mut place = 0;
+    late.events = of.events.extract_if(.., |_: &mut Event| is_late(&mut place)).collect();
+    late.points = of.points.extract_if(.., |_: &mut Point| is_late(&mut place)).collect();
+    late
 }
 
 #[test]
-fn reports_from_memory_are_what_loops_over_the_records_say_and_stay_so() {
-    check_life(Config::default());
+fn numbers_of_hard_days_are_what_loops_over_the_records_say_at_every_stage() {
+    check_life(Config::default(), [chosen_analytics(), chosen_performance()].concat());
 }
 
 #[test]
-fn reports_from_many_small_segments_are_what_loops_over_the_records_say() {
-    check_life(small_memory(512 << 10));
+fn numbers_of_random_questions_are_what_loops_over_the_records_say_at_every_stage() {
+    let mut random = Random(random::seed());
+    check_life(small_memory(), random_questions(&mut random, random::questions(60)));
+}
+
+#[test]
+fn ninety_seconds_down_of_an_hour_are_97_5_percent() {
+    let pulse = golden(random::seed()).remove(0);
+    let pulse =
+        Organization { points: pulse.points, ..Organization { name: "acme", ..Organization::default() } };
+    let bed = Bed::full(Config::default(), std::slice::from_ref(&pulse));
+    let (from, to) = (at(PULSE.0), at(PULSE.1));
+    let ask = |to: i64| {
+        let body = joined(
+            Span::instants("UTC", "hour", from, to).body(),
+            &json!({"app_id": "pulse", "metrics": ["uptime"]}),
+        );
+        bed.ask(Some("acme"), PERFORMANCE, &body)["metrics"]["uptime"].clone()
+    };
+    let uptime = ask(to);
+    // Three probes in a row fail, half a minute apart; the one that fails alone is none.
+    let incident = json!({"start": "2024-10-21T10:20:00Z", "end": "2024-10-21T10:21:30Z", "duration_s": 90});
+    assert_eq!(uptime["incidents"], json!([incident]));
+    assert_eq!((&uptime["ratio"], &uptime["percent"]), (&json!(0.975), &json!(97.5)));
+    assert_eq!(
+        (&uptime["down_s"], &uptime["coverage"], &uptime["basis"]),
+        (&json!(90), &json!(1.0), &json!("probe"))
+    );
+    // The last probe, of 10:59:30, stands for ten minutes: 69.5 of 120 minutes are known.
+    let uptime = ask(to + HOUR);
+    assert_eq!(uptime["coverage"], json!(69.5 / 120.0));
+    assert_eq!(uptime["series"][1]["ratio"], 1.0);
+    assert!(at(NOW) > to + HOUR);
 }

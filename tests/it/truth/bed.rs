@@ -1,0 +1,121 @@
+//! A server with the golden data in it.
+
+use std::time::Duration;
+
+use insights_server::Config;
+use insights_tests::{Call, ROOT, World};
+use serde_json::{Value, json};
+
+use super::data::{DAY, MINUTE, NOW, at};
+use super::platform::Organization;
+
+pub(crate) const ANALYTICS: &str = "/api/insights/analytics/";
+pub(crate) const PERFORMANCE: &str = "/api/insights/performance/";
+pub(crate) const QUERY: &str = "/api/insights/metrics/query/";
+
+/// A server, and a key for each organization.
+#[derive(Debug)]
+pub(crate) struct Bed {
+    pub(crate) world: World,
+    keys: Vec<(&'static str, String)>,
+}
+
+impl Bed {
+    /// A server with these settings, at the moment of the questions, that has nothing.
+    pub(crate) fn new(config: Config, organizations: &[Organization]) -> Self {
+        let world = World::with(config);
+        let ahead = at(NOW) - insights_tests::NOW.0;
+        world.clock().advance(Duration::from_micros(u64::try_from(ahead).unwrap()));
+        let key = |one: &Organization| {
+            let key = if one.name == "_platform" { ROOT.to_owned() } else { world.key(one.name, &["admin"]) };
+            (one.name, key)
+        };
+        let keys = organizations.iter().map(key).collect();
+        Self { world, keys }
+    }
+
+    /// A server with these settings that has everything, in memory or wherever it went.
+    pub(crate) fn full(config: Config, organizations: &[Organization]) -> Self {
+        let bed = Self::new(config, organizations);
+        for organization in organizations {
+            bed.send(organization);
+        }
+        bed
+    }
+
+    /// The key of an organization.
+    pub(crate) fn key(&self, organization: &str) -> &str {
+        &self.keys.iter().find(|(name, _)| *name == organization).unwrap().1
+    }
+
+    /// Sends everything: what is younger than the late window the usual way, the rest as history.
+    pub(crate) fn send(&self, organization: &Organization) {
+        let late = at(NOW) - 29 * DAY;
+        let name = organization.name;
+        let (recent, old): (Vec<_>, Vec<_>) = organization.events.iter().partition(|event| event.at > late);
+        let json = |all: Vec<&super::data::Event>| all.into_iter().map(super::data::Event::json).collect();
+        self.post_all(name, "/api/insights/track/", json(recent));
+        self.post_all(name, "/api/insights/import/?stream=events", json(old));
+        let (recent, old): (Vec<_>, Vec<_>) = organization.points.iter().partition(|point| point.at > late);
+        let json = |all: Vec<&super::data::Point>| all.into_iter().map(super::data::Point::json).collect();
+        self.post_all(name, "/api/insights/metrics/", json(recent));
+        self.post_all(name, "/api/insights/import/?stream=metrics", json(old));
+    }
+
+    /// Sends records in batches.
+    fn post_all(&self, organization: &str, path: &str, mut records: Vec<Value>) {
+        for record in &mut records {
+            record["organization_id"] = json!(organization);
+        }
+        for batch in records.chunks(557) {
+            let call = || Call::new("POST", path).key(self.key(organization)).json(&json!(batch));
+            // So little memory is full now and then; a client comes back.
+            let mut answers = std::iter::repeat_with(|| self.world.send(call()));
+            let answer = answers.find(|answer| answer.status != 503).unwrap();
+            assert_eq!(answer.expect(202)["accepted"], batch.len());
+        }
+    }
+
+    /// Sends this many audit records.
+    pub(crate) fn audit(&self, organization: &str, count: usize) {
+        let record = |n: usize| {
+            let object = json!({"type": "project", "id": format!("p{}", n % 7), "repr": "=a, \"project\""});
+            let (action, severity) =
+                (["project.created", "project.deleted", "user.login"][n % 3], ["info", "warning"][n % 2]);
+            let outcome = if n % 3 == 1 { "failure" } else { "success" };
+            let description = if n.is_multiple_of(4) { "-1,2\n3" } else { "made" };
+            let timestamp = super::data::text(at(NOW) - (n as i64 * 7_919 % 1_000) * MINUTE);
+            json!({"organization_id": organization, "action_type": action, "user_id": format!("u{}", n % 5),
+                "severity": severity, "outcome": outcome, "content_object": object, "metadata": {"n": n},
+                "description": description, "timestamp": timestamp})
+        };
+        let records: Vec<Value> = (0..count).map(record).collect();
+        self.world.post("/api/insights/audit/", self.key(organization), &json!(records)).expect(201);
+    }
+
+    /// Asks for an organization's report, or for that of everybody.
+    #[track_caller]
+    pub(crate) fn ask(&self, organization: Option<&str>, path: &str, body: &Value) -> Value {
+        let mut body = body.clone();
+        if let Some(name) = organization {
+            body["organization_id"] = json!(name);
+        }
+        let answer = self.world.post(path, organization.map_or(ROOT, |name| self.key(name)), &body);
+        assert_eq!(answer.status, 200, "{path} {body}: {}", answer.text());
+        answer.json()
+    }
+
+    /// Moves the clock past the hours in which days that are over wait for more, and merges all days.
+    pub(crate) fn merge(&self) {
+        self.world.flush();
+        self.world.compact();
+    }
+}
+
+/// Settings under which memory is full after a few batches.
+pub(crate) fn small_memory() -> Config {
+    let mut config = Config::default();
+    config.engine.memtable_bytes_max = 512 << 10;
+    config.engine.memtable_flush_bytes = 256 << 10;
+    config
+}
