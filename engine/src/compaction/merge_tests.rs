@@ -7,6 +7,7 @@
     reason = "the numbers of these tests are small"
 )]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -353,6 +354,25 @@ fn a_merge_waits_for_space_and_says_so() {
     disk.set_capacity(None);
     compact(&core);
     assert!(!core.findings().iter().any(|f| f.contains("waits for space")));
+}
+
+#[test]
+fn a_merge_over_its_budget_goes_on_when_somebody_waits_for_its_end() {
+    let disk = SimDisk::new();
+    let mut core = open(&disk);
+    core.config.compaction.io_bytes_per_second = 1;
+    fill(&core, 4, 12, 5);
+    let before = rows(&core);
+    std::thread::scope(|scope| {
+        // The clock stands still: alone it would wait for ever.
+        let slow = scope.spawn(|| core.compactor.step(&core, Effort::Full, &Pace::steady(&core)));
+        while !slow.is_finished() && core.compactor.while_writing(BTreeSet::is_empty) {
+            std::thread::yield_now();
+        }
+        compact(&core);
+        assert!(slow.join().unwrap().unwrap().is_some());
+    });
+    assert_eq!(rows(&core), before);
 }
 
 #[test]

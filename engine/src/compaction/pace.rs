@@ -46,7 +46,7 @@ impl Pace {
     }
 
     /// Waits until `bytes`, all since the start, are within the budget, and a flush that is behind has the
-    /// processor.
+    /// processor; not while somebody waits for the end of the merge.
     ///
     /// # Errors
     ///
@@ -56,7 +56,8 @@ impl Pace {
             if core.is_closing() {
                 return Err(Error::Closed);
             }
-            let Some(rate) = self.bytes_per_second else { return Ok(()) };
+            let rate = self.bytes_per_second.filter(|_| !core.compactor.is_waited_for());
+            let Some(rate) = rate else { return Ok(()) };
             let due = Duration::from_micros(bytes.saturating_mul(1_000_000 / 1_000) / rate.div_ceil(1_000));
             let elapsed = core.clock.monotonic().saturating_sub(self.started) + BURST;
             let Some(ahead) = due.checked_sub(elapsed).filter(|ahead| !ahead.is_zero()) else {
