@@ -208,6 +208,16 @@ fn things(world: &World, key: &str) -> BTreeMap<&'static str, String> {
     BTreeMap::from([("audit", kept["records"][0]["id"].as_str().expect("an id").to_owned())])
 }
 
+fn silence() -> Value {
+    json!({"comment": "a new disk", "ends_at": "2024-02-11T00:00:00Z",
+        "matchers": [{"label": "host", "op": "=~", "value": "web-.*"}]})
+}
+
+fn maintenance() -> Value {
+    json!({"name": "Backup", "schedule": "0 3 * * 0", "duration": "2h", "timezone": "Europe/Paris",
+        "matchers": [{"label": "host", "op": "=", "value": "db"}]})
+}
+
 fn alert_rule() -> Value {
     json!({"name": "Load", "severity": "critical", "for": "2m", "annotations": {"summary": "{{value}}"},
         "condition": {"type": "metric", "metric": "cpu.usage", "by": ["host"], "window": "5m", "op": "gt",
@@ -248,6 +258,11 @@ fn sample(method: &str, path: &str) -> Option<Sample> {
         ("POST", "/tasks/{name}/run/") => {
             Some(Sample { query: "?dry_run=true", body: json!({}), root: true })
         }
+        ("POST", "/alerts/rules/rehearse/") => body(
+            json!({"rule": alert_rule(), "start": "2024-02-09T00:00:00Z", "end": "2024-02-09T01:00:00Z"}),
+        ),
+        ("POST", "/alerts/silences/") => body(silence()),
+        ("POST", "/alerts/maintenance/") => body(maintenance()),
         ("POST", "/alerts/rules/") | ("PUT", "/alerts/rules/{id}/") => body(alert_rule()),
         ("PUT", "/organizations/{id}/settings/") => body(json!({"timezone": "Europe/Paris"})),
         ("PUT", "/organizations/{id}/retention/") => body(json!({"events": {"raw_days": 90}})),
@@ -289,7 +304,12 @@ fn ids(
             made["id"].as_str().expect("an id").to_owned()
         }
         "alerts" => {
-            let made = world.post("/api/insights/alerts/rules/", key, &alert_rule()).expect(201);
+            let (of, body) = match below.split('/').nth(1).unwrap_or_default() {
+                "silences" => ("silences", silence()),
+                "maintenance" => ("maintenance", maintenance()),
+                _ => ("rules", alert_rule()),
+            };
+            let made = world.post(&format!("/api/insights/alerts/{of}/"), key, &body).expect(201);
             made["id"].as_str().expect("an id").to_owned()
         }
         "reports" => {

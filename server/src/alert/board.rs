@@ -108,6 +108,11 @@ impl Board {
         self.series.values().map(|series| series.state).max().unwrap_or_default()
     }
 
+    /// Whether of one of its alerts the end is to be told.
+    pub fn has_ended(&self) -> bool {
+        self.series.values().any(|series| series.state == AlertState::Resolved)
+    }
+
     /// Forgets series that are well and of which nothing was known for long.
     fn forget(&mut self, now: TimestampUs) {
         let is_gone = |series: &Series| now.0.saturating_sub(series.seen.0) > FORGOTTEN_AFTER.us();

@@ -57,6 +57,8 @@ pub struct Evaluation {
 pub struct Book {
     entries: BTreeMap<Key, Entry>,
     agenda: BTreeSet<(TimestampUs, Key)>,
+    /// When the alerts of an organization are looked at for something to tell.
+    telling: BTreeMap<TenantId, TimestampUs>,
 }
 
 /// The key of a rule.
@@ -116,6 +118,13 @@ impl Book {
     pub fn remove(&mut self, key: &Key) -> Option<Entry> {
         self.unplan(key);
         self.entries.remove(key)
+    }
+
+    /// Takes the rules of an organization away.
+    pub fn remove_all(&mut self, organization: &TenantId) {
+        self.entries.retain(|(of, _), _| of != organization);
+        self.agenda.retain(|(_, (of, _))| of != organization);
+        self.telling.remove(organization);
     }
 
     /// A rule and its alerts.
@@ -197,7 +206,18 @@ impl Book {
 
     /// When something is due next.
     pub fn next(&self) -> Option<TimestampUs> {
-        self.agenda.first().map(|(at, _)| *at)
+        let evaluation = self.agenda.first().map(|(at, _)| *at);
+        evaluation.into_iter().chain(self.telling.values().copied()).min()
+    }
+
+    /// The alerts of an organization are to be looked at, for something to tell, at `at` or before.
+    pub fn tell(&mut self, organization: TenantId, at: TimestampUs) {
+        self.telling.entry(organization).and_modify(|known| *known = at.min(*known)).or_insert(at);
+    }
+
+    /// The organizations whose alerts are to be looked at now.
+    pub fn due_to_tell(&mut self, now: TimestampUs) -> Vec<TenantId> {
+        self.telling.extract_if(.., |_, at| *at <= now).map(|(organization, _)| organization).collect()
     }
 
     /// An evaluation is over: `changed` is the board that it made, none when it failed; a rule that was changed or
@@ -214,6 +234,11 @@ impl Book {
         if Arc::ptr_eq(&entry.rule, &evaluation.rule) && !entry.is_removed {
             match changed {
                 Ok((board, parts, since)) => {
+                    let is_alert = |board: &Board| board.state() > AlertState::Pending || board.has_ended();
+                    if is_alert(&board) || is_alert(&entry.board) {
+                        let organization = evaluation.rule.organization.clone();
+                        self.telling.insert(organization, now);
+                    }
                     (entry.board, entry.parts, entry.since) = (board, parts, since);
                     (entry.evaluated, entry.error) = (Some(evaluation.at), None);
                 }

@@ -41,7 +41,10 @@ pub async fn put(state: &AppState, rule: Rule) -> Result<Entry, ApiError> {
         }
     }
     state.store.append(Append { batches, puts, idempotency: None }).await?;
-    state.alerts.book().put(entry.clone(), now);
+    let mut book = state.alerts.book();
+    book.put(entry.clone(), now);
+    book.tell(entry.rule.organization.clone(), now);
+    drop(book);
     state.alerts.wake();
     Ok(entry)
 }
@@ -69,6 +72,7 @@ pub async fn remove(state: &AppState, rule: &Rule) -> Result<(), ApiError> {
     } else {
         entry.is_removed = true;
         book.put(entry, now);
+        book.tell(rule.organization.clone(), now);
     }
     drop(book);
     state.alerts.wake();

@@ -84,6 +84,7 @@ pub enum ReportKind {
 /// How a number is compared with that of the period before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = PeriodChange)]
 pub enum Change {
     /// The difference.
     Absolute,

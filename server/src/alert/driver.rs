@@ -14,11 +14,13 @@ use tokio::task::JoinSet;
 use super::board::{Board, Readings};
 use super::book::{Book, Entry, Evaluation, key_of};
 use super::condition::Condition;
+use super::dispatch::Groups;
 use super::evaluate::{Place, Since, look};
+use super::mute::Mutes;
 use super::rule::Rule;
 use super::state::Policy;
 use super::watch::Watch;
-use super::{history, record};
+use super::{dispatch, history, record};
 use crate::app::AppState;
 use crate::auth::{Principal, Scopes};
 use crate::http::error::{ApiError, FieldError};
@@ -39,6 +41,8 @@ const REST: Duration = Duration::from_millis(100);
 pub struct Alerts {
     book: Mutex<Book>,
     watch: Mutex<Watch>,
+    mutes: Mutex<Mutes>,
+    groups: Mutex<Groups>,
     /// Held while what is kept of an organization's alerts is changed.
     turns: [tokio::sync::Mutex<()>; TURNS],
     evaluations: Arc<Semaphore>,
@@ -73,9 +77,16 @@ impl Alerts {
             }
         }
         book.pass_over(watch.gap().unwrap_or_default());
+        let groups = dispatch::load(store);
+        let told = groups.keys().map(|(organization, _)| organization.clone());
+        for organization in book.organizations_with_alerts().into_iter().chain(told) {
+            book.tell(organization, now);
+        }
         Self {
             book: Mutex::new(book),
             watch: Mutex::new(watch),
+            mutes: Mutex::new(Mutes::load(store)),
+            groups: Mutex::new(groups),
             turns: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
             evaluations: Arc::new(Semaphore::new(EVALUATIONS_MAX)),
             error_looks: Arc::new(Semaphore::new(ERROR_LOOKS_MAX)),
@@ -86,6 +97,16 @@ impl Alerts {
     /// Every rule with its alerts. Never held across a wait.
     pub fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock()
+    }
+
+    /// What keeps alerts silent. Never held across a wait.
+    pub fn mutes(&self) -> MutexGuard<'_, Mutes> {
+        self.mutes.lock()
+    }
+
+    /// What groups have said. Never held across a wait.
+    pub fn groups(&self) -> MutexGuard<'_, Groups> {
+        self.groups.lock()
     }
 
     /// Whoever changes what is kept of an organization's alerts holds its turn while it is written.
@@ -138,20 +159,35 @@ pub async fn execute(state: &AppState, evaluation: Evaluation) {
     state.alerts.book().finish(&evaluation, changed, state.clock.now());
 }
 
+/// Asks the store within an organization, as evaluations do.
+///
+/// # Errors
+///
+/// Those of `work`, and of [`Store::ask`].
+pub async fn within<T: Send + 'static>(
+    state: &AppState,
+    organization: &TenantId,
+    work: impl FnOnce(&Place<'_>) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let principal = Principal::local();
+    let scope = principal.read_scope(Some(organization.as_str()), Scopes::READ)?;
+    let platform =
+        state.config.share_system_metrics.then(|| principal.read_platform_metrics()).transpose()?;
+    let config = Arc::clone(&state.config);
+    let asked = state.store.ask(move |asking| {
+        work(&Place { asking, scope: &scope, platform: platform.as_ref(), config: &config })
+    });
+    asked.await?
+}
+
 /// What the condition of a rule finds.
 async fn found(state: &AppState, evaluation: &Evaluation) -> Result<(Readings, Since), ApiError> {
     let rule = Arc::clone(&evaluation.rule);
     let (at, mut since) = (evaluation.at, evaluation.since);
-    let principal = Principal::local();
-    let scope = principal.read_scope(Some(rule.organization.as_str()), Scopes::READ)?;
-    let platform =
-        state.config.share_system_metrics.then(|| principal.read_platform_metrics()).transpose()?;
-    let config = Arc::clone(&state.config);
-    let looked = state.store.ask(move |asking| {
-        let place = Place { asking, scope: &scope, platform: platform.as_ref(), config: &config };
-        look(&place, &rule.document, &[at], &mut since).map(|looks| (looks, since))
+    let looked = within(state, &evaluation.rule.organization, move |place| {
+        look(place, &rule.document, &[at], &mut since).map(|looks| (looks, since))
     });
-    let (looks, since) = looked.await??;
+    let (looks, since) = looked.await?;
     let mut readings = looks.into_iter().next().map(|look| look.readings).unwrap_or_default();
     let looks_back = evaluation.rule.document.condition.looks_back();
     readings.in_doubt = state.alerts.watch.lock().is_in_doubt(at, looks_back);
@@ -215,6 +251,17 @@ pub async fn step(state: &AppState) {
         running.spawn(async move { execute(&state, evaluation).await });
     }
     while running.join_next().await.is_some() {}
+    tell(state).await;
+}
+
+/// Tells of what is due in each organization.
+async fn tell(state: &AppState) {
+    let due = state.alerts.book().due_to_tell(state.clock.now());
+    for organization in due {
+        if let Some(again) = dispatch::dispatch(state, &organization).await {
+            state.alerts.book().tell(organization, again);
+        }
+    }
 }
 
 /// Writes down once a minute that the server looks.
@@ -238,6 +285,7 @@ pub async fn drive(state: AppState) {
                 state.alerts.wake();
             });
         }
+        tell(&state).await;
         let wait = state.alerts.wait(state.clock.now());
         // Whether it was the time or the end of something: what is due is due.
         drop(tokio::time::timeout(wait, state.alerts.woken.notified()).await);

@@ -36,6 +36,28 @@ pub(super) fn below<T>(
     found.filter(|_| problems.is_empty()).ok_or_else(|| problems.into_iter().map(at).collect())
 }
 
+/// The objects of a list, each read by `read`.
+pub(super) fn objects<T>(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    len_max: usize,
+    read: impl Fn(&mut Fields<'_>) -> Option<T>,
+) -> Option<Vec<T>> {
+    let value = fields.get(name)?;
+    let Some(items) = value.as_array().filter(|items| items.len() <= len_max) else {
+        fields.problem(name, "invalid", format!("a list of at most {len_max} objects is expected"));
+        return None;
+    };
+    let mut found = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        match below(item, &format!("{}/{index}", step(name)), &read) {
+            Ok(one) => found.push(one),
+            Err(problems) => fields.problems.extend(problems),
+        }
+    }
+    Some(found)
+}
+
 /// A length of time within limits; `None` when it is absent or wrong.
 pub(super) fn length(
     fields: &mut Fields<'_>,

@@ -30,6 +30,7 @@ struct Kept {
     labels: Labels,
     state: AlertState,
     since_us: i64,
+    started_us: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     value: Option<f64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -46,6 +47,7 @@ impl Kept {
             labels: labels.clone(),
             state: series.state,
             since_us: series.since.0,
+            started_us: series.started.0,
             value: series.value.filter(|value| value.is_finite()),
             no_data: series.no_data,
             clear_us: series.clear_since.map(|at| at.0),
@@ -58,6 +60,7 @@ impl Kept {
         let series = Series {
             state: self.state,
             since: TimestampUs(self.since_us),
+            started: TimestampUs(self.started_us),
             value: self.value,
             no_data: self.no_data,
             clear_since: self.clear_us.map(TimestampUs),
@@ -165,7 +168,7 @@ mod tests {
         assert_eq!(puts.len(), 1);
         assert_eq!(puts[0].key, b"alert/state/acme/r1/0");
         let expected = concat!(
-            r#"{"version":1,"series":[{"labels":{"host":"0"},"state":"firing","since_us":7,"#,
+            r#"{"version":1,"series":[{"labels":{"host":"0"},"state":"firing","since_us":7,"started_us":7,"#,
             r#""value":1.5,"clear_us":9,"told_us":8}]}"#
         );
         assert_eq!(std::str::from_utf8(puts[0].value.as_ref().unwrap()).unwrap(), expected);

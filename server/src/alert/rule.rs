@@ -59,7 +59,8 @@ pub struct RuleDocument {
     /// Whether it is evaluated
     #[schema(required = false)]
     pub enabled: bool,
-    /// How grave its alerts are; their label `severity`. What is critical is told without waiting
+    /// How grave its alerts are; their label `severity`: `warning`, of errors `critical`. What is critical is told
+    /// without waiting
     #[schema(required = false)]
     pub severity: Severity,
     /// What it looks at
@@ -138,19 +139,7 @@ impl RuleDocument {
         let severity = fields.choice("severity", &severities).and_then(|place| Severity::ALL.get(place));
         let condition = read::object(fields, "condition", Condition::read);
         let condition = read::required(fields, "condition", condition);
-        let is_errors = matches!(condition, Some(Condition::Errors(_)));
-        let (default, least) =
-            if is_errors { (ERRORS_INTERVAL, ERRORS_INTERVAL) } else { (Length::minutes(1), INTERVAL_LEAST) };
-        let interval = read::length(fields, "interval", (least, Length::days(1))).unwrap_or(default);
-        let week = (Length::ZERO, Length::days(7));
-        let hold = read::length(fields, "for", week).unwrap_or(Length::ZERO);
-        if is_errors && hold != Length::ZERO {
-            fields.problem("for", "invalid", "an error that came is an alert at once");
-        }
-        let repeat = read::length(fields, "repeat_interval", (Length::minutes(1), Length::days(1)));
-        let repeat_interval = repeat.unwrap_or(Length::hours(4));
-        let keep = read::length(fields, "keep_firing_for", (Length::ZERO, Length::days(30)));
-        let keep_firing_for = keep.unwrap_or(if is_errors { repeat_interval } else { Length::ZERO });
+        let times = Times::read(fields, matches!(condition, Some(Condition::Errors(_))));
         let no_data = match fields.choice("no_data", &["ok", "alerting", "keep"]) {
             Some(1) => NoData::Alerting,
             Some(2) => NoData::Keep,
@@ -160,37 +149,79 @@ impl RuleDocument {
         };
         let labels = labels(fields);
         let annotations = read::texts(fields, "annotations", ANNOTATION_BYTES_MAX);
-        let channel =
-            |id: &str| ChannelId::parse(id).ok_or_else(|| "the id of a channel is expected".to_owned());
-        let mut channels = fields.list("channels", CHANNELS_MAX, channel).unwrap_or_default();
-        channels.sort();
-        channels.dedup();
+        let channels = channels(fields);
         let group_by = group_by(fields);
-        let group_wait = read::length(fields, "group_wait", (Length::ZERO, Length::hours(1)));
-        let group_interval = read::length(fields, "group_interval", (Length::seconds(10), Length::days(1)));
         let lang = match fields.choice("lang", &["en", "fr"]) {
             Some(1) => Lang::Fr,
             Some(_) | None => Lang::En,
         };
+        let default = if times.is_errors { Severity::Critical } else { Severity::Warning };
         Some(Self {
             name: name?,
             enabled,
-            severity: severity.copied().unwrap_or(Severity::Warning),
+            severity: severity.copied().unwrap_or(default),
             condition: condition?,
-            hold,
-            keep_firing_for,
-            interval,
+            hold: times.hold,
+            keep_firing_for: times.keep_firing_for,
+            interval: times.interval,
             no_data,
             labels,
             annotations,
             channels,
-            repeat_interval,
+            repeat_interval: times.repeat_interval,
             group_by,
-            group_wait: group_wait.unwrap_or(Length::seconds(30)),
-            group_interval: group_interval.unwrap_or(Length::minutes(5)),
+            group_wait: times.group_wait,
+            group_interval: times.group_interval,
             lang,
         })
     }
+}
+
+/// The lengths of time of a rule.
+struct Times {
+    is_errors: bool,
+    interval: Length,
+    hold: Length,
+    keep_firing_for: Length,
+    repeat_interval: Length,
+    group_wait: Length,
+    group_interval: Length,
+}
+
+impl Times {
+    fn read(fields: &mut Fields<'_>, is_errors: bool) -> Self {
+        let (default, least) =
+            if is_errors { (ERRORS_INTERVAL, ERRORS_INTERVAL) } else { (Length::minutes(1), INTERVAL_LEAST) };
+        let interval = read::length(fields, "interval", (least, Length::days(1))).unwrap_or(default);
+        let hold = read::length(fields, "for", (Length::ZERO, Length::days(7))).unwrap_or_default();
+        if is_errors && hold != Length::ZERO {
+            fields.problem("for", "invalid", "an error that came is an alert at once");
+        }
+        // Alertmanagers are kept informed for a day after a message.
+        let repeat = read::length(fields, "repeat_interval", (Length::minutes(1), Length::days(1)));
+        let repeat_interval = repeat.unwrap_or(Length::hours(4));
+        let keep = read::length(fields, "keep_firing_for", (Length::ZERO, Length::days(30)));
+        let group_wait = read::length(fields, "group_wait", (Length::ZERO, Length::hours(1)));
+        let group_interval = read::length(fields, "group_interval", (Length::seconds(10), Length::days(1)));
+        Self {
+            is_errors,
+            interval,
+            hold,
+            keep_firing_for: keep.unwrap_or(if is_errors { repeat_interval } else { Length::ZERO }),
+            repeat_interval,
+            group_wait: group_wait.unwrap_or(Length::seconds(30)),
+            group_interval: group_interval.unwrap_or(Length::minutes(5)),
+        }
+    }
+}
+
+/// Ids of channels, each once.
+fn channels(fields: &mut Fields<'_>) -> Vec<ChannelId> {
+    let one = |id: &str| ChannelId::parse(id).ok_or_else(|| "the id of a channel is expected".to_owned());
+    let mut channels = fields.list("channels", CHANNELS_MAX, one).unwrap_or_default();
+    channels.sort();
+    channels.dedup();
+    channels
 }
 
 /// The labels of a rule; those that every alert has are not its own to set.

@@ -41,7 +41,7 @@ fn what_is_left_out_has_a_default_and_every_rule_comes_back() {
     let document = RuleDocument::read(&least()[4]).unwrap();
     let written = serde_json::to_value(&document).unwrap();
     let expected = json!({
-        "name": "A rule", "enabled": true, "severity": "warning",
+        "name": "A rule", "enabled": true, "severity": "critical",
         "condition": {"type": "errors", "min_severity": "critical", "event_types": super::super::condition::ERROR_EVENT_TYPES},
         "for": "0s", "keep_firing_for": "4h", "interval": "5s", "no_data": "ok", "labels": {}, "annotations": {},
         "channels": [], "repeat_interval": "4h", "group_by": ["alertname"], "group_wait": "30s",

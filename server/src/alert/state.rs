@@ -94,6 +94,8 @@ pub struct Series {
     pub state: AlertState,
     /// Since when.
     pub since: TimestampUs,
+    /// When the alert began to fire last.
+    pub started: TimestampUs,
     /// The last number.
     pub value: Option<f64>,
     /// Whether the last evaluation found nothing.
@@ -107,8 +109,9 @@ pub struct Series {
 }
 
 /// A kind of change, as history has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = AlertChange)]
 pub enum Change {
     /// The condition holds, but not for long enough.
     Pending,
@@ -216,6 +219,9 @@ impl Series {
 
     fn fire(&mut self, now: TimestampUs) -> Change {
         let change = if self.no_data { Change::NoData } else { Change::Firing };
+        if self.state != AlertState::Resolved || self.told.is_none() {
+            self.started = now;
+        }
         self.become_state(AlertState::Firing, now, change)
     }
 

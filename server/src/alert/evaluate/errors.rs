@@ -79,7 +79,7 @@ pub(super) fn look(
                 count(readings, row, stream);
             }
         };
-        read(&reader, request, stream, &mut take)?;
+        read(&reader, request, stream, LOOK_ROWS_MAX.saturating_mul(instants.len()), &mut take)?;
     }
     since.received = last;
     Ok(found)
@@ -183,6 +183,7 @@ fn read(
     reader: &Reader<'_>,
     mut request: RowRequest,
     stream: Stream,
+    rows_max: usize,
     take: &mut dyn FnMut(&Row<'_>),
 ) -> Result<(), ApiError> {
     let mut rows = 0;
@@ -195,7 +196,7 @@ fn read(
             }
         }
         request.after = page.next;
-        if request.after.is_none() || rows >= LOOK_ROWS_MAX {
+        if request.after.is_none() || rows >= rows_max {
             return Ok(());
         }
     }

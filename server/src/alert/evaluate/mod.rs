@@ -50,6 +50,16 @@ impl Place<'_> {
     }
 }
 
+/// How many questions to the store as many evaluations are, about.
+pub fn questions_of(rule: &RuleDocument, instants: usize) -> usize {
+    match &rule.condition {
+        Condition::Metric(condition) => windows::count(instants, rule.interval, condition.window),
+        Condition::Absence(condition) => windows::count(instants, rule.interval, condition.window),
+        Condition::Report(_) => instants,
+        Condition::Heartbeat(_) | Condition::Errors(_) => instants.div_ceil(windows::WINDOWS_MAX),
+    }
+}
+
 /// Looks at a condition at instants that ascend. Errors are those that came after the instant before, and for the
 /// first one those that came after `since`.
 ///

@@ -32,6 +32,14 @@ pub(super) fn questions(instants: &[TimestampUs], window: Length) -> Vec<Questio
     sets.iter().filter_map(|set| question(set)).collect()
 }
 
+/// How many questions as many evaluations make when they are asked in looks of [`WINDOWS_MAX`].
+pub(super) fn count(instants: usize, interval: Length, window: Length) -> usize {
+    let (interval, window) = (interval.us().max(1), window.us().max(1));
+    let overlapping = usize::try_from((window - 1) / interval + 1).unwrap_or(usize::MAX);
+    let looks = instants.div_ceil(WINDOWS_MAX);
+    looks.saturating_mul(overlapping.min(instants).min(WINDOWS_MAX))
+}
+
 fn question(set: &[(usize, TimeRange)]) -> Option<Question> {
     let mut edges: Vec<TimestampUs> = Vec::with_capacity(set.len() * 2);
     let mut windows = Vec::with_capacity(set.len() * 2);
@@ -62,6 +70,9 @@ mod tests {
     fn check(count: i64, interval: Length, window: Length, expected: usize) {
         let instants = instants(count, interval.us() / 1_000_000);
         let questions = questions(&instants, window);
+        if instants.len() <= WINDOWS_MAX {
+            assert_eq!(super::count(instants.len(), interval, window), expected);
+        }
         assert_eq!(questions.len(), expected, "{count} of {window} every {interval}");
         let mut seen = vec![false; instants.len()];
         for question in &questions {

@@ -173,13 +173,15 @@ async fn organization(
         value: None,
     }));
     puts.push(CatalogPut { kind: CatalogKind::Setting, key: organization::key(&organization), value: None });
+    puts.extend(state.alerts.removals(&state.store, &organization));
     // On a task of its own: a client that leaves must not leave its keys behind.
-    let (store, auth) = (state.store.clone(), Arc::clone(&state.auth));
+    let (store, auth, shared) = (state.store.clone(), Arc::clone(&state.auth), state.clone());
     let erase = async move {
         let erased = store.erase(EraseTarget::Tenant(organization.clone()), puts).await?;
         for entry in auth.keyring().list(Some(&organization)) {
             auth.keyring().remove(&entry.key.id);
         }
+        shared.alerts.remove_all(&organization);
         Ok::<_, ApiError>(erased)
     };
     let (erasure, record) = tokio::spawn(erase).await.map_err(|_| ApiError::internal())??;
@@ -227,8 +229,9 @@ async fn user(
         return Err(ApiError::not_found());
     }
     let credential = user_credential(&user_id);
+    let puts = state.alerts.forget_maker(&organization, &credential);
     let target = EraseTarget::User { tenant: organization.clone(), user: user_id, credential };
-    let (erasure, record) = state.store.erase(target, Vec::new()).await?;
+    let (erasure, record) = state.store.erase(target, puts).await?;
     tracing::info!(organization = id, erasure = %erasure, "a user was erased");
     // The record names the receipt, never the user.
     let object = erasure.to_string();

@@ -1,15 +1,19 @@
 //! How alerts stand now.
 
+use std::collections::BTreeSet;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use axum::routing::get;
+use insights_engine::id::TenantId;
+use insights_engine::time::TimestampUs;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
-use crate::alert::book::Entry;
-use crate::alert::label::{Labels, fill, fingerprint};
+use crate::alert::label::{Labels, fill};
+use crate::alert::overview::{self, Alert};
 use crate::alert::state::{AlertState, Series};
 use crate::app::AppState;
 use crate::auth::{Principal, Scopes};
@@ -84,30 +88,39 @@ struct AlertView {
     /// When somebody was last told of it
     #[schema(format = DateTime)]
     notified_at: Option<String>,
+    /// Ids of the silences that hold for it
+    silenced_by: Vec<String>,
+    /// Ids of the maintenance windows that hold for it
+    maintenance: Vec<String>,
+    /// The fingerprint of the critical alert that is told of instead
+    inhibited_by: Option<String>,
 }
 
 impl AlertView {
-    fn of(entry: &Entry, series_labels: &Labels, series: &Series) -> Self {
-        let (rule, document) = (&entry.rule, &entry.rule.document);
-        let labels = rule.labels_of(series_labels);
+    fn of(alert: Alert) -> Self {
+        let (rule, document, series) = (&alert.rule, &alert.rule.document, &alert.series);
         let threshold = document.condition.threshold().threshold;
         let annotation = |(name, text): (&String, &String)| {
-            (name.clone(), fill(text, series.value, Some(threshold), &labels))
+            (name.clone(), fill(text, series.value, Some(threshold), &alert.labels))
         };
+        let text = |at: TimestampUs| Rfc3339(at).to_string();
         Self {
-            fingerprint: fingerprint(&rule.id, series_labels),
             rule_id: rule.id.clone(),
             name: document.name.clone(),
             organization_id: rule.organization.to_string(),
             state: series.state,
-            since: Rfc3339(series.since).to_string(),
+            since: text(series.since),
             severity: document.severity,
             annotations: document.annotations.iter().map(annotation).collect(),
             value: series.value,
             threshold,
             no_data: series.no_data,
-            notified_at: series.told.map(|at| Rfc3339(at).to_string()),
-            labels,
+            notified_at: series.told.map(text),
+            silenced_by: alert.muted.silenced_by,
+            maintenance: alert.muted.maintenance,
+            inhibited_by: alert.inhibited_by,
+            fingerprint: alert.fingerprint,
+            labels: alert.labels,
         }
     }
 }
@@ -159,6 +172,9 @@ impl table::Table for AlertList {
         csv.plain(row.threshold);
         csv.plain(row.no_data);
         csv.plain(row.notified_at.as_deref().unwrap_or_default());
+        csv.text(&row.silenced_by.join(" "));
+        csv.text(&row.maintenance.join(" "));
+        csv.text(row.inhibited_by.as_deref().unwrap_or_default());
     }
 }
 
@@ -183,21 +199,28 @@ async fn list(
         None => series.state != AlertState::Ok,
     };
     let rule_id = filter::present(query.rule_id.as_deref());
+    let now = state.clock.now();
     let mut alerts = Vec::new();
-    for entry in state.alerts.book().entries(scope.organization()) {
-        if entry.is_removed || rule_id.is_some_and(|id| id != entry.rule.id) {
-            continue;
-        }
-        let wanted = entry.board.series.iter().filter(|(_, series)| is_wanted(series));
-        alerts.extend(wanted.map(|(labels, series)| {
-            let rank = rank(series);
-            (rank, AlertView::of(entry, labels, series))
-        }));
+    for organization in organizations(&state, scope.organization()) {
+        let found =
+            overview::alerts(&state.alerts.book(), &state.alerts.mutes(), &organization, now, is_wanted);
+        let wanted = found
+            .into_iter()
+            .filter(|alert| !alert.is_removed && rule_id.is_none_or(|rule_id| rule_id == alert.rule.id));
+        alerts.extend(wanted.map(|alert| (rank(&alert.series), AlertView::of(alert))));
     }
     alerts.sort_by(|(a, one), (b, other)| (b, &one.fingerprint).cmp(&(a, &other.fingerprint)));
     let (alerts, next_cursor) = pages.cut(alerts, |(rank, alert)| (*rank, &alert.fingerprint)).await?;
     let list = AlertList { results: alerts.into_iter().map(|(_, alert)| alert).collect(), next_cursor };
     pages.respond(&list, list.next_cursor.as_deref())
+}
+
+/// The organization that is asked about, or all that have rules.
+fn organizations(state: &AppState, one: Option<&TenantId>) -> BTreeSet<TenantId> {
+    match one {
+        Some(organization) => BTreeSet::from([organization.clone()]),
+        None => state.alerts.book().entries(None).map(|entry| entry.rule.organization.clone()).collect(),
+    }
 }
 
 /// The gravest state first, then the latest: milliseconds leave room for the state above them.

@@ -6,11 +6,11 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use insights_engine::time::TimestampUs;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
-use utoipa::{IntoParams, OpenApi, ToSchema};
+use utoipa::{OpenApi, ToSchema};
 
-use super::{allowed, writable};
+use super::{TableQuery, allowed, organization_of, writable};
 use crate::alert::book::{Entry, key_of};
 use crate::alert::condition::{
     AbsenceCondition, Change, Condition, ErrorsCondition, Expected, HeartbeatCondition, MetricCondition,
@@ -29,7 +29,7 @@ use crate::domain::own_act::OwnAct;
 use crate::export::{Csv, Format};
 use crate::http::error::{ApiError, FieldError};
 use crate::http::extract::{Json, NoParameters, Query};
-use crate::http::list::{Limit, Pages, filter, table};
+use crate::http::list::{Pages, filter, table};
 use crate::http::middleware::context::RequestContext;
 use crate::report::body::Fields;
 
@@ -71,7 +71,7 @@ pub(super) fn routes() -> Router<AppState> {
 
 /// A rule that is asked for.
 #[derive(Debug, Serialize, ToSchema)]
-struct RuleBody {
+pub(super) struct RuleBody {
     /// Whose; a superuser must name it
     organization_id: Option<String>,
     /// The rule itself
@@ -177,34 +177,17 @@ impl table::Table for RuleList {
     }
 }
 
-/// Which rules are listed.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct ListQuery {
-    /// Whose; a superuser who names none gets all
-    organization_id: Option<String>,
-    /// Rows of a page, 1 to 1000; `all` gives every row in NDJSON or CSV
-    #[serde(default)]
-    #[param(value_type = Option<String>, default = "50")]
-    limit: Limit,
-    /// `next_cursor` of the page before
-    cursor: Option<String>,
-    /// The format; without it `Accept` decides
-    format: Option<Format>,
-}
-
 /// Alert rules
 ///
 /// Newest first, each with how its alerts stand. Needs `read`.
-#[utoipa::path(get, path = "/api/insights/alerts/rules/", tag = "alerts", params(ListQuery),
+#[utoipa::path(get, path = "/api/insights/alerts/rules/", tag = "alerts", params(TableQuery),
     responses((status = 200, description = "The rules", body = RuleList)))]
 async fn list(
     State(state): State<AppState>,
     principal: Principal,
     headers: HeaderMap,
     uri: Uri,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<TableQuery>,
 ) -> Result<Response, ApiError> {
     let scope = principal.read_scope(query.organization_id.as_deref(), Scopes::READ)?;
     let format = Format::wanted(query.format, filter::accept(&headers));
@@ -230,7 +213,7 @@ fn read(body: &Value) -> (Option<String>, Result<RuleDocument, Vec<FieldError>>)
         Ok(fields) => fields,
         Err(problem) => return (None, Err(vec![problem])),
     };
-    let organization = fields.identifier("organization_id");
+    let organization = organization_of(&mut fields);
     let rule = RuleDocument::of_fields(&mut fields);
     let problems = fields.finish();
     (organization, rule.filter(|_| problems.is_empty()).ok_or(problems))
@@ -272,7 +255,12 @@ async fn create(
 }
 
 /// The rule of an id that a principal may see or change.
-fn known(state: &AppState, principal: &Principal, id: &str, needs: Scopes) -> Result<Entry, ApiError> {
+pub(super) fn known(
+    state: &AppState,
+    principal: &Principal,
+    id: &str,
+    needs: Scopes,
+) -> Result<Entry, ApiError> {
     principal.require(needs)?;
     let entry = state.alerts.book().find(id).cloned().ok_or_else(ApiError::not_found)?;
     allowed(principal, &entry.rule.organization, needs)?;

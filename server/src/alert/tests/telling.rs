@@ -1,0 +1,247 @@
+//! From what comes in over HTTP to a message at a real socket.
+
+use axum::http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::notify::testing::{Receiver, config};
+
+/// A rule for the load of each host that tells a channel.
+fn load(channel: &str) -> Value {
+    json!({
+        "name": "Load", "severity": "critical", "channels": [channel],
+        "annotations": {"summary": "{{labels.host}} is at {{value}} %"},
+        "condition": {"type": "metric", "metric": "cpu.usage", "aggregate": "max", "by": ["host"], "window": "1m",
+            "op": "gt", "threshold": 90},
+    })
+}
+
+/// The next message, when one is on its way.
+async fn message(app: &TestApp, receiver: &mut Receiver) -> Option<Value> {
+    app.state.notify.step().await;
+    receiver.arrived().map(|received| received.json()["data"].clone())
+}
+
+/// Status, and the hosts of its alerts with theirs.
+fn short(message: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let alerts = message["alerts"].as_array().unwrap().iter();
+    let alerts: Vec<String> = alerts
+        .map(|alert| format!("{} {}", text(&alert["labels"]["host"]), text(&alert["status"])))
+        .collect();
+    format!("{}: {}", text(&message["status"]), alerts.join(", "))
+}
+
+#[tokio::test]
+async fn an_alert_and_its_end_reach_a_webhook_once_each_over_a_restart() {
+    let mut app = TestApp::with(config());
+    let mut receiver = Receiver::start().await;
+    let key = app.key("acme", &["admin"]).await;
+    let channel = webhook(&app, "acme", &receiver.url("/")).await;
+    rule(&app, &key, &load(&channel)).await;
+    for host in ["web-1", "web-2"] {
+        point(&app, &key, host, 97.0).await;
+    }
+    pass(&app, MINUTE).await;
+    let first = message(&app, &mut receiver).await.unwrap();
+    assert_eq!(short(&first), "firing: web-1 firing, web-2 firing");
+    assert_eq!((&first["title"], &first["severity"]), (&json!("Load"), &json!("critical")));
+    assert_eq!(first["alerts"][0]["annotations"]["summary"], "web-1 is at 97 %");
+    assert_eq!(first["common_labels"], json!({"alertname": "Load", "severity": "critical"}));
+    // The server ends and begins again: nobody is told twice, nothing is forgotten.
+    app.restart();
+    for (one, other) in [(97.0, 97.0), (97.0, 20.0), (97.0, 20.0)] {
+        point(&app, &key, "web-1", one).await;
+        point(&app, &key, "web-2", other).await;
+        pass(&app, MINUTE).await;
+        assert_eq!(message(&app, &mut receiver).await, None);
+    }
+    // Its end waits for the interval of the group.
+    assert_eq!(told(&app, &key).await, ["firing Load web-1", "resolved Load web-2"]);
+    app.restart();
+    for _ in 0..2 {
+        point(&app, &key, "web-1", 97.0).await;
+        pass(&app, MINUTE).await;
+    }
+    let second = message(&app, &mut receiver).await.unwrap();
+    assert_eq!(short(&second), "firing: web-1 firing, web-2 resolved");
+    assert_eq!(told(&app, &key).await, ["firing Load web-1"]);
+    pass(&app, MINUTE * 6).await;
+    let third = message(&app, &mut receiver).await.unwrap();
+    assert_eq!(short(&third), "resolved: web-1 resolved");
+    assert!(told(&app, &key).await.is_empty());
+    pass(&app, MINUTE * 60).await;
+    assert_eq!(message(&app, &mut receiver).await, None);
+    let kept =
+        |prefix: &[u8]| app.state.store.catalog_scan(insights_engine::append::CatalogKind::Setting, prefix);
+    assert!(kept(b"alert/group/").is_empty() && kept(b"alert/state/").is_empty());
+}
+
+#[tokio::test]
+async fn what_goes_on_is_told_again_and_what_is_no_emergency_waits_for_others() {
+    let app = TestApp::with(config());
+    let mut receiver = Receiver::start().await;
+    let key = app.key("acme", &["admin"]).await;
+    let channel = webhook(&app, "acme", &receiver.url("/")).await;
+    let mut body = load(&channel);
+    body["severity"] = json!("warning");
+    body["group_wait"] = json!("90s");
+    body["repeat_interval"] = json!("10m");
+    rule(&app, &key, &body).await;
+    let mut minutes = Vec::new();
+    for minute in 0..26 {
+        point(&app, &key, "web-1", 97.0).await;
+        pass(&app, MINUTE).await;
+        if message(&app, &mut receiver).await.is_some() {
+            minutes.push(minute);
+        }
+    }
+    assert_eq!(minutes, [2, 12, 22]);
+}
+
+#[tokio::test]
+async fn nobody_is_told_in_a_silence_and_then_they_are() {
+    let app = TestApp::with(config());
+    let mut receiver = Receiver::start().await;
+    let (key, reader) = (app.key("acme", &["admin"]).await, app.key("acme", &["read"]).await);
+    let channel = webhook(&app, "acme", &receiver.url("/")).await;
+    rule(&app, &key, &load(&channel)).await;
+    let silence = json!({"comment": "a new disk", "ends_at": "2023-11-14T22:18:20Z",
+        "matchers": [{"label": "host", "op": "=~", "value": "web-.*"}]});
+    let path = "/api/insights/alerts/silences/";
+    let made = app.call(Method::POST, path, &key, &silence).await;
+    assert_eq!((made.status, &made.json()["active"]), (StatusCode::CREATED, &json!(true)));
+    assert_eq!(app.call(Method::POST, path, &reader, &silence).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(results(&app, &reader, path).await, [made.json()]);
+    for _ in 0..4 {
+        point(&app, &key, "web-1", 97.0).await;
+        pass(&app, MINUTE).await;
+        assert_eq!(message(&app, &mut receiver).await, None);
+    }
+    let alert = results(&app, &key, ALERTS).await.remove(0);
+    assert_eq!((&alert["state"], &alert["silenced_by"]), (&json!("firing"), &json!([made.json()["id"]])));
+    point(&app, &key, "web-1", 97.0).await;
+    pass(&app, MINUTE).await;
+    assert_eq!(short(&message(&app, &mut receiver).await.unwrap()), "firing: web-1 firing");
+    // A window for everything: what ends in it ends silently.
+    let window =
+        json!({"name": "Move", "starts_at": "2023-11-14T22:18:20Z", "ends_at": "2023-11-14T23:00:00Z"});
+    let made = app.call(Method::POST, "/api/insights/alerts/maintenance/", &key, &window).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+    pass(&app, MINUTE * 10).await;
+    assert_eq!(message(&app, &mut receiver).await, None);
+    assert!(told(&app, &key).await.is_empty());
+    let other = app.key("beta", &["admin"]).await;
+    for path in [path, "/api/insights/alerts/maintenance/", ALERTS, HISTORY, RULES] {
+        assert!(results(&app, &other, path).await.is_empty(), "{path}");
+    }
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/insights/alerts/maintenance/{id}/");
+    assert_eq!(app.call(Method::DELETE, &path, &other, &Value::Null).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(app.call(Method::DELETE, &path, &key, &Value::Null).await.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn a_rule_that_is_deleted_tells_of_the_end_of_its_alerts() {
+    let app = TestApp::with(config());
+    let mut receiver = Receiver::start().await;
+    let key = app.key("acme", &["admin"]).await;
+    let channel = webhook(&app, "acme", &receiver.url("/")).await;
+    let id = rule(&app, &key, &load(&channel)).await;
+    point(&app, &key, "web-1", 97.0).await;
+    pass(&app, MINUTE).await;
+    assert!(message(&app, &mut receiver).await.is_some());
+    let deleted = app.call(Method::DELETE, &format!("{RULES}{id}/"), &key, &Value::Null).await;
+    assert_eq!(deleted.status, StatusCode::NO_CONTENT);
+    assert!(told(&app, &key).await.is_empty());
+    pass(&app, MINUTE * 5).await;
+    assert_eq!(short(&message(&app, &mut receiver).await.unwrap()), "resolved: web-1 resolved");
+    let changes = results(&app, &key, HISTORY).await;
+    assert_eq!(changes.last().unwrap()["action_type"], "insights.alert.resolved");
+    assert!(app.state.alerts.book().entries(None).next().is_none());
+}
+
+/// Critical audit records of one kind for each name, which are told apart by numbers alone.
+fn failures(kinds: &[&str], each: usize) -> Value {
+    let of = |kind: &&str| {
+        let kind = (*kind).to_owned();
+        (0..each).map(move |n| {
+            json!({"action_type": "job.failed", "severity": "critical", "user_id": format!("user-{n}"),
+                "description": format!("{kind} of user-{n} failed after {n} s"),
+                "content_object": {"type": "job", "id": format!("job-{n}")}})
+        })
+    };
+    json!(kinds.iter().flat_map(of).collect::<Vec<_>>())
+}
+
+#[tokio::test]
+async fn a_new_critical_error_is_told_within_ten_seconds_and_a_storm_is_one_message() {
+    let app = TestApp::with(config());
+    let mut receiver = Receiver::start().await;
+    let key = app.key("acme", &["admin"]).await;
+    let channel = webhook(&app, "acme", &receiver.url("/")).await;
+    let id =
+        rule(&app, &key, &json!({"name": "Errors", "channels": [channel], "condition": {"type": "errors"}}))
+            .await;
+    pass(&app, SECOND * 5).await;
+    send(&app, &key, "audit", &failures(&["copy"], 300)).await;
+    pass(&app, SECOND * 5).await;
+    let first = message(&app, &mut receiver).await.unwrap();
+    assert_eq!(first["alerts"].as_array().unwrap().len(), 1, "{first}");
+    let alert = &first["alerts"][0];
+    let expected = json!({"alertname": "Errors", "severity": "critical", "action_type": "job.failed",
+        "object_type": "job", "error": "copy of * failed after * s"});
+    assert_eq!((&alert["labels"], &alert["value"]), (&expected, &json!(300.0)));
+    // More of it is no news; a storm of other kinds is one message.
+    let names: Vec<String> = ('a'..='z').flat_map(|a| ['x', 'y', 'z'].map(|b| format!("{a}{b}"))).collect();
+    let kinds: Vec<&str> = names.iter().map(String::as_str).collect();
+    send(&app, &key, "audit", &failures(&["copy"], 50)).await;
+    pass(&app, SECOND * 5).await;
+    assert_eq!(message(&app, &mut receiver).await, None);
+    send(&app, &key, "audit", &failures(&kinds, 10)).await;
+    pass(&app, SECOND * 5).await;
+    let storm = message(&app, &mut receiver).await.unwrap();
+    let told = storm["alerts"].as_array().unwrap().len() as u64;
+    assert_eq!(told + storm["truncated_alerts"].as_u64().unwrap(), 79, "{storm}");
+    for _ in 0..20 {
+        send(&app, &key, "audit", &failures(&kinds, 2)).await;
+        pass(&app, SECOND * 5).await;
+        assert_eq!(message(&app, &mut receiver).await, None);
+    }
+    // Alerts are records themselves, and no errors.
+    let shown = app.call(Method::GET, &format!("{RULES}{id}/"), &key, &Value::Null).await.json();
+    assert_eq!((&shown["firing"], &shown["error"]), (&json!(79), &Value::Null));
+    let all = results(&app, &key, "/api/insights/alerts/?limit=1000").await;
+    let copy =
+        all.iter().find(|alert| alert["labels"]["error"].as_str().unwrap().starts_with("copy")).unwrap();
+    assert_eq!(copy["value"], 350.0);
+    assert!(!format!("{all:?}").contains("user-"), "nobody is named");
+}
+
+#[tokio::test]
+async fn an_error_that_was_received_before_a_kill_is_told_after_it() {
+    let mut app = TestApp::with(config());
+    let mut receiver = Receiver::start().await;
+    let key = app.key("acme", &["admin"]).await;
+    let channel = webhook(&app, "acme", &receiver.url("/")).await;
+    rule(&app, &key, &json!({"name": "Errors", "channels": [channel], "condition": {"type": "errors"}}))
+        .await;
+    pass(&app, SECOND * 5).await;
+    app.clock.advance(SECOND);
+    send(
+        &app,
+        &key,
+        "track",
+        &json!({"event_type": "app.error", "app_id": "shop", "user_id": "ann",
+        "event_data": {"message": "cart of ann is gone (code 17)"}}),
+    )
+    .await;
+    app.restart();
+    pass(&app, SECOND * 5).await;
+    let told = message(&app, &mut receiver).await.unwrap();
+    assert_eq!(told["alerts"][0]["labels"]["error"], "cart of * is gone (code *)");
+    // Looked at again, it is the same error.
+    app.restart();
+    pass(&app, SECOND * 5).await;
+    assert_eq!(message(&app, &mut receiver).await, None);
+}
