@@ -152,6 +152,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// How far in the future an event may lie.
     pub future_max: Duration,
+    /// Reports of an organization that are kept in 24 hours because somebody asked for them.
+    pub reports_a_day_max: u64,
 }
 
 impl Default for Limits {
@@ -169,6 +171,7 @@ impl Default for Limits {
             },
             connections_max: 4_096,
             future_max: Duration::from_hours(1),
+            reports_a_day_max: 1_000,
         }
     }
 }

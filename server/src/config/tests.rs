@@ -43,7 +43,7 @@ fn flags_beat_the_environment_beats_the_file_beats_the_default() {
 
 #[test]
 fn a_wrong_value_names_who_said_it() {
-    let cases = [
+    let cases = vec![
         (
             config("", &[("INSIGHTS_LISTEN", "80:80")], &[]),
             "listen: \"80:80\" is no address",

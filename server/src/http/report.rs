@@ -175,9 +175,9 @@ fn respond(
         let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         cost.insert("elapsed_us".to_owned(), elapsed_us.into());
     }
-    if json.get("definitions").is_some() {
-        let definitions = definitions::of_answer(&json, lang);
-        json["definitions"] = serde_json::to_value(definitions).unwrap_or_default();
+    let definitions = definitions::of_answer(&json, lang);
+    if let Some(slot) = json.get_mut("definitions") {
+        *slot = serde_json::to_value(definitions).unwrap_or_default();
     }
     let bytes = match format {
         ReportFormat::Json => json.to_string().into_bytes(),

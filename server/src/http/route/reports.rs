@@ -35,7 +35,7 @@ use crate::report::stored::ReportType;
 use crate::report::stored::ask::{StoredRequest, organization_of};
 use crate::report::stored::html::Stamp;
 use crate::report::stored::record::Found;
-use crate::report::stored::shelf::{self, Made, Wanted};
+use crate::report::stored::shelf::{self, Made, Maker, Wanted};
 
 /// Most reports that `limit=all` lists.
 const REPORTS_MAX: usize = 10_000;
@@ -232,7 +232,14 @@ async fn make(
     principal.require(request.kind.needs())?;
     let platform =
         state.config.share_system_metrics.then(|| principal.read_platform_metrics()).transpose()?;
-    let made = shelf::make(&state, &scope, platform.as_ref(), &organization, request).await?;
+    let maker = Maker {
+        state: &state,
+        scope: &scope,
+        platform: platform.as_ref(),
+        organization: &organization,
+        a_day_max: state.config.limits.reports_a_day_max,
+    };
+    let made = maker.make(request).await?;
     let is_new = made.found.is_some() && made.cost.is_some();
     let mut response = answer(&state, &principal, &context, (&query, &headers), &organization, made)?;
     if is_new {

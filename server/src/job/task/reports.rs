@@ -28,7 +28,7 @@ use crate::job::zone::Zone;
 use crate::organization::OrganizationSettings;
 use crate::report::stored::ReportType;
 use crate::report::stored::ask::StoredRequest;
-use crate::report::stored::shelf;
+use crate::report::stored::shelf::Maker;
 
 /// Most days before the last one that are made up for after downtime.
 const CATCH_UP_DAYS_MAX: i64 = 7;
@@ -182,7 +182,10 @@ async fn one(state: &AppState, organization: &TenantId, request: StoredRequest, 
     let kind = request.kind;
     let made = match scopes(state, organization) {
         Some((scope, platform)) => {
-            shelf::make(state, &scope, platform.as_ref(), organization, request).await.map_err(|e| e.code())
+            let (scope, platform) = (&scope, platform.as_ref());
+            // What the task makes has limits of its own.
+            let maker = Maker { state, scope, platform, organization, a_day_max: u64::MAX };
+            maker.make(request).await.map_err(|error| error.code())
         }
         None => Err(Code::Internal),
     };

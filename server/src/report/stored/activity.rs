@@ -60,7 +60,7 @@ pub(crate) fn activity(source: &Source<'_>, request: &StoredRequest) -> Result<C
 fn audit(source: &Source<'_>, request: &StoredRequest, computed: &mut Computed) -> Result<Value, ApiError> {
     let reader = Reader::new(source.asking, source.scope, request.allow_partial);
     let counts = audit_counts::audit_counts(&reader, &request.window);
-    computed.add(reader.finish());
+    computed.add(&reader.finish());
     match counts {
         Ok(counts) => to_value(&counts),
         Err(error) if error.code() == Code::RowsExpired => Ok(Value::Null),

@@ -40,7 +40,7 @@ pub(crate) fn application(source: &Source<'_>, request: &StoredRequest) -> Resul
     }
     let reader = Reader::new(source.asking, source.scope, request.allow_partial);
     let routes = routes::routes(&reader, window, app_id);
-    computed.add(reader.finish());
+    computed.add(&reader.finish());
     let mut body = body::head(request, source.organization)?;
     let hours = window.buckets.get(0).is_some_and(|first| first.end.0 - first.start.0 <= HOUR_US);
     body.insert("group_by".to_owned(), if hours { "hour" } else { "day" }.into());

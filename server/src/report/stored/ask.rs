@@ -6,6 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{ReportType, VERSION, WINDOW_DAYS_MAX};
+use crate::export::rows::hex;
 use crate::http::error::ApiError;
 use crate::job::zone::Zone;
 use crate::report::body::{Fields, identifier};
@@ -97,8 +98,8 @@ impl StoredRequest {
         part(&self.window.range.start.0.to_le_bytes());
         part(&self.window.range.end.0.to_le_bytes());
         part(self.window.zone_name().as_bytes());
-        let hex = hash.finalize().iter().take(ID_BYTES).map(|byte| format!("{byte:02x}")).collect::<String>();
-        format!("rep_{hex}")
+        let hash = hash.finalize();
+        format!("rep_{}", hex(hash.get(..ID_BYTES).unwrap_or_default()))
     }
 }
 

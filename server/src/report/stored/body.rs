@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::VERSION;
 use super::ask::StoredRequest;
+use crate::export::rows::hex;
 use crate::http::error::ApiError;
 use crate::report::answer::Bounds;
 use crate::report::window::Window;
@@ -111,7 +112,7 @@ fn write(value: &Value, out: &mut String) {
 
 /// The SHA-256 of some bytes, in hexadecimal digits.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ impl<'a> Source<'a> {
 
 impl Computed {
     /// Adds what more questions cost.
-    pub(crate) fn add(&mut self, totals: Totals) {
+    pub(crate) fn add(&mut self, totals: &Totals) {
         self.is_whole &= totals.damaged.is_empty();
         let more = CostBlock::of(totals.cost, std::time::Duration::ZERO);
         self.cost.rows_scanned += more.rows_scanned;

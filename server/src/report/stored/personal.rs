@@ -48,13 +48,12 @@ pub(crate) fn put_back(body: &mut Value, parts: impl IntoIterator<Item = Persona
         if finding.get("subject").is_some_and(|subject| !subject.is_null()) {
             continue;
         }
-        match by_index.remove(&index) {
-            Some(members) => finding.extend(members),
-            None => {
-                finding.insert("erased".to_owned(), true.into());
-                finding.insert("evidence".to_owned(), json!([]));
-                finding.insert("text".to_owned(), Value::Null);
-            }
+        if let Some(members) = by_index.remove(&index) {
+            finding.extend(members);
+        } else {
+            finding.insert("erased".to_owned(), true.into());
+            finding.insert("evidence".to_owned(), json!([]));
+            finding.insert("text".to_owned(), Value::Null);
         }
     }
 }

@@ -93,11 +93,11 @@ pub(crate) fn routes(reader: &Reader<'_>, window: &Window, app_id: &str) -> Resu
     for row in rows.values_mut() {
         row.error_rate = ratio(row.errors.0, row.requests.0);
     }
-    Ok(lists(rows.into_values().collect()))
+    Ok(lists(&rows.into_values().collect::<Vec<_>>()))
 }
 
 /// The lists of `rows`, which are sorted by name.
-fn lists(rows: Vec<RouteRow>) -> Routes {
+fn lists(rows: &[RouteRow]) -> Routes {
     let top = |key: &dyn Fn(&RouteRow) -> Option<f64>| {
         let mut with_key: Vec<(f64, &RouteRow)> =
             rows.iter().filter_map(|row| Some((key(row).filter(|number| *number > 0.0)?, row))).collect();
@@ -133,7 +133,7 @@ mod tests {
             row("/d", 0.0, 0.0, Some(30.0)),
         ];
         let names = |rows: &[RouteRow]| rows.iter().map(|row| row.route.clone()).collect::<Vec<_>>();
-        let routes = lists(rows);
+        let routes = lists(&rows);
         assert_eq!(routes.count, Some(4));
         assert_eq!(names(&routes.by_requests), ["/b", "/a", "/c"]);
         assert_eq!(names(&routes.slowest), ["/c", "/d", "/a"]);
@@ -145,7 +145,7 @@ mod tests {
         let rows: Vec<_> = (0..100)
             .map(|n| RouteRow { route: format!("/{n:03}"), requests: Quantity(1.0), ..RouteRow::default() })
             .collect();
-        let routes = lists(rows);
+        let routes = lists(&rows);
         assert_eq!((routes.count, routes.by_requests.len()), (Some(100), ROUTES_MAX));
         assert_eq!(routes.by_requests[0].route, "/000");
     }

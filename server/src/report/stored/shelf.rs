@@ -1,13 +1,14 @@
 //! Where reports stand: the audit log of their organization.
 
+use std::collections::HashSet;
+
 use insights_engine::append::Append;
 use insights_engine::id::{Stream, TenantId};
-use insights_engine::query::{Cursor, Filter, Literal, Op, Order, RowRequest};
+use insights_engine::query::{Aggregate, Cursor, Field, Filter, Literal, Op, Order, RowPage, RowRequest};
 use insights_engine::schema::{ColumnDef, stream};
-use insights_engine::time::{TimeRange, TimestampUs};
+use insights_engine::time::{DAY_US, TimeRange, TimestampUs};
 use parking_lot::Mutex;
 use serde_json::Value;
-use std::collections::HashSet;
 use tokio::sync::Notify;
 
 use super::ReportType;
@@ -84,90 +85,108 @@ impl Making {
     }
 }
 
-/// The report that is asked for: as it is kept, else made now, and kept when its time is over.
-///
-/// # Errors
-///
-/// Those of the engine on the wire.
-pub(crate) async fn make(
-    state: &AppState,
-    scope: &ReadScope,
-    platform: Option<&ReadScope>,
-    organization: &TenantId,
-    request: StoredRequest,
-) -> Result<Made, ApiError> {
-    if !request.is_closed() {
-        let made = computed(state, scope, platform, organization, &request).await?;
-        return Ok(Made { found: None, body: made.body, cost: Some(made.cost) });
-    }
-    let id = request.id(organization);
-    let _turn = state.making.turn(&id).await;
-    // A report is never made before its time is over.
-    if let Some(found) = find(state, scope, &id, request.window.range.end).await? {
-        let body = fetch(state, scope, &found).await?;
-        return Ok(Made { found: Some(found), body, cost: None });
-    }
-    let made = computed(state, scope, platform, organization, &request).await?;
-    // Asking about an organization that never was must not make it.
-    if !made.is_whole || !state.store.tenant_exists(organization) {
-        return Ok(Made { found: None, body: made.body, cost: Some(made.cost) });
-    }
-    let found = keep(state, organization, id, &request, made.body.clone()).await?;
-    Ok(Made { found: Some(found), body: made.body, cost: Some(made.cost) })
+/// Makes and keeps reports of one organization.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Maker<'a> {
+    /// The application.
+    pub(crate) state: &'a AppState,
+    /// Whose rows.
+    pub(crate) scope: &'a ReadScope,
+    /// The platform's own hosts, when organizations without hosts see them.
+    pub(crate) platform: Option<&'a ReadScope>,
+    /// Whose reports.
+    pub(crate) organization: &'a TenantId,
+    /// Most reports that are kept in 24 hours; further ones are answered and not kept.
+    pub(crate) a_day_max: u64,
 }
 
-async fn computed(
-    state: &AppState,
-    scope: &ReadScope,
-    platform: Option<&ReadScope>,
-    organization: &TenantId,
-    request: &StoredRequest,
-) -> Result<Computed, ApiError> {
-    let (scope, platform, organization) = (scope.clone(), platform.cloned(), organization.clone());
-    let (config, request) = (state.config.clone(), request.clone());
-    let answer = state.store.ask(move |asking| {
-        let source = Source {
-            asking,
-            scope: &scope,
-            platform: platform.as_ref(),
-            organization: &organization,
-            config: &config,
+impl Maker<'_> {
+    /// The report that is asked for: as it is kept, else made now, and kept when its time is over.
+    ///
+    /// # Errors
+    ///
+    /// Those of the engine on the wire.
+    pub(crate) async fn make(&self, request: StoredRequest) -> Result<Made, ApiError> {
+        if !request.is_closed() {
+            let made = self.computed(&request).await?;
+            return Ok(Made { found: None, body: made.body, cost: Some(made.cost) });
+        }
+        let id = request.id(self.organization);
+        let _turn = self.state.making.turn(&id).await;
+        // A report is never made before its time is over.
+        if let Some(found) = find(self.state, self.scope, &id, request.window.range.end).await? {
+            let body = fetch(self.state, self.scope, &found).await?;
+            return Ok(Made { found: Some(found), body, cost: None });
+        }
+        let made = self.computed(&request).await?;
+        let found = if made.is_whole && self.has_room().await? {
+            Some(self.keep(id, &request, made.body.clone()).await?)
+        } else {
+            None
         };
-        compute(&source, &request)
-    });
-    answer.await?
-}
+        Ok(Made { found, body: made.body, cost: Some(made.cost) })
+    }
 
-async fn keep(
-    state: &AppState,
-    organization: &TenantId,
-    id: String,
-    request: &StoredRequest,
-    body: Value,
-) -> Result<Found, ApiError> {
-    let now = state.clock.now();
-    let range = request.window.range;
-    let (start_date, end_date) = dates(&request.window);
-    let meta = Meta {
-        version: super::VERSION,
-        report_type: request.kind,
-        app_id: request.app_id.clone(),
-        start_date,
-        end_date,
-        start: Rfc3339(range.start).to_string(),
-        end: Rfc3339(range.end).to_string(),
-        timezone: request.window.zone_name().to_owned(),
-        sha256: String::new(),
-        bytes: 0,
-        parts: 0,
-        user_parts: 0,
-    };
-    let batch = write(&id, organization, now, meta, body).map_err(damaged)?;
-    let mut found = read_heads(&batch).into_iter().next().ok_or_else(ApiError::internal)?;
-    let appended = state.store.append(Append::batch(batch)).await?;
-    let kept = appended.batches.first().ok_or_else(ApiError::internal)?;
-    found.seq = kept.seq_of(0).0;
-    Ok(found)
+    async fn computed(&self, request: &StoredRequest) -> Result<Computed, ApiError> {
+        let (scope, platform) = (self.scope.clone(), self.platform.cloned());
+        let (organization, config) = (self.organization.clone(), self.state.config.clone());
+        let request = request.clone();
+        let answer = self.state.store.ask(move |asking| {
+            let source = Source {
+                asking,
+                scope: &scope,
+                platform: platform.as_ref(),
+                organization: &organization,
+                config: &config,
+            };
+            compute(&source, &request)
+        });
+        answer.await?
+    }
+
+    /// Whether one more may be kept: reading must not fill the log without end, nor make an organization.
+    async fn has_room(&self) -> Result<bool, ApiError> {
+        if !self.state.store.tenant_exists(self.organization) {
+            return Ok(false);
+        }
+        if self.a_day_max == u64::MAX {
+            return Ok(true);
+        }
+        let start = TimestampUs(self.state.clock.now().0.saturating_sub(DAY_US));
+        let heads = heads(self.scope, TimeRange { start, end: TimeRange::ALL.end }, 0);
+        let mut query = self.scope.query(Stream::Audit, heads.window);
+        query.filter = heads.filter;
+        query.aggregates = vec![Aggregate::Count];
+        let answer = self.state.store.aggregate(self.scope, query).await?;
+        let count = answer.groups.first().and_then(|group| group.values.first()).map_or(0, |n| n.as_u64());
+        Ok(count < self.a_day_max)
+    }
+
+    async fn keep(&self, id: String, request: &StoredRequest, body: Value) -> Result<Found, ApiError> {
+        let range = request.window.range;
+        let (start_date, end_date) = dates(&request.window);
+        let meta = Meta {
+            version: super::VERSION,
+            report_type: request.kind,
+            app_id: request.app_id.clone(),
+            start_date,
+            end_date,
+            start: Rfc3339(range.start).to_string(),
+            end: Rfc3339(range.end).to_string(),
+            timezone: request.window.zone_name().to_owned(),
+            sha256: String::new(),
+            bytes: 0,
+            parts: 0,
+            user_parts: 0,
+        };
+        let now = self.state.clock.now();
+        let batch = write(&id, self.organization, now, meta, body).map_err(damaged)?;
+        let mut found = read_heads(&batch).into_iter().next().ok_or_else(ApiError::internal)?;
+        let appended = self.state.store.append(Append::batch(batch)).await?;
+        let kept = appended.batches.first().ok_or_else(ApiError::internal)?;
+        found.seq = kept.seq_of(0).0;
+        Ok(found)
+    }
 }
 
 /// The report of an id, made at `since` or later; the first one should there be two.
@@ -256,11 +275,7 @@ fn is(def: &ColumnDef, text: &str) -> Filter {
     Filter::Compare(column(def), Op::Is(Literal::Str(text.to_owned())))
 }
 
-async fn rows(
-    state: &AppState,
-    scope: &ReadScope,
-    request: RowRequest,
-) -> Result<insights_engine::query::RowPage, ApiError> {
+async fn rows(state: &AppState, scope: &ReadScope, request: RowRequest) -> Result<RowPage, ApiError> {
     let range = request.window;
     let page = state.store.rows(scope, request).await;
     page.map_err(|error| ApiError::of_read(error, Stream::Audit, range, &state.store.health().damaged))

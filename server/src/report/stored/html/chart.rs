@@ -203,8 +203,9 @@ fn line(
             continue;
         };
         let (x, y) = (at(frame.x(slot(index) + 0.5)), at(frame.y(value)));
-        path.push_str(if is_broken { "M" } else { "L" });
-        path.push_str(&format!("{x} {y}"));
+        for piece in [if is_broken { "M" } else { "L" }, &x, " ", &y] {
+            path.push_str(piece);
+        }
         dots.push((x, y, index, value));
         is_broken = false;
     }

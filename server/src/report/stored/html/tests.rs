@@ -145,15 +145,15 @@ fn activity(name: &str) -> Value {
     })
 }
 
-fn finding(rule: &str, subject: Value) -> Value {
+fn finding(rule: &str, subject: &Value) -> Value {
     json!({"rule": rule, "severity": "error", "first": "2024-01-31T10:00:00+01:00", "value": "ahead",
            "last": "2024-01-31T10:09:00+01:00", "subject": subject, "count": 12, "evidence": ["a", "b"]})
 }
 
 fn security() -> Value {
-    let about = |rule: &Rule| finding(rule.name(), json!({"kind": "user", "value": "ann"}));
+    let about = |rule: &Rule| finding(rule.name(), &json!({"kind": "user", "value": "ann"}));
     let mut findings: Vec<Value> = Rule::ALL.iter().map(about).collect();
-    findings.push(finding("mass_export", Value::Null));
+    findings.push(finding("mass_export", &Value::Null));
     let definition = |rule: &Rule| {
         let names =
             ["users", "addresses", "records", "window_s", "factor", "active_days", "look_back_days", "days"];

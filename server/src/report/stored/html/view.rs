@@ -134,15 +134,12 @@ impl<'a> View<'a> {
         self.markup.open("tr", &[]);
         for (_, member, unit) in columns {
             let value = row.pointer(&format!("/{}", member.replace('.', "/")));
-            match unit {
-                Some(unit) => {
-                    let text = self.shown(value.and_then(Value::as_f64), *unit);
-                    self.markup.leaf("td", &[("class", "number")], &text);
-                }
-                None => {
-                    let text = value.and_then(Value::as_str).unwrap_or(NONE);
-                    self.markup.leaf("td", &[("class", "name")], text);
-                }
+            if let Some(unit) = unit {
+                let text = self.shown(value.and_then(Value::as_f64), *unit);
+                self.markup.leaf("td", &[("class", "number")], &text);
+            } else {
+                let text = value.and_then(Value::as_str).unwrap_or(NONE);
+                self.markup.leaf("td", &[("class", "name")], text);
             }
         }
         self.markup.close();

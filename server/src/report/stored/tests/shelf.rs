@@ -200,3 +200,18 @@ async fn asked_at_once_it_is_made_once() {
     assert_eq!(statuses, [200, 200, 201]);
     assert_eq!(ids(&get(&app, &key, REPORTS).await.json()).len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_does_not_fill_the_log_without_end() {
+    let mut config = crate::config::Config::default();
+    config.limits.reports_a_day_max = 2;
+    let app = TestApp::with(config);
+    let key = app.key("acme", &["read", "audit:read"]).await;
+    let kept = async |day: u32| {
+        let body = json!({"type": "daily", "date": format!("2023-11-{day:02}")});
+        made(&app, &key, body).await["stored"].as_bool().unwrap()
+    };
+    assert_eq!([kept(1).await, kept(2).await, kept(3).await, kept(1).await], [true, true, false, true]);
+    app.clock.advance(std::time::Duration::from_hours(25));
+    assert!(kept(3).await);
+}
