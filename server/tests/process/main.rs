@@ -8,4 +8,5 @@ mod http;
 mod kills;
 mod lifecycle;
 mod program;
+mod reports;
 mod seed;

@@ -221,7 +221,7 @@ pub(crate) async fn list(
 ) -> Result<(Vec<Found>, Option<Cursor>), ApiError> {
     let mut request = heads(scope, range, limit);
     let kind = |kind: ReportType| {
-        let field = insights_engine::query::Field::Path(stream::METADATA.id, vec!["report_type".to_owned()]);
+        let field = Field::Path(stream::METADATA.id, vec!["report_type".to_owned()]);
         Filter::Compare(field, Op::Is(Literal::Str(kind.name().to_owned())))
     };
     let mut all = vec![request.filter];
