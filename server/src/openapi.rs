@@ -69,6 +69,8 @@ pub fn document() -> Document {
         route::tasks::Api::openapi(),
         route::live::Api::openapi(),
         route::alerts::document(),
+        route::channels::Api::openapi(),
+        route::deliveries::Api::openapi(),
         route::keys::Api::openapi(),
         route::health::Api::openapi(),
         route::own_metrics::Api::openapi(),

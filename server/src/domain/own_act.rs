@@ -1,5 +1,5 @@
 //! What the server records of its own acts: reads and exports of audit records, reads across organizations, changes of
-//! keys and retention, erasures, tasks that were asked for, changes of alert rules and of what silences them.
+//! keys, retention and channels, erasures, tasks that were asked for, changes of alert rules and of what silences them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,6 +48,16 @@ pub enum OwnAct {
     MaintenanceCreated,
     /// A maintenance window was deleted.
     MaintenanceDeleted,
+    /// A channel of notifications was made.
+    ChannelCreated,
+    /// A channel of notifications was changed.
+    ChannelChanged,
+    /// A channel of notifications was removed.
+    ChannelRemoved,
+    /// A channel of notifications was tested.
+    ChannelTested,
+    /// A dead letter was sent again.
+    DeliveryRepeated,
 }
 
 impl OwnAct {
@@ -71,6 +81,11 @@ impl OwnAct {
             Self::SilenceDeleted => "insights.silence.deleted",
             Self::MaintenanceCreated => "insights.maintenance.created",
             Self::MaintenanceDeleted => "insights.maintenance.deleted",
+            Self::ChannelCreated => "insights.channel.created",
+            Self::ChannelChanged => "insights.channel.changed",
+            Self::ChannelRemoved => "insights.channel.removed",
+            Self::ChannelTested => "insights.channel.tested",
+            Self::DeliveryRepeated => "insights.delivery.repeated",
         }
     }
 
@@ -94,6 +109,11 @@ impl OwnAct {
             Self::SilenceDeleted => "ended a silence",
             Self::MaintenanceCreated => "planned a maintenance window",
             Self::MaintenanceDeleted => "deleted a maintenance window",
+            Self::ChannelCreated => "created a channel of notifications",
+            Self::ChannelChanged => "changed a channel of notifications",
+            Self::ChannelRemoved => "removed a channel of notifications",
+            Self::ChannelTested => "tested a channel of notifications",
+            Self::DeliveryRepeated => "sent a notification again",
         }
     }
 }

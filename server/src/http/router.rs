@@ -41,6 +41,8 @@ fn other_routes() -> Router<AppState> {
         .merge(route::tasks::routes())
         .merge(route::live::routes())
         .merge(route::alerts::routes())
+        .merge(route::channels::routes())
+        .merge(route::deliveries::routes())
         .merge(route::keys::routes())
         .merge(route::openapi::routes())
         .merge(route::docs::routes())

@@ -8,7 +8,6 @@ use insights_engine::time::TimestampUs;
 
 use super::Notify;
 use super::channel::Channel;
-use super::delivery::DeliveryState;
 use super::outbox::{Outcome, Turn};
 
 /// Longest wait before the clock is looked at again: it may have been set.
@@ -18,7 +17,7 @@ const REST: Duration = Duration::from_millis(20);
 /// How often what ended long ago is looked for.
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
 /// How long one attempt may take, whatever its channel does with its own limits.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl Notify {
     /// The attempts that are due at the present moment; each is to be given to [`Self::attempt`].
@@ -100,7 +99,7 @@ impl Notify {
     }
 
     /// Writes records of the outbox. It goes on in memory without them: a restart then makes an attempt again.
-    async fn keep(&self, puts: Vec<CatalogPut>) {
+    pub(super) async fn keep(&self, puts: Vec<CatalogPut>) {
         if !puts.is_empty()
             && let Err(error) = self.0.store.put(puts).await
         {
@@ -116,13 +115,6 @@ impl Notify {
         let next = self.0.outbox.lock().next();
         let us = next.map_or(u64::MAX, |next| u64::try_from(next.0.saturating_sub(now.0)).unwrap_or(0));
         Duration::from_micros(us).clamp(REST, LOOK_AGAIN)
-    }
-
-    /// How many deliveries are queued, delivering, delivered and dead, in the order of [`DeliveryState::ALL`].
-    pub fn by_state(&self) -> [(DeliveryState, u64); 4] {
-        let counts = self.0.outbox.lock().by_state();
-        let mut of = DeliveryState::ALL.into_iter().zip(counts);
-        std::array::from_fn(|_| of.next().unwrap_or((DeliveryState::Dead, 0)))
     }
 }
 

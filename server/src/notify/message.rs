@@ -251,13 +251,13 @@ fn bound_labels(labels: &mut BTreeMap<String, String>) {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
     /// A message of the organization `acme` about one alert.
-    pub(in crate::notify) fn message(group_key: &str, at: TimestampUs) -> Message {
+    pub(crate) fn message(group_key: &str, at: TimestampUs) -> Message {
         let labels = BTreeMap::from([("app".to_owned(), "shop".to_owned())]);
         let alert = AlertNotice {
             rule_id: "rule-1".to_owned(),

@@ -9,6 +9,7 @@ pub mod channel;
 pub mod channels;
 pub mod delivery;
 mod driver;
+mod manage;
 pub mod message;
 pub mod net;
 pub mod outbox;
@@ -23,7 +24,6 @@ use std::sync::Arc;
 use insights_engine::append::CatalogPut;
 use insights_engine::clock::Clock;
 use insights_engine::entropy::Entropy;
-use insights_engine::id::TenantId;
 use parking_lot::Mutex;
 use tokio::sync;
 
@@ -33,6 +33,7 @@ pub use channel::ChannelId;
 use channels::Channels;
 use delivery::DeliveryId;
 pub use driver::drive;
+pub use manage::{Redelivered, Standing, Tested};
 pub use message::{AlertNotice, AlertStatus, Lang, Message};
 use net::client::HttpClient;
 use net::connect::Connector;
@@ -78,6 +79,11 @@ struct Shared {
     channels: Channels,
     outbox: Mutex<Outbox>,
     sender: Sender,
+    guard: Guard,
+    /// Held by whoever changes a channel.
+    changing: sync::Mutex<()>,
+    /// Channels that may be tested at once.
+    tests: sync::Semaphore,
     /// Something may be due that was not: a message was enqueued, or an attempt has ended.
     changed: sync::Notify,
 }
@@ -98,15 +104,18 @@ impl Notify {
     ) -> Self {
         let channels = Channels::load(|kind, prefix| store.catalog_scan(kind, prefix));
         let outbox = Mutex::new(Outbox::load(|kind, prefix| store.catalog_scan(kind, prefix)));
-        let connector = Connector::new(resolver, Guard::new(config.allowed_networks.clone()));
-        let sender = Sender::new(HttpClient::new(connector));
+        let guard = Guard::new(config.allowed_networks.clone());
+        let http = HttpClient::new(Connector::new(resolver, guard.clone()));
         Self(Arc::new(Shared {
             store,
             clock,
             entropy,
             channels,
             outbox,
-            sender,
+            sender: Sender::new(http, config.smtp.as_ref()),
+            guard,
+            changing: sync::Mutex::new(()),
+            tests: sync::Semaphore::new(manage::TESTS_AT_ONCE_MAX),
             changed: sync::Notify::new(),
         }))
     }
@@ -183,16 +192,6 @@ impl Notify {
     /// The channels.
     pub fn channels(&self) -> &Channels {
         &self.0.channels
-    }
-
-    /// Forgets the channels and deliveries of an organization that is erased, and gives the removals of their records.
-    pub fn remove_all(&self, organization: &TenantId) -> Vec<CatalogPut> {
-        let channels = self.0.channels.list(Some(organization));
-        let mut puts: Vec<CatalogPut> =
-            channels.iter().map(|channel| channel::Channel::removal(organization, &channel.id)).collect();
-        puts.extend(self.0.outbox.lock().remove_all(organization));
-        self.0.channels.remove_all(organization);
-        puts
     }
 }
 

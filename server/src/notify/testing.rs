@@ -38,11 +38,11 @@ pub(crate) struct Receiver {
 }
 
 /// What a receiver answers to its n-th request, from 0; nothing is no answer while the connection stays open.
-pub(crate) type Answers = dyn Fn(usize) -> Option<String> + Send + Sync;
+type Answers = dyn Fn(usize) -> Option<String> + Send + Sync;
 
 /// An answer of a status without a body, and with further headers.
-pub(crate) fn answer(status: u16, headers: &str) -> Option<String> {
-    Some(format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n{headers}\r\n"))
+pub(crate) fn answer(status: u16, headers: &str) -> String {
+    format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n{headers}\r\n")
 }
 
 impl Receiver {
@@ -52,7 +52,16 @@ impl Receiver {
     }
 
     /// A receiver with other answers.
-    pub(crate) async fn answering(answers: impl Fn(usize) -> Option<String> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn answering(answers: impl Fn(usize) -> String + Send + Sync + 'static) -> Self {
+        Self::serving(move |n| Some(answers(n))).await
+    }
+
+    /// A receiver that takes everything and answers nothing.
+    pub(crate) async fn hanging() -> Self {
+        Self::serving(|_| None).await
+    }
+
+    async fn serving(answers: impl Fn(usize) -> Option<String> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, received) = mpsc::unbounded_channel();

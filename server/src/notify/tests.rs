@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use insights_engine::id::TenantId;
 use insights_engine::time::TimestampUs;
 use serde_json::json;
 
@@ -59,16 +60,16 @@ async fn a_message_arrives_signed_over_a_real_socket() {
     let enqueued = enqueue(&app, &[id.clone(), id], "shop").await;
     assert_eq!((enqueued.deliveries.len(), enqueued.skipped.len()), (1, 0));
     assert_eq!(app.state.notify.step().await, 1);
-    let received = receiver.next().await;
-    assert_eq!(received.line, "POST /in?x=1 HTTP/1.1");
-    assert_eq!(received.headers["content-type"], "application/json");
-    assert_eq!(received.json()["data"]["title"], "Errors of the shop");
+    let request = receiver.next().await;
+    assert_eq!(request.line, "POST /in?x=1 HTTP/1.1");
+    assert_eq!(request.headers["content-type"], "application/json");
+    assert_eq!(request.json()["data"]["title"], "Errors of the shop");
     let delivery = enqueued.deliveries[0].as_str();
-    assert_eq!(received.headers["webhook-id"], delivery);
-    assert_eq!(received.headers["webhook-timestamp"], "1700000000");
-    let signed = [format!("{delivery}.1700000000.").as_bytes(), &received.body].concat();
+    assert_eq!(request.headers["webhook-id"], delivery);
+    assert_eq!(request.headers["webhook-timestamp"], "1700000000");
+    let signed = [format!("{delivery}.1700000000.").as_bytes(), &request.body].concat();
     let expected = STANDARD.encode(hmac_sha256(&STANDARD.decode(KEY).unwrap(), &signed));
-    assert_eq!(received.headers["webhook-signature"], format!("v1,{expected}"));
+    assert_eq!(request.headers["webhook-signature"], format!("v1,{expected}"));
     let delivery = deliveries(&app).remove(0);
     assert_eq!((delivery.state, delivery.attempts), (DeliveryState::Delivered, 0));
     assert_eq!((app.state.notify.step().await, receiver.arrived().is_none()), (0, true));
@@ -84,9 +85,9 @@ async fn a_receiver_that_fails_is_asked_again_under_the_same_id() {
     let mut times = Vec::new();
     for n in 0..3 {
         assert_eq!(app.state.notify.step().await, 1);
-        let received = receiver.next().await;
-        ids.push(received.headers["webhook-id"].clone());
-        times.push(received.headers["webhook-timestamp"].parse::<i64>().unwrap());
+        let request = receiver.next().await;
+        ids.push(request.headers["webhook-id"].clone());
+        times.push(request.headers["webhook-timestamp"].parse::<i64>().unwrap());
         if n < 2 {
             assert_eq!(app.state.notify.step().await, 0, "not before its time");
             pass(&app);
@@ -157,7 +158,7 @@ async fn a_receiver_that_asks_to_wait_is_left_alone_so_long() {
 #[tokio::test]
 async fn a_receiver_that_hangs_holds_up_nobody_else() {
     let app = TestApp::with(config());
-    let mut hanging = Receiver::answering(|_| None).await;
+    let mut hanging = Receiver::hanging().await;
     let mut other = Receiver::start().await;
     let slow = add(&app, webhook("ch_slow", &hanging.url("/"))).await;
     let quick = add(&app, webhook("ch_quick", &other.url("/"))).await;
@@ -184,10 +185,10 @@ async fn an_alertmanager_is_told_again_while_it_fires_and_then_that_it_is_over()
     let mut ends = Vec::new();
     for _ in 0..3 {
         assert_eq!(app.state.notify.step().await, 1);
-        let received = receiver.next().await;
-        assert_eq!(received.line, "POST /prefix/api/v2/alerts HTTP/1.1");
-        assert_eq!(received.headers["authorization"], "Bearer token");
-        let told = received.json();
+        let request = receiver.next().await;
+        assert_eq!(request.line, "POST /prefix/api/v2/alerts HTTP/1.1");
+        assert_eq!(request.headers["authorization"], "Bearer token");
+        let told = request.json();
         assert_eq!(told[0]["startsAt"], "2023-11-14T22:13:20Z");
         ends.push(told[0]["endsAt"].as_str().unwrap().to_owned());
         assert_eq!(app.state.notify.step().await, 0);
@@ -267,11 +268,11 @@ async fn an_answer_without_end_costs_little_and_says_enough() {
     let app = TestApp::with(config());
     let receiver = Receiver::answering(|n| match n {
         // A body far over the limit; the status has decided.
-        0 => Some(format!("HTTP/1.1 200 OK\r\ncontent-length: 9999999\r\n\r\n{}", "x".repeat(300_000))),
+        0 => format!("HTTP/1.1 200 OK\r\ncontent-length: 9999999\r\n\r\n{}", "x".repeat(300_000)),
         // A head without end.
-        1 => Some(format!("HTTP/1.1 200 OK\r\n{}", "x: y\r\n".repeat(20_000))),
+        1 => format!("HTTP/1.1 200 OK\r\n{}", "x: y\r\n".repeat(20_000)),
         // No HTTP.
-        _ => Some("220 mail.example ESMTP\r\n".to_owned()),
+        _ => "220 mail.example ESMTP\r\n".to_owned(),
     })
     .await;
     let id = add(&app, webhook("ch_1", &receiver.url("/"))).await;

@@ -137,7 +137,7 @@ impl Erasure {
 
 /// Erases an organization
 ///
-/// Its records, keys, settings and metrics are gone from every answer at once, and from every file within a day; a
+/// Its records, keys, settings, channels and metrics are gone from every answer at once, and from every file within a day; a
 /// later organization of the same name begins anew. Needs `admin` in it. Asked again, a superuser gets the same receipt.
 #[utoipa::path(delete, path = "/api/insights/organizations/{id}/", tag = "organizations",
     params(("id" = String, Path, description = "The organization")),
@@ -174,10 +174,12 @@ async fn organization(
     }));
     puts.push(CatalogPut { kind: CatalogKind::Setting, key: organization::key(&organization), value: None });
     puts.extend(state.alerts.removals(&state.store, &organization));
+    puts.extend(state.notify.removals(&organization));
     // On a task of its own: a client that leaves must not leave its keys behind.
     let (store, auth, shared) = (state.store.clone(), Arc::clone(&state.auth), state.clone());
     let erase = async move {
         let erased = store.erase(EraseTarget::Tenant(organization.clone()), puts).await?;
+        shared.notify.forget(&organization).await;
         for entry in auth.keyring().list(Some(&organization)) {
             auth.keyring().remove(&entry.key.id);
         }

@@ -4,6 +4,8 @@ pub mod alerts;
 pub mod analytics;
 pub mod audit;
 pub mod audit_records;
+pub mod channels;
+pub mod deliveries;
 pub mod docs;
 pub mod erasures;
 pub mod events;

@@ -6,6 +6,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use insights_engine::engine::Stats;
+use insights_engine::time::TimestampUs;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -16,6 +17,7 @@ use crate::app::AppState;
 use crate::auth::{Principal, Scopes};
 use crate::http::error::{ApiError, PROBLEM_JSON, Problem};
 use crate::http::process_state::ProcessState;
+use crate::notify::Standing;
 
 /// The part of the OpenAPI document that is about these routes.
 #[derive(Debug, OpenApi)]
@@ -32,7 +34,7 @@ pub fn routes() -> Router<AppState> {
 
 /// The server's own metrics
 ///
-/// Requests, the engine, the process and its disk. Needs a superuser or the scope `metrics`.
+/// Requests, the engine, notifications, the process and its disk. Needs a superuser or the scope `metrics`.
 #[utoipa::path(get, path = "/metrics", tag = "server",
     responses(
         (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
@@ -46,6 +48,7 @@ async fn own_metrics(State(state): State<AppState>, principal: Principal) -> Res
     let mut registry = Registry::with_prefix("insights");
     state.http_metrics.register(&mut registry);
     engine(&mut registry, &state.store.stats());
+    notify(&mut registry, &state.notify.standing(), state.clock.now());
     gauge(&mut registry, "answers_bytes", "Bytes of answers that are kept", state.store.kept_bytes());
     gauge(&mut registry, "live_viewers", "Viewers of what happens now", state.live.viewers() as u64);
     let health = state.store.health();
@@ -96,9 +99,50 @@ fn engine(registry: &mut Registry, stats: &Stats) {
     gauge(registry, "engine_segment_rows", "Rows in live segments", stats.segment_rows);
 }
 
+fn notify(registry: &mut Registry, standing: &Standing, now: TimestampUs) {
+    let counts = &standing.counts;
+    counter(registry, "notify_enqueued", "Deliveries enqueued since the start", counts.enqueued);
+    counter(registry, "notify_delivered", "Deliveries that arrived since the start", counts.delivered);
+    counter(registry, "notify_attempts_failed", "Attempts that failed since the start", counts.failed);
+    counter(registry, "notify_dead", "Deliveries that became dead letters since the start", counts.dead);
+    counter(
+        registry,
+        "notify_refused",
+        "Deliveries refused for want of room since the start",
+        counts.refused,
+    );
+    counter(
+        registry,
+        "notify_forgotten",
+        "Dead letters that made room before their time since the start",
+        counts.forgotten,
+    );
+    gauge(registry, "notify_waiting", "Deliveries that wait or are being sent", standing.waiting);
+    gauge(registry, "notify_dead_letters", "Dead letters that are kept", standing.dead);
+    gauge(registry, "notify_outbox_bytes", "Bytes of the outbox", standing.bytes);
+    let waited_us = standing.oldest.map_or(0, |at| now.0.saturating_sub(at.0));
+    let seconds = u64::try_from(waited_us / 1_000_000).unwrap_or(0);
+    gauge(registry, "notify_oldest_seconds", "How long the oldest delivery has been waiting", seconds);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_outbox_tells_its_numbers() {
+        let mut registry = Registry::default();
+        let oldest = Some(TimestampUs(1_000_000));
+        let standing = Standing { waiting: 3, dead: 2, oldest, ..Standing::default() };
+        notify(&mut registry, &standing, TimestampUs(61_500_000));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for line in
+            ["notify_waiting 3", "notify_dead_letters 2", "notify_oldest_seconds 60", "notify_dead_total 0"]
+        {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
 
     #[test]
     fn the_engine_tells_its_numbers() {

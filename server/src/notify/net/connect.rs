@@ -59,12 +59,11 @@ impl Connector {
     /// The addresses of a host that may be connected to.
     async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ConnectError> {
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-        let found = match bare.parse() {
-            Ok(address) => vec![address],
-            Err(_) => {
-                let found = tokio::time::timeout(RESOLVE_TIMEOUT, self.resolver.resolve(bare)).await;
-                found.map_err(|_| ConnectError::TimedOut)?.map_err(|_| ConnectError::NotFound)?
-            }
+        let found = if let Ok(address) = bare.parse() {
+            vec![address]
+        } else {
+            let found = tokio::time::timeout(RESOLVE_TIMEOUT, self.resolver.resolve(bare)).await;
+            found.map_err(|_| ConnectError::TimedOut)?.map_err(|_| ConnectError::NotFound)?
         };
         if found.is_empty() {
             return Err(ConnectError::NotFound);

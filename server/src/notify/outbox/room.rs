@@ -186,6 +186,13 @@ impl Outbox {
         old.into_iter().filter_map(|seq| self.remove(seq)).map(|entry| entry.delivery.removal()).collect()
     }
 
+    /// The removals of all records of an organization.
+    pub fn removals(&self, organization: &TenantId) -> Vec<CatalogPut> {
+        let seqs = self.shares.get(organization).map(|share| share.seqs.iter());
+        let entries = seqs.into_iter().flatten().filter_map(|seq| self.entries.get(seq));
+        entries.map(|entry| entry.delivery.removal()).collect()
+    }
+
     /// Takes everything of an organization out of memory and gives the removals.
     pub fn remove_all(&mut self, organization: &TenantId) -> Vec<CatalogPut> {
         let Some(share) = self.shares.get(organization) else { return Vec::new() };

@@ -164,15 +164,12 @@ impl Outbox {
                 return;
             }
             delivery.attempts = failed;
-            match wait {
-                Some(wait) => {
-                    delivery.state = DeliveryState::Queued;
-                    delivery.due = Some(after(now, wait.max(retry_after)));
-                }
-                None => {
-                    delivery.state = DeliveryState::Dead;
-                    (delivery.due, delivery.ended) = (None, Some(now));
-                }
+            delivery.due = wait.map(|wait| after(now, wait.max(retry_after)));
+            if wait.is_some() {
+                delivery.state = DeliveryState::Queued;
+            } else {
+                delivery.state = DeliveryState::Dead;
+                delivery.ended = Some(now);
             }
         });
         put.filter(|_| !is_again)

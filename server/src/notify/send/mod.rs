@@ -1,6 +1,8 @@
 //! One attempt: a message in the shape of its channel, on its way out, and what the answer means.
 
 pub mod alertmanager;
+#[cfg(feature = "mail")]
+pub mod email;
 pub mod signature;
 pub mod slack;
 pub mod texts;
@@ -14,20 +16,48 @@ use super::delivery::DeliveryId;
 use super::message::{AlertStatus, Message};
 use super::net::client::{HttpClient, NoReply, Reply};
 use super::outbox::Outcome;
+use crate::config::notify::SmtpConfig;
 
 /// Most characters of what Slack says of an error.
 const SLACK_ERROR_CHARS_MAX: usize = 64;
+/// What is said of e-mail without a relay.
+const NO_MAIL: &str = "this server sends no e-mail: its operator has not set smtp_url";
 
 /// Sends messages to channels.
 #[derive(Debug)]
 pub struct Sender {
     http: HttpClient,
+    #[cfg(feature = "mail")]
+    mailer: Option<email::Mailer>,
 }
 
 impl Sender {
-    /// A sender over this client.
-    pub fn new(http: HttpClient) -> Self {
+    /// A sender over this client, and over a relay where there is one.
+    #[cfg(feature = "mail")]
+    pub fn new(http: HttpClient, smtp: Option<&SmtpConfig>) -> Self {
+        let mailer = smtp.and_then(|config| match email::Mailer::new(config) {
+            Ok(mailer) => Some(mailer),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "there is no e-mail");
+                None
+            }
+        });
+        Self { http, mailer }
+    }
+
+    /// A sender over this client; the program was built without e-mail.
+    #[cfg(not(feature = "mail"))]
+    pub fn new(http: HttpClient, _: Option<&SmtpConfig>) -> Self {
         Self { http }
+    }
+
+    /// Whether there is a relay for e-mail.
+    pub fn sends_mail(&self) -> bool {
+        #[cfg(feature = "mail")]
+        let sends = self.mailer.is_some();
+        #[cfg(not(feature = "mail"))]
+        let sends = false;
+        sends
     }
 
     /// Sends a message to a channel once. The id is the same at every attempt.
@@ -57,8 +87,31 @@ impl Sender {
                 let reply = self.http.post(&url, &headers, alertmanager::body(message, now), now).await;
                 judge(reply, message.status == AlertStatus::Firing, false)
             }
-            Target::Email { .. } => refused("this server sends no e-mail: smtp_url is not set".to_owned()),
+            Target::Email { to } => self.mail(channel, to, id, message, now).await,
         }
+    }
+}
+
+impl Sender {
+    #[cfg(feature = "mail")]
+    async fn mail(
+        &self,
+        channel: &Channel,
+        to: &[String],
+        id: &DeliveryId,
+        message: &Message,
+        now: TimestampUs,
+    ) -> Outcome {
+        match &self.mailer {
+            Some(mailer) => mailer.send(channel, to, id, message, now).await,
+            None => refused(NO_MAIL.to_owned()),
+        }
+    }
+
+    #[cfg(not(feature = "mail"))]
+    #[expect(clippy::unused_async, reason = "as with e-mail")]
+    async fn mail(&self, _: &Channel, _: &[String], _: &DeliveryId, _: &Message, _: TimestampUs) -> Outcome {
+        refused(NO_MAIL.to_owned())
     }
 }
 
