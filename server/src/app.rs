@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::alert::Alerts;
 use crate::auth::Authenticator;
+use crate::collect::own::{self, OwnRecords, OwnSink};
 use crate::config::Config;
 use crate::http::middleware::edge::Edge;
 use crate::http::middleware::measure::HttpMetrics;
@@ -49,6 +50,10 @@ pub struct Shared {
     pub ingest: Arc<Ingest>,
     /// The periodic tasks.
     pub jobs: Jobs,
+    /// Where the server's own layers write to.
+    pub own_sink: OwnSink,
+    /// What they have written.
+    pub own_records: OwnRecords,
     /// Channels, and what is on its way to them.
     pub notify: Notify,
     /// The reports that are being made.
@@ -77,6 +82,7 @@ impl AppState {
         let seed = entropy.next().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let entropy = Arc::new(entropy);
         let edge = Edge::new(&config.trusted_proxies, Arc::clone(&clock), seed, http_metrics.clone());
+        let (own_sink, own_records) = own::sink();
         let live = Live::default();
         if let Err(error) = store.follow(live.follower()) {
             // A second application over one store: it shows what there was when somebody came, and no more.
@@ -84,6 +90,8 @@ impl AppState {
         }
         Self(Arc::new(Shared {
             live,
+            own_sink,
+            own_records,
             ingest: Arc::new(Ingest::new(store.clone())),
             jobs: Jobs::new(&store, &config.jobs, clock.now()),
             notify: Notify::new(store.clone(), &config.notify, Arc::clone(&clock), Arc::clone(&entropy)),

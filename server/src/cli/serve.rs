@@ -96,6 +96,7 @@ where
     let last_uses = tokio::spawn(keep_last_uses(state.clone()));
     let jobs = tokio::spawn(crate::job::drive(state.clone()));
     let live = tokio::spawn(crate::live::drive(state.clone()));
+    let own = tokio::spawn(crate::collect::own::drive(state.clone()));
     let stop = {
         let live = state.live.clone();
         async move {
@@ -116,6 +117,7 @@ where
     // What runs is told as interrupted at the next start, and repeated then.
     jobs.abort();
     live.abort();
+    own.abort();
     // What is being sent is sent again.
     notify.abort();
     alerts.abort();

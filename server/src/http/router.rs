@@ -1,17 +1,30 @@
 //! All routes behind their middleware.
 
+use std::time::Duration;
+
 use axum::Router;
+use axum::http::request::Parts;
 use axum::middleware::from_fn_with_state;
+use insights_client::{Identity, InsightsLayer, MetricsLayer, Outcome};
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::decompression::RequestDecompressionLayer;
 
 use super::error::{ApiError, Code};
+use super::middleware::context::RequestContext;
 use super::middleware::edge::{Edge, edge};
-use super::middleware::problem;
+use super::middleware::{path, problem};
 use super::route;
 use crate::app::AppState;
+use crate::collect::own::OWN_APP;
+
+/// Time between two reports of the server's own requests.
+const OWN_INTERVAL: Duration = Duration::from_mins(1);
+/// Durations of one route and method in a report.
+const OWN_SAMPLES_MAX: usize = 20;
+/// Durations of all routes in a report.
+const OWN_OBSERVATIONS_MAX: usize = 400;
 
 /// Routes that take records in: as little as possible stands in front of them.
 fn ingest_routes() -> Router<AppState> {
@@ -31,7 +44,6 @@ fn other_routes() -> Router<AppState> {
         .merge(route::metric_query::routes())
         .merge(route::reports::routes())
         .merge(route::events::routes())
-        .merge(route::export::routes())
         .merge(route::audit_records::routes())
         .merge(route::metric_catalogue::routes())
         .merge(route::organizations::routes())
@@ -39,7 +51,6 @@ fn other_routes() -> Router<AppState> {
         .merge(route::organization_settings::routes())
         .merge(route::erasures::routes())
         .merge(route::tasks::routes())
-        .merge(route::live::routes())
         .merge(route::alerts::routes())
         .merge(route::channels::routes())
         .merge(route::deliveries::routes())
@@ -50,12 +61,44 @@ fn other_routes() -> Router<AppState> {
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
 }
 
+/// Routes whose answers take as long as somebody reads them: their durations say nothing about the server.
+fn streams() -> Router<AppState> {
+    Router::new()
+        .merge(route::live::routes())
+        .merge(route::export::routes())
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
+}
+
 /// The service of this server.
 pub fn router(state: AppState) -> Router {
     let edge = state.edge.clone();
-    let routes = Router::new().merge(ingest_routes()).merge(other_routes()).merge(route::health::routes());
+    let requests = Router::new().merge(ingest_routes()).merge(other_routes());
+    let routes = observed(requests, &state).merge(streams()).merge(route::health::routes());
     let routes = routes.with_state(state);
     behind_edge(routes, edge)
+}
+
+/// Routes whose requests are counted and timed for the platform, and whose refusals and failures are recorded, by the layers
+/// that any service may use.
+fn observed(routes: Router<AppState>, state: &AppState) -> Router<AppState> {
+    let name = |parts: &Parts| path::label(parts.uri.path()).to_owned();
+    let metrics = MetricsLayer::builder(state.own_sink.clone())
+        .interval(OWN_INTERVAL)
+        .sample_max(OWN_SAMPLES_MAX)
+        .observations_max(OWN_OBSERVATIONS_MAX)
+        .identify(|_: &Parts| Identity::default().app_id(OWN_APP))
+        .route(name)
+        .build();
+    let audit = InsightsLayer::new(state.own_sink.clone())
+        .route(name)
+        .client_address(|parts| parts.extensions.get::<RequestContext>()?.ip_address)
+        // What was changed is an own act already, with who changed it.
+        .important(|act| act.outcome() == Outcome::Failure && act.is_important())
+        .action_type(|act| {
+            let is_refused = act.status().is_some_and(|status| status.is_client_error());
+            (if is_refused { "insights.request.refused" } else { "insights.request.failed" }).to_owned()
+        });
+    routes.layer((metrics, audit))
 }
 
 /// Routes behind the middleware that all of them share.
