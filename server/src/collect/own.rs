@@ -31,7 +31,7 @@ const MINUTE_US: i64 = 60_000_000;
 /// Something the layers saw.
 #[derive(Debug)]
 enum Seen {
-    Point(Point),
+    Point(Box<Point>),
     Act(Box<AuditRecord>),
 }
 
@@ -60,7 +60,7 @@ impl Sink for OwnSink {
     }
 
     fn metric(&self, point: Point) -> bool {
-        self.0.try_send(Seen::Point(point)).is_ok()
+        self.0.try_send(Seen::Point(Box::new(point))).is_ok()
     }
 }
 
