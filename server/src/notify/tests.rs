@@ -263,6 +263,38 @@ async fn what_was_enqueued_is_delivered_after_a_restart_together_with_its_caller
     assert_eq!(again.step().await, 0, "what arrived is not sent a second time");
 }
 
+/// A channel and an outbox over a data directory, without a server around them.
+fn open(dir: &std::path::Path) -> (Arc<insights_engine::Engine>, Notify) {
+    let disk = Arc::new(insights_engine::disk::OsDisk::open(dir).unwrap());
+    let clock = insights_engine::clock::ManualClock::new(crate::testing::NOW);
+    let config = config();
+    let engine = insights_engine::Engine::open(config.engine.clone(), disk, clock.clone(), [7; 32]).unwrap();
+    let store = Store::new(Arc::clone(&engine), config.limits.queries);
+    let entropy = Arc::new(Entropy::from_seed([9; 32]));
+    (engine, Notify::new(store, &config.notify, clock, entropy))
+}
+
+#[tokio::test]
+async fn a_killed_server_delivers_after_its_next_start_what_it_had_taken() {
+    let mut receiver = Receiver::start().await;
+    let (dir, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (engine, notify) = open(dir.path());
+    let channel = webhook("ch_1", &receiver.url("/"));
+    notify.0.store.put(vec![channel.put()]).await.unwrap();
+    let id = channel.id.clone();
+    notify.0.channels.insert(channel);
+    let enqueued = notify.enqueue(&[id], message("shop", crate::testing::NOW)).await.unwrap();
+    // What a kill leaves behind: the files as they are at this moment, nothing flushed and nothing closed.
+    let from = dir.path().join(".");
+    let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(killed.path()).status().unwrap();
+    assert!(copied.success());
+    engine.close().unwrap();
+    let (engine, notify) = open(killed.path());
+    assert_eq!(notify.step().await, 1);
+    assert_eq!(receiver.next().await.headers["webhook-id"], enqueued.deliveries[0].as_str());
+    engine.close().unwrap();
+}
+
 #[tokio::test]
 async fn an_answer_without_end_costs_little_and_says_enough() {
     let app = TestApp::with(config());
