@@ -27,6 +27,7 @@ Examples, with KEY from <data-dir>/superuser.key:
   insights-bench query --url http://127.0.0.1:8686 --key $KEY --organization northwind --clients 4
   insights-bench mixed --url http://127.0.0.1:8686 --key $KEY --organization bench --rate 100000
   insights-bench soak --url http://127.0.0.1:8686 --key $KEY --duration 5m
+  insights-bench live --url http://127.0.0.1:8686 --key $KEY --viewers 1000
   insights-bench ingest --data-dir /tmp/scratch --stream metrics
   insights-bench fill --data-dir /tmp/scratch --stream audit --rows 10000000
   insights-bench flat --dir /tmp/scratch
@@ -63,6 +64,10 @@ pub(crate) enum Command {
     ///
     /// Starts the server itself. Exits with 1 when a record that was acknowledged is gone.
     Restart(Restart),
+    /// View what happens now from many connections, and measure how long until an event is seen by each
+    ///
+    /// Makes an organization of its own. The key must be a superuser's. Exits with 1 when a viewer missed an event.
+    Live(Live),
     /// Answer every request with the same bytes: what HTTP itself costs on this machine
     #[command(hide = true)]
     Floor(Floor),
@@ -402,6 +407,21 @@ pub(crate) struct Restart {
     /// One JSON object instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `live`.
+#[derive(Debug, Args)]
+pub(crate) struct Live {
+    #[command(flatten)]
+    pub(crate) server: Server,
+    #[command(flatten)]
+    pub(crate) run: Run,
+    /// Connections that view; each is a descriptor here and in the server
+    #[arg(long, default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    pub(crate) viewers: u32,
+    /// Events a second, each a request of its own
+    #[arg(long, default_value = "20", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) rate: u32,
 }
 
 /// `floor`.

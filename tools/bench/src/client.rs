@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Uri};
@@ -119,15 +119,7 @@ impl Client {
             _ => self.connect().await?,
         };
         connection.ready().await?;
-        let built = hyper::Request::builder()
-            .method(&request.method)
-            .uri(&request.uri)
-            .header(HOST, &self.server.host)
-            .header(AUTHORIZATION, &self.server.authorization)
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .body(Full::new(request.body.clone()))
-            .map_err(|error| BenchError::refused(0, error.to_string()))?;
-        let response = connection.send_request(built).await?;
+        let response = connection.send_request(self.build(request)?).await?;
         let status = response.status();
         let timing = response.headers().get(&SERVER_TIMING).and_then(|value| value.to_str().ok());
         self.server_us = timing.and_then(engine_us);
@@ -138,6 +130,34 @@ impl Client {
             return Err(BenchError::refused(status.as_u16(), text));
         }
         Ok(answer)
+    }
+
+    /// Sends a request and gives the body of the answer as it comes; the connection is the body's alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`].
+    pub(crate) async fn stream(self, request: &Request) -> Result<Incoming, BenchError> {
+        let mut connection = self.connect().await?;
+        connection.ready().await?;
+        let response = connection.send_request(self.build(request)?).await?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(BenchError::refused(status.as_u16(), "the stream was refused"));
+        }
+        // The connection lives as long as its body is read.
+        Ok(response.into_body())
+    }
+
+    fn build(&self, request: &Request) -> Result<hyper::Request<Full<Bytes>>, BenchError> {
+        hyper::Request::builder()
+            .method(&request.method)
+            .uri(&request.uri)
+            .header(HOST, &self.server.host)
+            .header(AUTHORIZATION, &self.server.authorization)
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .body(Full::new(request.body.clone()))
+            .map_err(|error| BenchError::refused(0, error.to_string()))
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, BenchError> {

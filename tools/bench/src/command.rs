@@ -17,7 +17,7 @@ use crate::progress::{Done, Progress};
 use crate::query_report::{Line, QueryReport};
 use crate::records::Spread;
 use crate::report::{Report, json};
-use crate::{floor, own_metrics, peer, restart, soak, subject};
+use crate::{floor, own_metrics, peer, restart, soak, subject, viewers};
 
 /// `ingest`.
 ///
@@ -208,6 +208,18 @@ pub(crate) fn flat(args: &args::Flat) -> Result<bool, BenchError> {
 pub(crate) fn restart(args: &args::Restart) -> Result<bool, BenchError> {
     let report = runtime()?.block_on(restart::run(args))?;
     print(args.json, &report, || report.table())?;
+    Ok(report.passed())
+}
+
+/// `live`.
+///
+/// # Errors
+///
+/// When nothing could be measured.
+pub(crate) fn live(args: &args::Live) -> Result<bool, BenchError> {
+    insights_engine::disk::raise_open_files_limit();
+    let report = runtime()?.block_on(viewers::run(args))?;
+    print(args.run.json, &report, || report.table())?;
     Ok(report.passed())
 }
 

@@ -26,6 +26,7 @@ mod subject;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod viewers;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Command::Fill(args) => command::fill(&args),
         Command::Flat(args) => command::flat(&args),
         Command::Restart(args) => command::restart(&args),
+        Command::Live(args) => command::live(&args),
         Command::Floor(args) => command::floor(&args),
         Command::Peer(args) => command::peer(&args),
     };
