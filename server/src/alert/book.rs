@@ -175,6 +175,11 @@ impl Book {
         }
     }
 
+    /// Whether there is no rule at all.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// How many rules an organization has.
     pub fn count(&self, organization: &TenantId) -> usize {
         self.entries(Some(organization)).filter(|entry| !entry.is_removed).count()

@@ -180,7 +180,7 @@ impl Condition {
             1 => ReportCondition::read(fields).map(Self::Report),
             2 => AbsenceCondition::read(fields).map(Self::Absence),
             3 => HeartbeatCondition::read(fields).map(Self::Heartbeat),
-            _ => ErrorsCondition::read(fields).map(Self::Errors),
+            _ => Some(Self::Errors(ErrorsCondition::read(fields))),
         }
     }
 
@@ -357,7 +357,7 @@ impl HeartbeatCondition {
 }
 
 impl ErrorsCondition {
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+    fn read(fields: &mut Fields<'_>) -> Self {
         let names = Severity::ALL.map(Severity::name);
         let min_severity = fields.choice("min_severity", &names).and_then(|place| Severity::ALL.get(place));
         let action_prefix = read::short_text(fields, "action_prefix", ACTION_TYPE_BYTES_MAX);
@@ -366,11 +366,11 @@ impl ErrorsCondition {
             fits.then(|| text.to_owned()).ok_or_else(|| "the type of an event is expected".to_owned())
         };
         let event_types = fields.list("event_types", EVENT_TYPES_MAX, one);
-        Some(Self {
+        Self {
             min_severity: min_severity.copied().unwrap_or(Severity::Critical),
             action_prefix,
             event_types: event_types.unwrap_or_else(|| ERROR_EVENT_TYPES.map(str::to_owned).to_vec()),
             app_id: fields.identifier("app_id"),
-        })
+        }
     }
 }

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::book::{Book, Entry, Key, key_of};
 use super::group::{Decision, Member, Said, decide};
-use super::label::{ALERTNAME, Labels, SEVERITY, fill};
+use super::label::{ALERTNAME, Labels, SEVERITY, fill, hexadecimal};
 use super::length::Length;
 use super::overview::{Alert, alerts};
 use super::record;
@@ -90,13 +90,15 @@ fn group_key(channels: &[ChannelId], labels: &Labels) -> String {
         hash.update([0xff]);
         hash.update(text);
     };
-    channels.iter().for_each(|channel| add(channel.as_str()));
+    for channel in channels {
+        add(channel.as_str());
+    }
     add("");
     for (name, value) in labels {
         add(name);
         add(value);
     }
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(hash.finalize().iter().take(16))
 }
 
 fn member(alert: &Alert) -> Member {

@@ -66,7 +66,7 @@ impl Alerts {
             match Rule::of_record(&key, &value) {
                 Some(rule) => book.put(Entry::new(rule, watch.looked_until()), now),
                 None => {
-                    tracing::warn!(key = %String::from_utf8_lossy(&key), "an alert rule is not understood")
+                    tracing::warn!(key = %String::from_utf8_lossy(&key), "an alert rule is not understood");
                 }
             }
         }
@@ -143,13 +143,16 @@ pub async fn execute(state: &AppState, evaluation: Evaluation) {
         _ => &state.alerts.evaluations,
     };
     let permit = Arc::clone(limit).acquire_owned().await;
-    let found = found(state, &evaluation).await;
+    // As a task of the runtime: a panic is a failure of this rule, which is evaluated again at its next instant.
+    let asking = (state.clone(), evaluation.clone());
+    let found = tokio::spawn(async move { found(&asking.0, &asking.1).await }).await;
+    let found = found.unwrap_or_else(|_| Err(ApiError::internal()));
     drop(permit);
     let _turn = state.alerts.turn(&evaluation.rule.organization).await;
     let changed = match found {
-        Ok((readings, since)) => {
-            settle(state, &evaluation, readings, since).await.map_err(|error| error.to_string())
-        }
+        Ok((readings, since)) => settle(state, &evaluation, readings, since)
+            .await
+            .map_err(|error| ApiError::from(error).detail().to_owned()),
         Err(error) => Err(error.detail().to_owned()),
     };
     if let Err(error) = &changed {
@@ -266,6 +269,10 @@ async fn tell(state: &AppState) {
 
 /// Writes down once a minute that the server looks.
 async fn mark(state: &AppState) {
+    // Without rules nobody asks how long the server has been looking.
+    if state.alerts.book().is_empty() {
+        return;
+    }
     let mark = state.alerts.watch.lock().mark(state.clock.now());
     if let Some(mark) = mark
         && let Err(error) = state.store.put(vec![mark]).await

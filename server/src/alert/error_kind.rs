@@ -40,15 +40,12 @@ fn without_quoted(text: &str) -> String {
         let inner = inner.as_str();
         let is_apostrophe = quote == '\'' && before.chars().next_back().is_some_and(char::is_alphanumeric);
         out.push_str(before);
-        match inner.split_once(quote).filter(|_| !is_apostrophe) {
-            Some((_, behind)) => {
-                out.push_str(PLACE);
-                rest = behind;
-            }
-            None => {
-                out.push(quote);
-                rest = inner;
-            }
+        if let Some((_, behind)) = inner.split_once(quote).filter(|_| !is_apostrophe) {
+            out.push_str(PLACE);
+            rest = behind;
+        } else {
+            out.push(quote);
+            rest = inner;
         }
     }
     out.push_str(rest);

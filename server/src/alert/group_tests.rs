@@ -26,7 +26,9 @@ fn critical() -> Member {
 
 fn said(seconds: &[i64]) -> Said {
     let mut said = Said::default();
-    seconds.iter().for_each(|second| said.add(at(*second)));
+    for second in seconds {
+        said.add(at(*second));
+    }
     said
 }
 

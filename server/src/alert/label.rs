@@ -39,7 +39,15 @@ pub fn fingerprint(rule: &str, series: &Labels) -> String {
         hash.update([0xff]);
         hash.update(value);
     }
-    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(hash.finalize().iter().take(8))
+}
+
+/// Bytes as text, two digits each.
+pub(super) fn hexadecimal<'a>(bytes: impl Iterator<Item = &'a u8>) -> String {
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or('0');
+    bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// A text with its places filled: `{{value}}`, `{{threshold}}`, `{{labels.<name>}}`.
@@ -59,14 +67,15 @@ pub fn fill(template: &str, value: Option<f64>, threshold: Option<f64>, labels: 
         match place.trim() {
             "value" => out.push_str(&number(value)),
             "threshold" => out.push_str(&number(threshold)),
-            named => match named.strip_prefix("labels.") {
-                Some(name) => out.push_str(labels.get(name).map_or("", String::as_str)),
-                None => {
+            named => {
+                if let Some(name) = named.strip_prefix("labels.") {
+                    out.push_str(labels.get(name).map_or("", String::as_str));
+                } else {
                     out.push_str("{{");
                     out.push_str(place);
                     out.push_str("}}");
                 }
-            },
+            }
         }
         rest = behind;
     }

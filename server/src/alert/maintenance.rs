@@ -99,7 +99,7 @@ impl MaintenanceDocument {
         let name = read::required(fields, "name", name);
         let matchers = matchers(fields, 0);
         let when = if fields.get("schedule").is_some() { again(fields) } else { once(fields) };
-        Some(Self { name: name?, matchers: matchers?, when: when? })
+        Some(Self { name: name?, matchers, when: when? })
     }
 }
 

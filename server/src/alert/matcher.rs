@@ -103,14 +103,14 @@ fn compile(pattern: &str) -> Result<Regex, String> {
 }
 
 /// Reads `matchers`, at least `len_min` of them.
-pub(super) fn matchers(fields: &mut Fields<'_>, len_min: usize) -> Option<Vec<Matcher>> {
+pub(super) fn matchers(fields: &mut Fields<'_>, len_min: usize) -> Vec<Matcher> {
     let found = read::objects(fields, "matchers", MATCHERS_MAX, Matcher::of_fields);
     let is_wrong = fields.problems.iter().any(|problem| problem.pointer.starts_with("/matchers"));
     let found = found.unwrap_or_default();
     if found.len() < len_min && !is_wrong {
         fields.problem("matchers", "required", "at least one comparison says which alerts are meant");
     }
-    Some(found)
+    found
 }
 
 /// Whether every one of them holds.
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     fn read(value: &Value) -> Result<Vec<Matcher>, Vec<String>> {
-        read::below(&json!({ "matchers": value }), "", |fields| matchers(fields, 1))
+        read::below(&json!({ "matchers": value }), "", |fields| Some(matchers(fields, 1)))
             .map_err(|problems| problems.into_iter().map(|problem| problem.pointer).collect())
     }
 

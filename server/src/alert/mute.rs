@@ -60,10 +60,14 @@ impl Mutes {
         let all = |prefix: &str| store.catalog_scan(CatalogKind::Setting, prefix.as_bytes());
         let mut mutes = Self::default();
         for (key, value) in all(Silence::PREFIX) {
-            Silence::of_record(&key, &value).into_iter().for_each(|silence| mutes.put_silence(silence));
+            if let Some(silence) = Silence::of_record(&key, &value) {
+                mutes.put_silence(silence);
+            }
         }
         for (key, value) in all(Maintenance::PREFIX) {
-            Maintenance::of_record(&key, &value).into_iter().for_each(|window| mutes.put_maintenance(window));
+            if let Some(window) = Maintenance::of_record(&key, &value) {
+                mutes.put_maintenance(window);
+            }
         }
         mutes
     }

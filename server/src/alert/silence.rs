@@ -60,6 +60,7 @@ pub struct Silence {
 }
 
 /// An instant on the wire.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
 pub(super) fn written<S: serde::Serializer>(at: &TimestampUs, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&Rfc3339(*at))
 }
@@ -103,7 +104,7 @@ impl SilenceDocument {
             let detail = format!("a silence ends after its start, within {LENGTH_MAX}");
             fields.problem("ends_at", "invalid", detail);
         }
-        Some(Self { matchers: matchers?, starts_at, ends_at, comment: comment? })
+        Some(Self { matchers, starts_at, ends_at, comment: comment? })
     }
 }
 

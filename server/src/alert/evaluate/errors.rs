@@ -227,7 +227,7 @@ fn row(batch: &Batch, index: usize, of: Stream) -> Row<'_> {
             vec![stream::USER_ID, stream::ANONYMOUS_ID, stream::SESSION_ID, stream::IP_ADDRESS],
         ),
     };
-    let personal: Vec<&str> = personal.iter().filter_map(|def| text(def)).collect();
+    let personal: Vec<&str> = personal.iter().filter_map(&text).collect();
     Row {
         received: TimestampUs(received.unwrap_or_default()),
         seq: seq.unwrap_or_default(),

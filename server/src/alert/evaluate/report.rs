@@ -51,8 +51,11 @@ fn numbers_of(
         // The widest buckets: only sums are looked at.
         "group_by": "month",
     });
-    if let Some(app_id) = &condition.app_id {
-        body["app_id"] = json!(app_id);
+    let compare = condition.compare.map(|_| "previous_period");
+    for (name, said) in [("app_id", condition.app_id.as_deref()), ("compare", compare)] {
+        if let Some((members, said)) = body.as_object_mut().zip(said) {
+            members.insert(name.to_owned(), said.into());
+        }
     }
     let mut found = BTreeMap::new();
     match condition.report {
@@ -62,9 +65,6 @@ fn numbers_of(
             numbers(&value(&answer.metrics)?, "", &mut found);
         }
         ReportKind::Analytics => {
-            if condition.compare.is_some() {
-                body["compare"] = json!("previous_period");
-            }
             let request =
                 AnalyticsRequest::read(&body, place.config, at).map_err(|error| named(condition, error))?;
             let sources = Sources { asking: place.asking, scope: place.scope, platform: place.platform };

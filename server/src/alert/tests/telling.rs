@@ -245,3 +245,54 @@ async fn an_error_that_was_received_before_a_kill_is_told_after_it() {
     pass(&app, SECOND * 5).await;
     assert_eq!(message(&app, &mut receiver).await, None);
 }
+
+#[tokio::test]
+async fn the_driver_evaluates_what_is_due_and_tells() {
+    let app = TestApp::with(config());
+    let mut receiver = Receiver::start().await;
+    let key = app.key("acme", &["admin"]).await;
+    let channel = webhook(&app, "acme", &receiver.url("/")).await;
+    rule(&app, &key, &load(&channel)).await;
+    point(&app, &key, "web-1", 97.0).await;
+    let drivers = [
+        tokio::spawn(crate::alert::drive(app.state.clone())),
+        tokio::spawn(crate::notify::drive(app.state.notify.clone())),
+    ];
+    app.clock.advance(MINUTE);
+    // As if something had changed: the clock of the test is not the one that the driver sleeps by.
+    app.state.alerts.wake();
+    let message = receiver.next().await.json();
+    assert_eq!(short(&message["data"]), "firing: web-1 firing");
+    for driver in drivers {
+        driver.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_cannot_be_evaluated_says_why_and_holds_up_no_other() {
+    let app = TestApp::with(config());
+    let key = app.key("acme", &["admin"]).await;
+    let mut body = load("none");
+    body["channels"] = json!([]);
+    let good = rule(&app, &key, &body).await;
+    let broken = json!({"name": "Too many", "condition": {"type": "report", "report": "performance", "app_id": "shop",
+        "number": "error_rate.rate", "window": "5m", "op": "gt", "threshold": 0}});
+    let broken = rule(&app, &key, &broken).await;
+    // What was there when it was kept is there no more.
+    {
+        let mut book = app.state.alerts.book();
+        let mut entry = book.find(&broken).unwrap().clone();
+        let mut changed = crate::alert::rule::Rule::clone(&entry.rule);
+        if let crate::alert::condition::Condition::Report(condition) = &mut changed.document.condition {
+            condition.number = "error_rate.gone".to_owned();
+        }
+        entry = entry.with_rule(std::sync::Arc::new(changed));
+        book.put(entry, app.state.clock.now());
+    }
+    point(&app, &key, "web-1", 97.0).await;
+    pass(&app, MINUTE).await;
+    let show =
+        async |id: &str| app.call(Method::GET, &format!("{RULES}{id}/"), &key, &Value::Null).await.json();
+    assert!(show(&broken).await["error"].as_str().unwrap().contains("there is no number"));
+    assert_eq!((&show(&good).await["state"], &show(&good).await["error"]), (&json!("firing"), &Value::Null));
+}

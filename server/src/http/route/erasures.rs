@@ -173,11 +173,13 @@ async fn organization(
         value: None,
     }));
     puts.push(CatalogPut { kind: CatalogKind::Setting, key: organization::key(&organization), value: None });
-    puts.extend(state.alerts.removals(&state.store, &organization));
-    puts.extend(state.notify.removals(&organization));
     // On a task of its own: a client that leaves must not leave its keys behind.
     let (store, auth, shared) = (state.store.clone(), Arc::clone(&state.auth), state.clone());
     let erase = async move {
+        // No evaluation of a rule, and no message about one, may write what is being removed.
+        let _turn = shared.alerts.turn(&organization).await;
+        puts.extend(shared.alerts.removals(&store, &organization));
+        puts.extend(shared.notify.removals(&organization));
         let erased = store.erase(EraseTarget::Tenant(organization.clone()), puts).await?;
         shared.notify.forget(&organization).await;
         for entry in auth.keyring().list(Some(&organization)) {

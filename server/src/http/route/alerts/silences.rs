@@ -191,7 +191,9 @@ async fn create(
     puts.push(silence.put());
     state.store.put(puts).await?;
     let mut mutes = state.alerts.mutes();
-    forgotten.iter().for_each(|silence| mutes.remove_silence(silence));
+    for silence in &forgotten {
+        mutes.remove_silence(silence);
+    }
     mutes.put_silence(silence.clone());
     drop(mutes);
     drop(turn);
