@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::audit::Severity;
+pub use crate::domain::lang::Lang;
 
 /// Most alerts in a message; further ones are counted in [`Message::truncated_alerts`].
 pub const ALERTS_MAX: usize = 50;
@@ -38,27 +39,6 @@ impl AlertStatus {
         match self {
             Self::Firing => "firing",
             Self::Resolved => "resolved",
-        }
-    }
-}
-
-/// A language that people read messages in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Lang {
-    /// English.
-    #[default]
-    En,
-    /// French.
-    Fr,
-}
-
-impl Lang {
-    /// Its code.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::En => "en",
-            Self::Fr => "fr",
         }
     }
 }

@@ -122,18 +122,13 @@ pub(crate) fn write(
     let mut batch = Rows { batch: BatchBuilder::new(organization.clone(), Stream::Audit), now };
     let app = meta.app_id.clone();
     let head = serde_json::to_value(&meta).map_err(|_| NoReport("its head cannot be written"))?;
-    batch.row(Some(id), app.as_deref(), (GENERATED, REPORT, id), &head);
+    batch.row(app.as_deref(), (GENERATED, REPORT, id), &head);
     for (index, piece) in pieces.enumerate() {
         let part = json!({ "index": index, "body": STANDARD.encode(piece) });
-        batch.row(None, None, (PART, REPORT_PART, id), &part);
+        batch.row(None, (PART, REPORT_PART, id), &part);
     }
     for (user, findings) in of_users {
-        batch.row(
-            None,
-            None,
-            (FINDING, REPORT_USER, user),
-            &json!({ "report_id": id, "findings": findings }),
-        );
+        batch.row(None, (FINDING, REPORT_USER, user), &json!({ "report_id": id, "findings": findings }));
     }
     Ok(batch.batch.build())
 }
@@ -146,7 +141,6 @@ struct Rows {
 impl Rows {
     fn row(
         &mut self,
-        id: Option<&str>,
         app: Option<&str>,
         (action, object_type, object_id): (&str, &str, &str),
         metadata: &Value,
@@ -154,7 +148,6 @@ impl Rows {
         self.batch
             .i64(&stream::TIME, self.now.0)
             .i64(&stream::RECEIVED, self.now.0)
-            .str(&stream::ID, id)
             .str(&stream::WRITING_KEY, Some(WRITER))
             .str(&stream::APP_ID, app)
             .str(&stream::ACTION_TYPE, Some(action))

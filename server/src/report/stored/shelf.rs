@@ -55,30 +55,31 @@ pub struct Making {
     done: Notify,
 }
 
-/// Holds the right to make a report.
+/// Holds the right to make a report, for as long as it lives.
 #[derive(Debug)]
-struct Turn<'a> {
-    making: &'a Making,
+struct Turn {
+    state: AppState,
     id: String,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
-        self.making.ids.lock().remove(&self.id);
-        self.making.done.notify_waiters();
+        let making = &self.state.making;
+        making.ids.lock().remove(&self.id);
+        making.done.notify_waiters();
     }
 }
 
-impl Making {
+impl Turn {
     /// Waits until nobody else makes the report of this id. There are at most as many ids as requests.
-    async fn turn(&self, id: &str) -> Turn<'_> {
+    async fn wait(state: &AppState, id: &str) -> Self {
         loop {
             // Registered before the look, so that an end in between is not missed.
-            let done = self.done.notified();
+            let done = state.making.done.notified();
             tokio::pin!(done);
             done.as_mut().enable();
-            if self.ids.lock().insert(id.to_owned()) {
-                return Turn { making: self, id: id.to_owned() };
+            if state.making.ids.lock().insert(id.to_owned()) {
+                return Self { state: state.clone(), id: id.to_owned() };
             }
             done.await;
         }
@@ -112,7 +113,7 @@ impl Maker<'_> {
             return Ok(Made { found: None, body: made.body, cost: Some(made.cost) });
         }
         let id = request.id(self.organization);
-        let _turn = self.state.making.turn(&id).await;
+        let turn = Turn::wait(self.state, &id).await;
         // A report is never made before its time is over.
         if let Some(found) = find(self.state, self.scope, &id, request.window.range.end).await? {
             let body = fetch(self.state, self.scope, &found).await?;
@@ -120,7 +121,7 @@ impl Maker<'_> {
         }
         let made = self.computed(&request).await?;
         let found = if made.is_whole && self.has_room().await? {
-            Some(self.keep(id, &request, made.body.clone()).await?)
+            Some(self.keep(turn, &request, made.body.clone()).await?)
         } else {
             None
         };
@@ -162,7 +163,7 @@ impl Maker<'_> {
         Ok(count < self.a_day_max)
     }
 
-    async fn keep(&self, id: String, request: &StoredRequest, body: Value) -> Result<Found, ApiError> {
+    async fn keep(&self, turn: Turn, request: &StoredRequest, body: Value) -> Result<Found, ApiError> {
         let range = request.window.range;
         let (start_date, end_date) = dates(&request.window);
         let meta = Meta {
@@ -180,9 +181,11 @@ impl Maker<'_> {
             user_parts: 0,
         };
         let now = self.state.clock.now();
-        let batch = write(&id, self.organization, now, meta, body).map_err(damaged)?;
+        let batch = write(&turn.id, self.organization, now, meta, body).map_err(damaged)?;
         let mut found = read_heads(&batch).into_iter().next().ok_or_else(ApiError::internal)?;
-        let appended = self.state.store.append(Append::batch(batch)).await?;
+        // As a task of the runtime: when the client leaves meanwhile, the turn ends only once the report can be found.
+        let appended = tokio::spawn(async move { turn.state.store.append(Append::batch(batch)).await });
+        let appended = appended.await.map_err(|_| ApiError::internal())??;
         let kept = appended.batches.first().ok_or_else(ApiError::internal)?;
         found.seq = kept.seq_of(0).0;
         Ok(found)

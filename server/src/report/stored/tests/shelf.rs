@@ -215,3 +215,24 @@ async fn reading_does_not_fill_the_log_without_end() {
     app.clock.advance(std::time::Duration::from_hours(25));
     assert!(kept(3).await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_has_the_id_of_a_report_does_not_stand_in_its_place() {
+    let app = TestApp::new();
+    let key = app.key("acme", &["read", "audit:read", "audit:write"]).await;
+    let body = json!({"type": "daily", "date": "2023-11-13"});
+    let other = TestApp::new();
+    let there = other.key("acme", &["read", "audit:read"]).await;
+    let id = made(&other, &there, body.clone()).await["id"].as_str().unwrap().to_owned();
+    let record = json!({"action_type": "project.created", "id": id,
+                        "content_object": {"type": "report", "id": id}});
+    super::send(&app, &key, "audit", &[record]).await;
+    let forged =
+        json!({"action_type": "insights.report.generated", "content_object": {"type": "report", "id": id}});
+    let refused = app.call(Method::POST, "/api/insights/audit/", &key, &forged).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.json());
+    let report = made(&app, &key, body.clone()).await;
+    assert_eq!((report["id"].as_str(), &report["stored"]), (Some(id.as_str()), &json!(true)));
+    assert_eq!(get(&app, &key, &path_of(&report)).await.json()["report"], report["report"]);
+    assert_eq!(made(&app, &key, body).await["report"], report["report"]);
+}
