@@ -45,6 +45,12 @@ impl View {
         self.snapshot(scope, stream).lsn
     }
 
+    /// Whether what is hidden from this moment is what is hidden now: nobody was erased, no limit was changed since. A
+    /// moment that is read for long goes on showing what it showed first.
+    pub fn hides_what_is_hidden_now(&self, scope: &Scope, stream: Stream) -> bool {
+        self.snapshot(scope, stream).hidden.revision() == self.core.hidden().revision()
+    }
+
     /// Answers a question for numbers.
     ///
     /// # Errors

@@ -24,6 +24,9 @@ use crate::notify::Notify;
 use crate::report::stored::shelf::Making;
 use crate::store::Store;
 
+/// Exports at once.
+const EXPORTS_MAX: usize = 16;
+
 /// What every handler may use. Cheap to clone: every request does so several times.
 #[derive(Debug, Clone)]
 pub struct AppState(Arc<Shared>);
@@ -62,6 +65,8 @@ pub struct Shared {
     pub live: Live,
     /// The rules and their alerts.
     pub alerts: Alerts,
+    /// Exports that may run at once: each holds the files that it reads.
+    pub exports: Arc<Semaphore>,
     /// Bytes of request bodies that may be in memory at once; one permit is one KiB.
     pub bodies: Arc<Semaphore>,
 }
@@ -105,6 +110,7 @@ impl AppState {
             clock,
             auth: Arc::new(auth),
             entropy,
+            exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             bodies: Arc::new(Semaphore::new(bodies_kib)),
         }))
     }

@@ -244,7 +244,7 @@ pub struct Moment {
 
 impl Moment {
     /// Answers a question for rows within `scope`, which replaces the request's own, and does something with the answer, both
-    /// on a thread that may wait.
+    /// on a thread that may wait. `None` when an erasure or another limit hides something since that this moment still shows.
     ///
     /// # Errors
     ///
@@ -254,10 +254,16 @@ impl Moment {
         scope: &ReadScope,
         mut request: RowRequest,
         then: impl FnOnce(RowPage) -> T + Send + 'static,
-    ) -> Result<T> {
+    ) -> Result<Option<T>> {
         request.scope = scope.of(request.stream)?;
         let view = Arc::clone(&self.view);
-        self.store.run(move |_| view.rows(&request).map(then)).await
+        let read = move |_: &Engine| {
+            if !view.hides_what_is_hidden_now(&request.scope, request.stream) {
+                return Ok(None);
+            }
+            view.rows(&request).map(then).map(Some)
+        };
+        self.store.run(read).await
     }
 }
 

@@ -112,6 +112,11 @@ impl Hidden {
         out
     }
 
+    /// A number that is another one after each erasure and each change of a limit.
+    pub(crate) fn revision(&self) -> u64 {
+        self.policies.revision()
+    }
+
     /// The part of a window whose rows are shown.
     pub(crate) fn window(&self, tenant: TenantNo, stream: Stream, window: TimeRange) -> TimeRange {
         let start = window.start.max(self.kept_since(tenant, stream)).min(window.end);

@@ -2,6 +2,8 @@
 //!
 //! The layers are those of `insights-client`. They write to a [`OwnSink`], which never waits; [`drive`] keeps what is in it.
 
+use std::time::Duration;
+
 use insights_client::{AuditRecord, Event, MetricType, Point, Sink};
 use insights_engine::append::Append;
 use insights_engine::id::{Stream, TenantId};
@@ -25,6 +27,10 @@ const WAITING_MAX: usize = 4_096;
 const BATCH_MAX: usize = 1_024;
 /// Audit records of one minute; refusals beyond are counted in the metrics alone, so that a flood of them fills no log.
 const AUDIT_A_MINUTE_MAX: u32 = 60;
+/// How often it is tried to keep some records before they are given up: an hour.
+const TRIES_MAX: u32 = 720;
+/// Time between two tries.
+const PAUSE: Duration = Duration::from_secs(5);
 /// Microseconds of a minute.
 const MINUTE_US: i64 = 60_000_000;
 
@@ -110,8 +116,16 @@ async fn keep(state: &AppState, minute: &mut Minute, seen: Vec<Seen>) {
     if batches.is_empty() {
         return;
     }
-    if let Err(error) = state.store.append(Append { batches, ..Append::default() }).await {
-        tracing::warn!(%error, "what the server saw of itself was not kept");
+    for tries in 1..=TRIES_MAX {
+        let Err(error) = state.store.append(Append { batches: batches.clone(), ..Append::default() }).await
+        else {
+            return;
+        };
+        // Meanwhile the sink fills, and the layer keeps its counts.
+        if tries == 1 || tries == TRIES_MAX {
+            tracing::warn!(%error, tries, "what the server saw of itself is not kept");
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

@@ -38,6 +38,8 @@ pub struct State {
     pub ring: Ring,
     /// Of events and of metrics the frame up to which rows come from the store; later ones are told by the engine.
     pub seeded: [Lsn; 2],
+    /// How often the ring was begun anew: what was read for an earlier one is not for this.
+    pub fillings: u64,
     /// Since when nobody watches.
     pub idle_since: Option<TimestampUs>,
 }
@@ -135,7 +137,8 @@ impl From<Totals> for LiveNumbers {
 impl Feed {
     /// A feed that takes nothing until it is seeded.
     pub fn new(organization: Option<TenantId>, epoch: u64, now_s: i64, room: Room) -> Self {
-        let state = State { ring: Ring::new(now_s, room), seeded: [Lsn(u64::MAX); 2], idle_since: None };
+        let state =
+            State { ring: Ring::new(now_s, room), seeded: [Lsn(u64::MAX); 2], fillings: 0, idle_since: None };
         Self {
             organization,
             epoch,

@@ -186,13 +186,13 @@ impl Live {
         let feeds: Vec<Arc<Feed>> = self.0.feeds.read().values().cloned().collect();
         let mut gone = Vec::new();
         for feed in feeds {
-            if !feed.ready.initialized() {
-                continue;
-            }
             let mut state = feed.state.lock();
-            // Set back by more than clocks differ: viewers come again, to a feed of the new time.
-            let is_of_this_time = state.ring.advance(second_of(now.0));
-            feed.publish(&mut state.ring);
+            // Set back by more than clocks differ: viewers come again, to a feed of the new time. One that is being filled
+            // stands still until it is.
+            let is_of_this_time = !feed.ready.initialized() || state.ring.advance(second_of(now.0));
+            if feed.ready.initialized() {
+                feed.publish(&mut state.ring);
+            }
             let is_viewed = feed.news.receiver_count() > 0;
             let since = *state.idle_since.get_or_insert(now);
             if is_viewed {
@@ -234,6 +234,12 @@ impl Live {
     #[cfg(test)]
     pub(crate) fn forget_all(&self) {
         self.0.feeds.write().clear();
+    }
+
+    /// Feeds at this moment.
+    #[cfg(test)]
+    pub(crate) fn feeds(&self) -> usize {
+        self.0.feeds.read().len()
     }
 
     /// Viewers at this moment.
@@ -292,9 +298,9 @@ impl Viewer {
 
     /// Everything since what it has seen last.
     fn catch_up(&mut self) -> Bytes {
-        let mut state = self.feed.state.lock();
-        // What has come since the last update is in it: it has a version of its own.
-        self.feed.publish(&mut state.ring);
+        // What has come since the last update is in it, and in the next one again: the tick alone makes updates, so that
+        // nobody who looks makes more of them for all the others.
+        let state = self.feed.state.lock();
         let message = self.feed.message(&state.ring, self.seen);
         self.seen = state.ring.version();
         message
@@ -302,8 +308,7 @@ impl Viewer {
 
     /// What there is now, once, as a document.
     pub fn document(&self, write: impl FnOnce(&LiveView<'_>) -> Bytes) -> Bytes {
-        let mut state = self.feed.state.lock();
-        self.feed.publish(&mut state.ring);
+        let state = self.feed.state.lock();
         write(&self.feed.shown(&state.ring, 0))
     }
 }

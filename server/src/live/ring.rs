@@ -121,6 +121,11 @@ impl Ring {
         !self.is_crowded
     }
 
+    /// Somebody was active who is not in it.
+    pub fn miss_somebody(&mut self) {
+        self.is_crowded = true;
+    }
+
     /// Lets time pass to `now_s`; false when that lies so far back that the ring is not of this time any more.
     #[must_use]
     pub fn advance(&mut self, now_s: i64) -> bool {

@@ -1,6 +1,7 @@
 //! What happened before anybody looked: the last five minutes from the store.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use insights_engine::Result;
@@ -9,13 +10,16 @@ use insights_engine::query::{Field, ScanColumn, ScanRequest, ScanVector};
 use insights_engine::schema::{NULL_CODE, stream};
 use insights_engine::time::{TimeRange, TimestampUs};
 
-use super::Hasher;
 use super::feed::{Feed, second_of};
 use super::ring::{AHEAD_S, Ring};
+use super::{Hasher, IDENTITIES_MAX};
 use crate::auth::ReadScope;
 use crate::report::app_metrics::{ERRORS, REQUESTS};
 use crate::report::fields::{column, identity, is_one_of};
 use crate::store::Asking;
+
+/// Identities that are put into the ring while it is held.
+const SEEN_AT_ONCE: usize = 1_000;
 
 /// Fills the ring of a feed with what the store has, and lets it take what comes from then on.
 ///
@@ -33,28 +37,47 @@ pub(super) fn seed(
     now_s: i64,
     hasher: &Hasher,
 ) -> Result<()> {
-    let window = {
+    let (filling, window) = {
         let mut state = feed.state.lock();
-        let room = hasher.room.clone();
-        state.ring = Ring::new(now_s, room);
+        state.ring = Ring::new(now_s, hasher.room.clone());
+        state.fillings += 1;
         state.seeded = [asking.lsn(scope, Stream::Events)?, asking.lsn(scope, Stream::Metrics)?];
         let us = |at_s: i64| TimestampUs(at_s.saturating_mul(1_000_000));
-        TimeRange { start: us(state.ring.first_s()), end: us(now_s + AHEAD_S + 1) }
+        let window = TimeRange { start: us(state.ring.first_s()), end: us(now_s + AHEAD_S + 1) };
+        (state.fillings, window)
     };
     let events = events(asking, scope, window)?;
     let points = points(asking, scope, window)?;
-    let mut state = feed.state.lock();
-    for (at_s, count) in events.counts {
-        state.ring.add_events(at_s, count);
+    let fill = |with: &mut dyn FnMut(&mut Ring)| {
+        let mut state = feed.state.lock();
+        // Whoever began this has left, and another look began anew.
+        if state.fillings == filling {
+            with(&mut state.ring);
+        }
+    };
+    fill(&mut |ring| {
+        for (at_s, count) in &events.counts {
+            ring.add_events(*at_s, *count);
+        }
+        for (at_s, (requests, errors)) in &points {
+            ring.add_requests(*at_s, *requests);
+            ring.add_errors(*at_s, *errors);
+        }
+        if events.is_crowded {
+            ring.miss_somebody();
+        }
+    });
+    // A few at a time: the thread that acknowledges appends waits for the ring, too.
+    for some in events.last_seen.chunks(SEEN_AT_ONCE) {
+        fill(&mut |ring| {
+            for (organization, who, at_s) in some {
+                ring.see(hasher.identity(organization, who.as_bytes()), *at_s);
+            }
+        });
     }
-    for (organization, who, at_s) in events.last_seen {
-        state.ring.see(hasher.identity(&organization, who.as_bytes()), at_s);
-    }
-    for (at_s, (requests, errors)) in points {
-        state.ring.add_requests(at_s, requests);
-        state.ring.add_errors(at_s, errors);
-    }
-    state.ring.publish();
+    fill(&mut |ring| {
+        ring.publish();
+    });
     Ok(())
 }
 
@@ -62,11 +85,14 @@ pub(super) fn seed(
 struct Events {
     counts: HashMap<i64, u64>,
     last_seen: Vec<(Arc<str>, Arc<str>, i64)>,
+    /// There were more than are remembered.
+    is_crowded: bool,
 }
 
 fn events(asking: &Asking, scope: &ReadScope, window: TimeRange) -> Result<Events> {
     let mut counts: HashMap<i64, u64> = HashMap::new();
     let mut last: HashMap<(u32, u32), i64> = HashMap::new();
+    let mut is_crowded = false;
     let fields = vec![column(&stream::TIME), Field::Tenant, identity()];
     let request = ScanRequest { fields, ..scope.scan_request(Stream::Events, window) };
     let end = asking.scan(scope, request, &mut |vector: &ScanVector| {
@@ -78,9 +104,14 @@ fn events(asking: &Asking, scope: &ReadScope, window: TimeRange) -> Result<Event
         for ((at, tenant), who) in times.iter().zip(tenants).zip(who) {
             let at_s = second_of(*at);
             *counts.entry(at_s).or_default() += 1;
-            if *who != NULL_CODE {
-                let last = last.entry((*tenant, *who)).or_insert(at_s);
-                *last = at_s.max(*last);
+            if *who == NULL_CODE {
+                continue;
+            }
+            let has_room = last.len() < IDENTITIES_MAX;
+            match last.entry((*tenant, *who)) {
+                Entry::Occupied(mut last) => *last.get_mut() = at_s.max(*last.get()),
+                Entry::Vacant(place) if has_room => drop(place.insert(at_s)),
+                Entry::Vacant(_) => is_crowded = true,
             }
         }
         Ok(())
@@ -90,7 +121,7 @@ fn events(asking: &Asking, scope: &ReadScope, window: TimeRange) -> Result<Event
         end.names.get(field).and_then(|names| names.get(code)).cloned().unwrap_or_default()
     };
     let last_seen = last.into_iter().map(|((tenant, who), at_s)| (text(1, tenant), text(2, who), at_s));
-    Ok(Events { counts, last_seen: last_seen.collect() })
+    Ok(Events { counts, last_seen: last_seen.collect(), is_crowded })
 }
 
 /// Requests and errors by second.

@@ -23,7 +23,7 @@ use crate::domain::metric::canonical_name;
 use crate::domain::own_act::OwnAct;
 use crate::export::{Format, Whole, rows};
 use crate::http::damage::DamagedRange;
-use crate::http::error::{ApiError, FieldError};
+use crate::http::error::{ApiError, Code, FieldError};
 use crate::http::extract::Query;
 use crate::http::list::filter::{self, identifier};
 use crate::http::list::stream_body::{PieceSender, channel};
@@ -33,7 +33,7 @@ use crate::http::middleware::context::RequestContext;
 /// Records that are read at a time; with the piece on its way to the client and the one behind it, a few MiB.
 const PAGE_ROWS: usize = 4_096;
 /// Longest time for the records of one organization.
-const EXPORT_MAX: Duration = Duration::from_hours(24);
+const EXPORT_MAX: Duration = Duration::from_hours(2);
 /// Most damaged ranges that a trailer names.
 const DAMAGED_MAX: usize = 100;
 
@@ -152,6 +152,13 @@ async fn export(
     let scope = principal.read_scope(query.organization_id.as_deref(), needs)?;
     let fields = parameters::names(query.fields.as_deref());
     answer::check_fields(stream, fields.as_deref())?;
+    if query.allow_partial && query.trailer == Some(false) {
+        let detail = "what is missing is said in the trailer alone";
+        return Err(ApiError::invalid_at("/trailer", "invalid", detail));
+    }
+    let place = Arc::clone(&state.exports).try_acquire_owned();
+    let place =
+        place.map_err(|_| ApiError::new(Code::Overloaded, "too many exports at once; try again later"))?;
     let accept = filter::accept(&headers).filter(|accept| !accept.contains("*/*"));
     let export = Arc::new(Export {
         stream,
@@ -184,7 +191,10 @@ async fn export(
     }
     let (sender, body) = channel();
     let content_type = HeaderValue::from_static(export.format.content_type());
-    tokio::spawn(async move { send(&state, &export, scopes, sender).await });
+    tokio::spawn(async move {
+        send(&state, &export, scopes, sender).await;
+        drop(place);
+    });
     Ok(([(header::CONTENT_TYPE, content_type)], Body::new(body)).into_response())
 }
 
@@ -227,7 +237,8 @@ async fn write(
             let read = moment.rows(&scope, request.clone(), move |rows| page.write(&rows)).await;
             let written = read.map_err(|error| {
                 ApiError::of_read(error, export.stream, export.window, &state.store.health().damaged)
-            })??;
+            })?;
+            let written = written.ok_or_else(overtaken)??;
             let room = DAMAGED_MAX.saturating_sub(damaged.len());
             damaged.extend(written.damaged.into_iter().take(room));
             (whole, piece, request.after) = (written.whole, written.piece, written.next);
@@ -268,6 +279,11 @@ impl Page {
         let damaged = page.damaged.iter().map(DamagedRange::from).collect();
         Ok(Written { whole: self.whole, piece, next: page.next, damaged })
     }
+}
+
+/// What was read may have been erased since: better cut than told.
+fn overtaken() -> ApiError {
+    ApiError::new(Code::Conflict, "an erasure or another retention came meanwhile; ask again")
 }
 
 fn request(export: &Export, scope: &ReadScope) -> RowRequest {

@@ -1,8 +1,10 @@
 //! Exports over the router: whole, in three formats, of one's own organization.
 
 use axum::http::{Method, StatusCode};
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tower::ServiceExt;
 
 use crate::export::rows::hex;
 use crate::testing::{Answer, ROOT, TestApp};
@@ -30,14 +32,14 @@ fn lines(answer: &Answer) -> Vec<Value> {
     records_of
 }
 
-/// Six thousand points, more than a page, half of them in a segment; events and audit records of two organizations.
+/// Sixteen thousand points, several pages, half of them in a segment; events and audit records of two organizations.
 async fn filled() -> (TestApp, String) {
     let app = TestApp::new();
     let key = app.key("acme", &["admin"]).await;
     let other = app.key("other", &["admin"]).await;
     for half in 0..2 {
-        let points: Vec<Value> = (0..3_000)
-            .map(|n| json!({ "name": "queue.depth", "value": half * 3_000 + n, "labels": { "q": "=a" }, "host": "h1" }))
+        let points: Vec<Value> = (0..8_000)
+            .map(|n| json!({ "name": "queue.depth", "value": half * 8_000 + n, "labels": { "q": "=a" }, "host": "h1" }))
             .collect();
         post(&app, "metrics", &key, json!(points)).await;
         post(&app, "metrics", &key, json!({ "name": "response_time", "value": 1.5, "app_id": "shop" })).await;
@@ -63,14 +65,14 @@ async fn filled() -> (TestApp, String) {
 async fn every_record_is_in_it_once_and_the_trailer_proves_it() {
     let (app, key) = filled().await;
     let points = lines(&export(&app, &key, "stream=metrics").await);
-    assert_eq!(points.len(), 6_002);
+    assert_eq!(points.len(), 16_002);
     let mut depths: Vec<i64> = points
         .iter()
         .filter(|p| p["name"] == "queue.depth")
         .map(|p| p["value"].to_string().trim_end_matches(".0").parse().unwrap())
         .collect();
     depths.sort_unstable();
-    assert_eq!(depths, (0..6_000).collect::<Vec<_>>());
+    assert_eq!(depths, (0..16_000).collect::<Vec<_>>());
     let expected = json!({ "name": "response.time", "type": "histogram", "value": 1.5, "app_id": "shop" });
     let query = "stream=metrics&name=response_time&fields=name,type,value,app_id";
     assert_eq!(lines(&export(&app, &key, query).await), [expected.clone(), expected]);
@@ -111,12 +113,12 @@ async fn three_formats_have_the_same_records() {
     let json = export(&app, &key, &format!("{query}&format=json")).await;
     assert_eq!(json.headers["content-type"], "application/json");
     assert_eq!(json.json()["results"], json!(ndjson));
-    assert_eq!(json.json()["trailer"]["records"], 6_002);
+    assert_eq!(json.json()["trailer"]["records"], 16_002);
     let csv = export(&app, &key, &format!("{query}&format=csv")).await;
     let text = String::from_utf8(csv.bytes).unwrap();
     let (records, trailer) = text.split_at(text.rfind("# complete").unwrap());
     let sum = hex(&Sha256::digest(records));
-    assert_eq!(trailer, format!("# complete=true records=6002 sha256={sum}\r\n"));
+    assert_eq!(trailer, format!("# complete=true records=16002 sha256={sum}\r\n"));
     let rows: Vec<Value> = records
         .lines()
         .skip(1)
@@ -146,9 +148,27 @@ async fn what_is_not_ones_own_and_what_makes_no_sense_is_refused() {
         (&key, "stream=metrics&fields=nope", StatusCode::UNPROCESSABLE_ENTITY),
         (&key, "stream=events&start=soon", StatusCode::UNPROCESSABLE_ENTITY),
         (&key, "stream=events&limit=5", StatusCode::UNPROCESSABLE_ENTITY),
+        (&key, "stream=events&trailer=false&allow_partial=true", StatusCode::UNPROCESSABLE_ENTITY),
     ] {
         let answer = export(&app, key, query).await;
         assert_eq!(answer.status, status, "{query}: {answer:?}");
     }
     assert_eq!(lines(&export(&app, &reader, "stream=events").await).len(), 2);
+}
+
+#[tokio::test]
+async fn an_export_is_cut_when_somebody_is_erased_meanwhile() {
+    let (app, key) = filled().await;
+    let request = axum::http::Request::get("/api/insights/export/?stream=metrics")
+        .header("authorization", format!("Bearer {key}"))
+        .body(axum::body::Body::empty())
+        .unwrap();
+    // Its pieces wait for the client: the first page alone is read now.
+    let mut body = app.app.clone().oneshot(request).await.unwrap().into_body();
+    let first = body.frame().await.unwrap().unwrap();
+    assert!(first.data_ref().unwrap().starts_with(b"{"));
+    let erase = "/api/insights/organizations/acme/users/ann/";
+    assert_eq!(app.call(Method::DELETE, erase, &key, &Value::Null).await.status, StatusCode::ACCEPTED);
+    let rest = body.collect().await;
+    assert!(rest.is_err(), "no trailer, and the connection is cut");
 }

@@ -1,5 +1,7 @@
 //! The live view over the router, with a clock that stands still and ticks that the tests make.
 
+use std::future::Future;
+
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
@@ -178,6 +180,41 @@ async fn one_look_is_a_document() {
     track(&app, &key, "ann", 3).await;
     let answer = app.call(Method::GET, "/api/insights/live/?format=json", &key, &Value::Null).await;
     assert_eq!((answer.status, sums(&answer.json())), (StatusCode::OK, [1, 0, 0, 1]));
+}
+
+#[tokio::test]
+async fn who_looks_makes_no_updates_for_others() {
+    let app = TestApp::new();
+    let key = app.key("acme", &["admin"]).await;
+    let mut client = Client::connect(&app.app, LIVE, &key, None).await;
+    client.next().await.unwrap();
+    for n in 0..20 {
+        track(&app, &key, &format!("u{n}"), 1).await;
+        let look = app.call(Method::GET, "/api/insights/live/?format=json", &key, &Value::Null).await;
+        assert_eq!(sums(&look.json())[0], n + 1);
+        let mut other = Client::connect(&app.app, LIVE, &key, None).await;
+        assert_eq!(sums(&other.next().await.unwrap().data)[0], n + 1);
+    }
+    app.state.live.tick(NOW);
+    let update = client.next().await.unwrap();
+    assert_eq!((sums(&update.data)[0], update.id.ends_with("-2")), (20, true), "one update: {}", update.id);
+}
+
+#[tokio::test]
+async fn a_feed_that_was_never_filled_goes_when_nobody_waits_for_it() {
+    let app = TestApp::new();
+    let key = app.key("acme", &["admin"]).await;
+    let request = Request::get(LIVE).header(header::AUTHORIZATION, format!("Bearer {key}"));
+    let looking = app.app.clone().oneshot(request.body(Body::empty()).unwrap());
+    // Polled once: it has made the feed and waits for the store.
+    let mut looking = Box::pin(looking);
+    let waits =
+        std::future::poll_fn(|cx| std::task::Poll::Ready(looking.as_mut().poll(cx).is_pending())).await;
+    assert!(waits);
+    drop(looking);
+    app.state.live.tick(NOW);
+    app.state.live.tick(TimestampUs(NOW.0 + 60_000_000));
+    assert_eq!(app.state.live.feeds(), 0);
 }
 
 #[tokio::test]
