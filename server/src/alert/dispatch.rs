@@ -101,6 +101,11 @@ fn group_key(channels: &[ChannelId], labels: &Labels) -> String {
     hexadecimal(hash.finalize().iter().take(16))
 }
 
+/// What a group is called in messages.
+fn told_as(organization: &TenantId, key: &str) -> String {
+    format!("{}/{key}", organization.as_str())
+}
+
 fn member(alert: &Alert) -> Member {
     let document = &alert.rule.document;
     Member {
@@ -124,7 +129,7 @@ fn message(organization: &TenantId, key: &str, group: &Group, now: TimestampUs) 
     let severity = told.iter().map(|alert| alert.rule.document.severity).max().unwrap_or(Severity::Info);
     Message {
         organization: organization.clone(),
-        group_key: format!("{}/{key}", organization.as_str()),
+        group_key: told_as(organization, key),
         status: if is_firing { AlertStatus::Firing } else { AlertStatus::Resolved },
         severity,
         title: title(&group.labels, &told),
@@ -321,6 +326,12 @@ async fn forget(state: &AppState, organization: &TenantId, groups: &BTreeMap<Str
     };
     if known.is_empty() {
         return;
+    }
+    for key in &known {
+        // However it ended - told, muted, its rule gone - nobody will say anything else of it.
+        if state.notify.stop_saying(organization, &told_as(organization, key)).await.is_err() {
+            return;
+        }
     }
     let puts = known.iter().map(|key| put(organization, key, None)).collect();
     if state.store.put(puts).await.is_ok() {

@@ -125,6 +125,8 @@ pub struct Delivery {
     pub ended: Option<TimestampUs>,
     /// Its last attempt.
     pub last: Option<Attempt>,
+    /// Whether it is told once whatever the channel wants: nobody will tell how what it says ended.
+    pub once: bool,
     /// What is told. Of one that arrived only the headline, unless it is said again.
     pub message: Arc<Message>,
 }
@@ -144,13 +146,27 @@ struct Record {
     ended_us: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last: Option<Attempt>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    once: bool,
     message: StoredMessage,
+}
+
+/// The signature is that of `skip_serializing_if`.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Delivery {
     /// The organization whose message it is.
     pub fn organization(&self) -> &TenantId {
         &self.message.organization
+    }
+
+    /// Nothing of it is to be sent any more: it is not said again, and its alerts are not kept.
+    pub(super) fn close(&mut self) {
+        self.due = None;
+        self.message = self.message.headline().into();
     }
 
     fn key(&self) -> Vec<u8> {
@@ -172,6 +188,7 @@ impl Delivery {
             due_us: self.due.map(|at| at.0),
             ended_us: self.ended.map(|at| at.0),
             last: self.last.clone(),
+            once: self.once,
             message: StoredMessage::from(&*self.message),
         };
         let value = serde_json::to_vec(&record).unwrap_or_default();
@@ -204,6 +221,7 @@ impl Delivery {
             due,
             ended: record.ended_us.map(TimestampUs),
             last: record.last,
+            once: record.once,
             message: Arc::new(message),
         })
     }
@@ -232,6 +250,7 @@ pub(super) mod tests {
             due: Some(TimestampUs(9)),
             ended: None,
             last: Some(Attempt::new(TimestampUs(6), Some(503), Some("unavailable".to_owned()))),
+            once: false,
             message: Arc::new(message("shop", TimestampUs(5))),
         }
     }
@@ -252,6 +271,13 @@ pub(super) mod tests {
         );
         assert_eq!(std::str::from_utf8(&value).unwrap(), expected);
         assert_eq!(Delivery::from_record(&put.key, &value), Some(delivery()));
+    }
+
+    #[test]
+    fn what_is_told_once_stays_so() {
+        let once = Delivery { once: true, ..delivery() };
+        let put = once.put();
+        assert_eq!(Delivery::from_record(&put.key, &put.value.unwrap()), Some(once));
     }
 
     #[test]

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use insights_engine::append::CatalogPut;
 use insights_engine::clock::Clock;
 use insights_engine::entropy::Entropy;
+use insights_engine::id::TenantId;
 use parking_lot::Mutex;
 use tokio::sync;
 
@@ -122,8 +123,8 @@ impl Notify {
 
     /// Enqueues a message for channels of its organization; durable when it returns.
     ///
-    /// A channel that is gone, disabled, or does not want to hear that something is over is skipped. The message is
-    /// [`Message::bounded`] first.
+    /// A channel that is gone, disabled, or does not want to hear that something is over is skipped, and what it was
+    /// told of the group before is not said again. The message is [`Message::bounded`] first.
     ///
     /// # Errors
     ///
@@ -167,7 +168,14 @@ impl Notify {
             }
         }
         let message = Arc::new(message.bounded());
-        let (seqs, mut puts) = self.0.outbox.lock().add(told, &message, self.0.clock.now())?;
+        let (seqs, mut puts) = {
+            let mut outbox = self.0.outbox.lock();
+            let (seqs, mut puts) = outbox.add(told, &message, self.0.clock.now())?;
+            for id in &enqueued.skipped {
+                puts.extend(outbox.stop_saying(&message.organization, &message.group_key, Some(id)));
+            }
+            (seqs, puts)
+        };
         puts.extend(with);
         if puts.is_empty() {
             return Ok(enqueued);
@@ -187,6 +195,20 @@ impl Notify {
         });
         written.await.map_err(|_| insights_engine::Error::Closed)??;
         Ok(enqueued)
+    }
+
+    /// Ends saying again what fires in a group, to each of its channels: for whoever does not tell how it ended.
+    /// What waits for its first attempt is still told, once. Durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store: then it is ended until the next start of the server.
+    pub async fn stop_saying(&self, organization: &TenantId, group_key: &str) -> insights_engine::Result<()> {
+        let puts = self.0.outbox.lock().stop_saying(organization, group_key, None);
+        if !puts.is_empty() {
+            self.0.store.put(puts).await?;
+        }
+        Ok(())
     }
 
     /// The channels.

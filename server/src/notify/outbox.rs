@@ -109,6 +109,7 @@ impl Outbox {
                 due: Some(now),
                 ended: None,
                 last: None,
+                once: false,
                 message: Arc::clone(message),
             };
             self.next_seq += 1;

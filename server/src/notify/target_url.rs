@@ -61,6 +61,11 @@ impl TargetUrl {
         self.0.host()
     }
 
+    /// Whether scheme, host and port are the same.
+    pub fn is_same_origin(&self, other: &Self) -> bool {
+        self.0.origin() == other.0.origin()
+    }
+
     /// The URL with `segments` after its path; its query is left out.
     #[must_use]
     pub fn join(&self, segments: &[&str]) -> Self {

@@ -124,7 +124,10 @@ async fn a_channel_that_leads_inside_is_refused_and_not_tried_again() {
         let id = add(&app, webhook(&format!("ch_{n}"), &format!("http://{host}:{port}/"))).await;
         enqueue(&app, &[id], "shop").await;
     }
-    assert_eq!(app.state.notify.step().await, hosts.len());
+    let mut made = 0;
+    while made < hosts.len() {
+        made += app.state.notify.step().await;
+    }
     for delivery in deliveries(&app) {
         assert_eq!(delivery.state, DeliveryState::Dead, "{delivery:?}");
         let error = delivery.last.unwrap().error.unwrap();
@@ -203,6 +206,31 @@ async fn an_alertmanager_is_told_again_while_it_fires_and_then_that_it_is_over()
     assert_eq!(app.state.notify.step().await, 1);
     assert_eq!(receiver.next().await.json()[0]["endsAt"], "2023-11-14T22:16:20Z");
     assert_eq!(app.state.notify.0.outbox.lock().next(), None, "nothing is said again");
+}
+
+#[tokio::test]
+async fn an_alertmanager_that_is_not_told_of_ends_is_not_told_again_either() {
+    let app = TestApp::with(config());
+    let receiver = Receiver::start().await;
+    let target = Target::Alertmanager { url: TargetUrl::parse(&receiver.url("/")).unwrap(), secret: None };
+    let channel = Channel { target, send_resolved: false, ..webhook("ch_1", "http://x.example/") };
+    let organization = channel.organization.clone();
+    let id = add(&app, channel).await;
+    let next = || app.state.notify.0.outbox.lock().next();
+    for group in ["a", "b"] {
+        enqueue(&app, std::slice::from_ref(&id), group).await;
+        assert_eq!(app.state.notify.step().await, 1);
+    }
+    assert!(next().is_some());
+    let mut over = message("a", app.state.clock.now());
+    over.status = AlertStatus::Resolved;
+    let enqueued = app.state.notify.enqueue(std::slice::from_ref(&id), over).await.unwrap();
+    assert_eq!(enqueued.skipped, [id]);
+    assert!(next().is_some(), "of the other group nothing is known");
+    app.state.notify.stop_saying(&organization, "b").await.unwrap();
+    assert_eq!(next(), None);
+    let restarted = Outbox::load(|kind, prefix| app.state.store.catalog_scan(kind, prefix));
+    assert_eq!((restarted.list(None).len(), restarted.next()), (2, None));
 }
 
 #[tokio::test]

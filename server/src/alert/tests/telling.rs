@@ -142,6 +142,33 @@ async fn nobody_is_told_in_a_silence_and_then_they_are() {
 }
 
 #[tokio::test]
+async fn an_alertmanager_hears_no_more_of_what_ended_untold() {
+    let app = TestApp::with(config());
+    let mut receiver = Receiver::start().await;
+    let key = app.key("acme", &["admin"]).await;
+    let id = ChannelId::parse(&webhook(&app, "acme", &receiver.url("/")).await).unwrap();
+    let mut channel = Channel::clone(&app.state.notify.channels().find(&id).unwrap());
+    channel.target =
+        Target::Alertmanager { url: TargetUrl::parse(&receiver.url("/")).unwrap(), secret: None };
+    app.state.notify.set_channel(channel);
+    rule(&app, &key, &load(id.as_str())).await;
+    point(&app, &key, "web-1", 97.0).await;
+    for _ in 0..2 {
+        pass(&app, MINUTE).await;
+        assert_eq!(app.state.notify.step().await, 1, "told, then said again");
+        assert!(receiver.arrived().is_some());
+    }
+    let window =
+        json!({"name": "Move", "starts_at": "2023-11-14T22:15:20Z", "ends_at": "2023-11-14T23:00:00Z"});
+    let made = app.call(Method::POST, "/api/insights/alerts/maintenance/", &key, &window).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+    pass(&app, MINUTE * 10).await;
+    pass(&app, MINUTE).await;
+    assert!(told(&app, &key).await.is_empty());
+    assert_eq!((app.state.notify.step().await, receiver.arrived().is_none()), (0, true));
+}
+
+#[tokio::test]
 async fn a_rule_that_is_deleted_tells_of_the_end_of_its_alerts() {
     let app = TestApp::with(config());
     let mut receiver = Receiver::start().await;

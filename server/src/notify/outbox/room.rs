@@ -1,7 +1,8 @@
 //! The limits of the outbox, and who leaves when there is no room: what arrived, then dead letters, the oldest first;
-//! what has not been sent never does, unless a later message of its own channel needs the place.
+//! what has not been sent never does, unless a later message of its own channel needs the place, or all room is taken:
+//! then the organization that has most of it gives of its oldest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use insights_engine::append::CatalogPut;
@@ -11,6 +12,7 @@ use insights_engine::time::TimestampUs;
 use super::Outbox;
 use crate::notify::channel::ChannelId;
 use crate::notify::delivery::{Attempt, Delivery, DeliveryState};
+use crate::notify::message::AlertStatus;
 
 /// Most deliveries that wait for one channel; the oldest becomes a dead letter when another comes.
 pub const WAITING_MAX: usize = 100;
@@ -39,6 +41,13 @@ pub struct Full {
 pub(super) struct Share {
     pub(super) seqs: BTreeSet<u64>,
     pub(super) bytes: u64,
+}
+
+/// What an organization has, and what of it may give way to others, the oldest first: numbers and bytes of records.
+#[derive(Debug, Default)]
+struct Giving {
+    bytes: u64,
+    waiting: VecDeque<(u64, u64)>,
 }
 
 /// Bytes of a record.
@@ -83,6 +92,8 @@ impl Outbox {
                     all_bytes -= of_record;
                 }
             }
+            let wanted = (all_bytes + bytes).saturating_sub(BYTES_MAX);
+            all_bytes -= self.give_way(organization, bytes, wanted, &mut leaving);
         }
         if all_bytes + bytes > BYTES_MAX {
             return Err(Full { what: "too many bytes of all organizations" });
@@ -91,6 +102,35 @@ impl Outbox {
             self.forget(seq, puts);
         }
         Ok(())
+    }
+
+    /// Has messages that wait leave for one of `next` with so many bytes, until `wanted` bytes are free: always the
+    /// oldest of the organization that has most, so that none takes the room of all. Gives the bytes that are free.
+    fn give_way(&self, next: &TenantId, bytes: u64, wanted: u64, leaving: &mut BTreeSet<u64>) -> u64 {
+        // One with a record that is being written stays: the removal might be written before it.
+        let going_on: BTreeSet<u64> = self.going_on.values().copied().collect();
+        let mut shares: BTreeMap<&TenantId, Giving> = BTreeMap::new();
+        for (seq, entry) in self.entries.iter().filter(|(seq, _)| !leaving.contains(seq)) {
+            let share = shares.entry(entry.delivery.organization()).or_default();
+            share.bytes += entry.bytes;
+            let is_waiting = entry.delivery.state == DeliveryState::Queued;
+            if is_waiting && entry.is_durable && !going_on.contains(seq) {
+                share.waiting.push_back((*seq, entry.bytes));
+            }
+        }
+        if let Some(share) = shares.get_mut(next) {
+            share.bytes += bytes;
+        }
+        let mut freed = 0;
+        while freed < wanted {
+            let with_waiting = shares.values_mut().filter(|share| !share.waiting.is_empty());
+            let Some(largest) = with_waiting.max_by_key(|share| share.bytes) else { break };
+            let Some((seq, of_record)) = largest.waiting.pop_front() else { break };
+            leaving.insert(seq);
+            largest.bytes -= of_record;
+            freed += of_record;
+        }
+        freed
     }
 
     /// What may leave, with the bytes of its record: what arrived, then dead letters, then what is said again; each
@@ -114,7 +154,10 @@ impl Outbox {
 
     fn forget(&mut self, seq: u64, puts: &mut Vec<CatalogPut>) {
         if let Some(entry) = self.remove(seq) {
-            self.counts.forgotten += u64::from(entry.delivery.state == DeliveryState::Dead);
+            // What waited has not become a dead letter, but that is what is lost with it.
+            let is_waiting = entry.delivery.state == DeliveryState::Queued;
+            self.counts.dead += u64::from(is_waiting);
+            self.counts.forgotten += u64::from(is_waiting || entry.delivery.state == DeliveryState::Dead);
             puts.push(entry.delivery.removal());
         }
     }
@@ -168,11 +211,38 @@ impl Outbox {
             })
         };
         for seq in seqs.iter().copied().filter(of_group).collect::<Vec<_>>() {
-            puts.extend(self.change(seq, |delivery| {
-                delivery.due = None;
-                delivery.message = delivery.message.headline().into();
-            }));
+            puts.extend(self.change(seq, Delivery::close));
         }
+    }
+
+    /// Ends saying again what fires in a group, to one of its channels or to all; gives the records. What has not
+    /// arrived yet is still told, once; a dead letter, too, when it is sent again.
+    pub fn stop_saying(
+        &mut self,
+        organization: &TenantId,
+        group_key: &str,
+        channel: Option<&ChannelId>,
+    ) -> Vec<CatalogPut> {
+        let Some(share) = self.shares.get(organization) else { return Vec::new() };
+        let is_of = |delivery: &Delivery| {
+            (delivery.due.is_some() || delivery.state == DeliveryState::Dead)
+                && !delivery.once
+                && delivery.message.status == AlertStatus::Firing
+                && delivery.message.group_key == group_key
+                && channel.is_none_or(|channel| delivery.channel == *channel)
+                && !self.has_later(delivery)
+        };
+        let of = share.seqs.iter().filter(|seq| self.entries.get(seq).is_some_and(|e| is_of(&e.delivery)));
+        let of: Vec<u64> = of.copied().collect();
+        let ended = of.into_iter().filter_map(|seq| {
+            self.change(seq, |delivery| {
+                delivery.once = true;
+                if delivery.state == DeliveryState::Delivered {
+                    delivery.close();
+                }
+            })
+        });
+        ended.collect()
     }
 
     /// Forgets what ended long ago; gives the removals.

@@ -239,6 +239,171 @@ fn what_fires_is_said_again_until_a_later_message_of_its_group() {
     assert_eq!(outbox.next(), None, "nothing is said again for ever");
 }
 
+fn said_again() -> Outcome {
+    Outcome::Delivered { status: Some(200), again: true }
+}
+
+#[test]
+fn what_is_over_is_told_when_its_beginning_arrives_after_it_was_enqueued() {
+    let mut outbox = Outbox::default();
+    let mut catalog = BTreeMap::new();
+    apply(&mut catalog, add(&mut outbox, "am", "x", "1"));
+    let turn = outbox.turns(NOW).remove(0);
+    apply(&mut catalog, add(&mut outbox, "am", "x", "2"));
+    apply(&mut catalog, end(&mut outbox, &turn, said_again(), NOW));
+    let mut restarted = Outbox::load(|_, _| catalog.clone().into_iter().collect());
+    for outbox in [&mut outbox, &mut restarted] {
+        let turn = outbox.turns(NOW).remove(0);
+        assert_eq!(turn.delivery.id.as_str(), "2");
+        end(outbox, &turn, arrived(), NOW);
+        assert_eq!(outbox.next(), None);
+    }
+}
+
+#[test]
+fn what_is_over_is_told_when_it_is_enqueued_while_its_beginning_is_said_again() {
+    for outcome in [said_again(), failed(None, None)] {
+        let mut outbox = Outbox::default();
+        add(&mut outbox, "am", "x", "1");
+        let turn = outbox.turns(NOW).remove(0);
+        end(&mut outbox, &turn, said_again(), NOW);
+        let now = at(NOW, SAID_AGAIN_EVERY);
+        let turn = outbox.turns(now).remove(0);
+        add(&mut outbox, "am", "x", "2");
+        end(&mut outbox, &turn, outcome, now);
+        let turn = outbox.turns(now).remove(0);
+        assert_eq!(turn.delivery.id.as_str(), "2");
+        end(&mut outbox, &turn, arrived(), now);
+        assert_eq!(outbox.next(), None);
+    }
+}
+
+#[test]
+fn saying_again_to_one_that_does_not_answer_ends_with_its_day_or_a_final_no() {
+    let last = at(NOW, turn::SAID_AGAIN_FOR.checked_sub(SAID_AGAIN_EVERY).unwrap());
+    for (now, is_final) in [(last, false), (at(NOW, SAID_AGAIN_EVERY), true)] {
+        let mut outbox = Outbox::default();
+        add(&mut outbox, "am", "x", "1");
+        let turn = outbox.turns(NOW).remove(0);
+        end(&mut outbox, &turn, said_again(), NOW);
+        let turn = outbox.turns(now).remove(0);
+        let outcome = Outcome::Failed { status: None, error: "no".to_owned(), retry_after: None, is_final };
+        assert_eq!(end(&mut outbox, &turn, outcome, now).len(), 1, "a restart does not begin it anew");
+        assert_eq!((outbox.next(), state(&outbox, "1")), (None, Some(DeliveryState::Delivered)));
+    }
+}
+
+#[test]
+fn what_fires_is_not_said_again_when_nobody_tells_how_it_ended() {
+    let acme = TenantId::new("acme").unwrap();
+    // Told already, being told, to be told.
+    for (attempts, settled) in [(1, 1), (1, 0), (0, 0)] {
+        let (mut outbox, mut catalog) = (Outbox::default(), BTreeMap::new());
+        apply(&mut catalog, add(&mut outbox, "am", "x", "1"));
+        apply(&mut catalog, add(&mut outbox, "am", "y", "2"));
+        let turns = if attempts == 1 { outbox.turns(NOW) } else { Vec::new() };
+        for turn in turns.iter().take(settled) {
+            apply(&mut catalog, end(&mut outbox, turn, said_again(), NOW));
+        }
+        let other = ChannelId::parse("other").unwrap();
+        assert!(outbox.stop_saying(&acme, "x", Some(&other)).is_empty());
+        let puts = outbox.stop_saying(&acme, "x", None);
+        assert_eq!((puts.len(), outbox.stop_saying(&acme, "x", None).len()), (1, 0));
+        apply(&mut catalog, puts);
+        for turn in turns.iter().skip(settled) {
+            apply(&mut catalog, end(&mut outbox, turn, said_again(), NOW));
+        }
+        let mut restarted = Outbox::load(|_, _| catalog.clone().into_iter().collect());
+        for outbox in [&mut outbox, &mut restarted] {
+            let mut told = Vec::new();
+            for _ in 0..4 {
+                let now = outbox.next().unwrap();
+                let turn = outbox.turns(now).remove(0);
+                end(outbox, &turn, said_again(), now);
+                told.push(turn.delivery.id.to_string());
+            }
+            assert_eq!(told.iter().filter(|id| *id == "1").count(), 1 - attempts, "{told:?}");
+        }
+    }
+}
+
+/// Enqueues a message of an organization for a channel at `now`, and confirms it.
+fn add_of(outbox: &mut Outbox, organization: &str, channel: &str, id: &str, now: TimestampUs) {
+    let mut message = message(id, now);
+    message.organization = TenantId::new(organization).unwrap();
+    let to = (ChannelId::parse(channel).unwrap(), DeliveryId::parse(id).unwrap());
+    let (seqs, _) = outbox.add(vec![to], &Arc::new(message), now).unwrap();
+    outbox.confirm(&seqs);
+}
+
+#[test]
+fn one_organization_has_a_share_of_the_attempts_alone() {
+    let mut outbox = Outbox::default();
+    for n in 0..6 {
+        add_of(&mut outbox, "acme", &format!("c{n}"), &format!("a{n}"), NOW);
+    }
+    add_of(&mut outbox, "beta", "c", "b", NOW);
+    let turns = outbox.turns(NOW);
+    assert_eq!(ids(&turns), ["a0", "a1", "a2", "a3", "b"]);
+    assert_eq!((outbox.turns(NOW).len(), outbox.next()), (0, None), "only the end of one makes room");
+    end(&mut outbox, &turns[0], arrived(), NOW);
+    assert_eq!(ids(&outbox.turns(NOW)), ["a4"]);
+}
+
+#[test]
+fn first_attempts_are_made_before_those_that_repeat() {
+    let mut outbox = Outbox::default();
+    for n in 0..AT_ONCE_MAX {
+        add_of(&mut outbox, &format!("o{}", n / 4), &format!("c{n}"), &format!("m{n}"), NOW);
+    }
+    for turn in outbox.turns(NOW) {
+        end(&mut outbox, &turn, failed(None, None), NOW);
+    }
+    let later = at(NOW, Duration::from_hours(1));
+    add_of(&mut outbox, "beta", "c", "new", later);
+    let turns = outbox.turns(later);
+    assert_eq!((turns.len(), ids(&turns)[0]), (AT_ONCE_MAX, "new"));
+}
+
+#[test]
+fn when_all_room_is_taken_the_largest_organization_gives_way() {
+    let large = |organization: &str, n: usize| {
+        let mut large = message(&n.to_string(), NOW);
+        large.organization = TenantId::new(organization).unwrap();
+        large.alerts[0].annotations = (0..30).map(|n| (n.to_string(), "x".repeat(1_000))).collect();
+        Arc::new(large.bounded())
+    };
+    let mut outbox = Outbox::default();
+    let add = |outbox: &mut Outbox, organization: &str, n: usize| {
+        let channel = ChannelId::parse(&format!("c{}", n / 90)).unwrap();
+        let id = DeliveryId::parse(&format!("{organization}-{n}")).unwrap();
+        let (seqs, _) = outbox.add(vec![(channel, id)], &large(organization, n), NOW).ok()?;
+        outbox.confirm(&seqs);
+        Some(())
+    };
+    for organization in 0..room::BYTES_MAX / room::ORGANIZATION_BYTES_MAX {
+        let taken =
+            (0..1_000).take_while(|n| add(&mut outbox, &format!("o{organization}"), *n).is_some()).count();
+        assert!(taken > 50, "{taken}");
+    }
+    let before = outbox.counts();
+    for n in 0..40 {
+        add(&mut outbox, "beta", n).expect("the newest of a small organization finds room");
+    }
+    let after = outbox.counts();
+    assert!(outbox.bytes() <= room::BYTES_MAX && after.dead > before.dead);
+    assert_eq!((after.refused, after.dead), (before.refused, after.forgotten));
+    assert_eq!(outbox.list(Some(&TenantId::new("beta").unwrap())).len(), 40);
+    // Each of the others gave of its oldest, and none much more than another.
+    for organization in 0..8 {
+        let of = TenantId::new(&format!("o{organization}")).unwrap();
+        let kept = outbox.list(Some(&of));
+        let first: usize = kept.last().unwrap().id.as_str().rsplit_once('-').unwrap().1.parse().unwrap();
+        assert!((1..=6).contains(&first), "{first}");
+        assert_eq!(kept[0].id.as_str(), format!("o{organization}-{}", first + kept.len() - 1));
+    }
+}
+
 #[test]
 fn what_ended_long_ago_is_swept() {
     let mut outbox = Outbox::default();
@@ -267,7 +432,8 @@ fn apply(catalog: &mut BTreeMap<Vec<u8>, Vec<u8>>, puts: Vec<CatalogPut>) {
 
 proptest! {
     /// Whatever happens: a restart finds every delivery as it was, what was being sent is to be sent, each group is told
-    /// in its order, and no more attempts are made at once than may be.
+    /// in its order, and no more attempts are made at once than may be. In the end all is told that waits, however much
+    /// is said again meanwhile.
     #[test]
     fn the_records_are_the_outbox_and_groups_keep_their_order(
         steps in prop::collection::vec((0_u8..8, 0_u8..4, 0_u8..3), 1..120)
@@ -294,7 +460,8 @@ proptest! {
                 }
                 4 | 5 if !going_on.is_empty() => {
                     let turn = going_on.remove(usize::from(channel) % going_on.len());
-                    let puts = end(&mut outbox, &turn, arrived(), now);
+                    let outcome = if what == 4 { arrived() } else { said_again() };
+                    let puts = end(&mut outbox, &turn, outcome, now);
                     apply(&mut catalog, puts);
                 }
                 6 if !going_on.is_empty() => {
@@ -315,12 +482,27 @@ proptest! {
                 },
                 // Being woken is not kept: after a restart the wait is that of the last attempt.
                 due: delivery.due.map(|_| NOW),
+                // How it went to say something again is not kept either.
+                last: delivery.last.filter(|_| delivery.state != DeliveryState::Delivered),
                 ..delivery
             };
             let kept: Vec<_> = outbox.list(None).into_iter().map(as_stored).collect();
             let found: Vec<_> = again.list(None).into_iter().map(as_stored).collect();
             prop_assert_eq!(kept, found);
-            prop_assert_eq!(again.bytes(), catalog.values().map(|value| value.len() as u64).sum::<u64>());
+            let stored = catalog.values().map(|value| value.len() as u64).sum::<u64>();
+            prop_assert_eq!(again.bytes(), stored);
         }
+        for turn in going_on {
+            end(&mut outbox, &turn, said_again(), now);
+        }
+        // Ten days: no wait is as long, and each hour has a turn for every channel.
+        for _ in 0..240 {
+            now = at(now, Duration::from_hours(1));
+            for turn in outbox.turns(now) {
+                end(&mut outbox, &turn, said_again(), now);
+            }
+        }
+        let [queued, delivering, ..] = outbox.by_state();
+        prop_assert_eq!((queued, delivering), (0, 0));
     }
 }

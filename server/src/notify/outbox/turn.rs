@@ -1,10 +1,10 @@
 //! Whose turn it is, and what an attempt changes.
 //!
-//! One attempt at a time for each channel, so many for all of them together; within a channel and a group in the order
+//! One attempt at a time for each channel, so many for an organization and for all of them together; within a channel and a group in the order
 //! of enqueueing: a later message waits until the one before it has arrived or was given up. A channel that does not
 //! answer so holds up nobody but itself, and a group that is refused not the other groups of its channel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use insights_engine::append::CatalogPut;
@@ -18,6 +18,8 @@ use crate::notify::delivery::{Attempt, Delivery, DeliveryId, DeliveryState};
 
 /// Most attempts that are made at once.
 pub const AT_ONCE_MAX: usize = 16;
+/// Most attempts that are made at once for one organization: its receivers may all hang.
+pub const AT_ONCE_OF_ORGANIZATION_MAX: usize = 4;
 /// How often what fires is said again to a channel that forgets.
 pub const SAID_AGAIN_EVERY: Duration = Duration::from_mins(1);
 /// How long what fires is said again after its last message: whoever sent it says so anew before that is over.
@@ -70,21 +72,43 @@ impl Outbox {
         })
     }
 
-    /// The next delivery of each line that has no attempt going on, with when it is due.
+    /// How many attempts each organization has going on.
+    fn going_on_of(&self) -> BTreeMap<TenantId, usize> {
+        let mut counts = BTreeMap::new();
+        for (organization, _) in self.going_on.keys() {
+            *counts.entry(organization.clone()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The next delivery of each line that may have an attempt, with when it is due.
     fn next_of_lines(&self) -> impl Iterator<Item = (TimestampUs, u64, &Line)> {
-        let free = self.lines.iter().filter(|(line, _)| !self.going_on.contains_key(*line));
+        let of = self.going_on_of();
+        let free = self.lines.iter().filter(move |(line, _)| {
+            !self.going_on.contains_key(*line)
+                && of.get(&line.0).is_none_or(|count| *count < AT_ONCE_OF_ORGANIZATION_MAX)
+        });
         free.filter_map(|(line, seqs)| {
             let (due, seq) = self.heads(seqs).min()?;
             Some((self.held.get(line).map_or(due, |until| due.max(*until)), seq, line))
         })
     }
 
-    /// The attempts whose turn it is at `now`, the longest overdue first; their lines are taken from now on.
+    /// The attempts whose turn it is at `now`: first ones before those that repeat, then the longest overdue first.
+    /// Their lines are taken from now on.
     pub fn turns(&mut self, now: TimestampUs) -> Vec<Turn> {
-        let mut due: Vec<_> = self.next_of_lines().filter(|(due, _, _)| *due <= now).collect();
+        let due = self.next_of_lines().filter(|(due, _, _)| *due <= now);
+        let mut due: Vec<_> = due.map(|(due, seq, line)| (self.repeats(seq), due, seq, line)).collect();
         due.sort_unstable();
-        due.truncate(AT_ONCE_MAX.saturating_sub(self.going_on.len()));
-        let chosen: Vec<(u64, Line)> = due.into_iter().map(|(_, seq, line)| (seq, line.clone())).collect();
+        let mut free = AT_ONCE_MAX.saturating_sub(self.going_on.len());
+        let mut of = self.going_on_of();
+        due.retain(|(_, _, _, (organization, _))| {
+            let count = of.entry(organization.clone()).or_default();
+            let is_chosen = free > 0 && *count < AT_ONCE_OF_ORGANIZATION_MAX;
+            (free, *count) = (free - usize::from(is_chosen), *count + usize::from(is_chosen));
+            is_chosen
+        });
+        let chosen: Vec<(u64, Line)> = due.into_iter().map(|(_, _, seq, line)| (seq, line.clone())).collect();
         let mut turns = Vec::with_capacity(chosen.len());
         for (seq, line) in chosen {
             let Some(entry) = self.entries.get_mut(&seq) else { continue };
@@ -97,6 +121,13 @@ impl Outbox {
             turns.push(Turn { delivery: entry.delivery.clone(), is_again });
         }
         turns
+    }
+
+    /// Whether the next attempt of a delivery is not its first.
+    fn repeats(&self, seq: u64) -> bool {
+        self.entries
+            .get(&seq)
+            .is_some_and(|e| e.delivery.attempts > 0 || e.delivery.state == DeliveryState::Delivered)
     }
 
     /// When to look again at the latest; none when nothing is to come but by the end of an attempt.
@@ -116,15 +147,14 @@ impl Outbox {
         match outcome {
             Outcome::Delivered { status, again } => {
                 self.counts.delivered += u64::from(!turn.is_again);
-                let said_until = after(turn.delivery.message.at, SAID_AGAIN_FOR);
-                let due = Some(after(now, SAID_AGAIN_EVERY)).filter(|due| again && *due < said_until);
+                let due = self.again_at(seq, now).filter(|_| again);
                 let put = self.change(seq, |delivery| {
                     delivery.state = DeliveryState::Delivered;
                     delivery.due = due;
                     delivery.ended = Some(delivery.ended.unwrap_or(now));
                     delivery.last = Some(Attempt::new(now, status, None));
                     if due.is_none() {
-                        delivery.message = delivery.message.headline().into();
+                        delivery.close();
                     }
                 });
                 // Saying it again changes nothing that has to be known after a restart, unless it is the last time.
@@ -153,16 +183,14 @@ impl Outbox {
         is_final: bool,
     ) -> Option<CatalogPut> {
         let now = attempt.at;
+        if turn.is_again {
+            return self.failed_again(turn.delivery.seq, attempt, is_final);
+        }
         let failed = turn.delivery.attempts.saturating_add(1);
         let wait = wait_after(&turn.delivery.id, failed).filter(|_| !is_final && failed < ATTEMPTS_MAX);
-        let is_again = turn.is_again;
-        self.counts.dead += u64::from(!is_again && wait.is_none());
-        let put = self.change(turn.delivery.seq, |delivery| {
+        self.counts.dead += u64::from(wait.is_none());
+        self.change(turn.delivery.seq, |delivery| {
             delivery.last = Some(attempt);
-            if is_again {
-                delivery.due = Some(after(now, SAID_AGAIN_EVERY));
-                return;
-            }
             delivery.attempts = failed;
             delivery.due = wait.map(|wait| after(now, wait.max(retry_after)));
             if wait.is_some() {
@@ -171,8 +199,38 @@ impl Outbox {
                 delivery.state = DeliveryState::Dead;
                 delivery.ended = Some(now);
             }
+        })
+    }
+
+    /// What arrived could not be said again: it is tried anew until its day is over, unless that is of no use.
+    fn failed_again(&mut self, seq: u64, attempt: Attempt, is_final: bool) -> Option<CatalogPut> {
+        let due = self.again_at(seq, attempt.at).filter(|_| !is_final);
+        let put = self.change(seq, |delivery| {
+            delivery.last = Some(attempt);
+            delivery.due = due;
+            if due.is_none() {
+                delivery.close();
+            }
         });
-        put.filter(|_| !is_again)
+        put.filter(|_| due.is_none())
+    }
+
+    /// When a delivery whose attempt ends at `now` is said again; none when its day is over, when that was ended
+    /// meanwhile, or when a later message says how its group is: that one must not wait behind it.
+    fn again_at(&self, seq: u64, now: TimestampUs) -> Option<TimestampUs> {
+        let delivery = &self.entries.get(&seq)?.delivery;
+        let is_wanted = delivery.due.is_some() && !delivery.once && !self.has_later(delivery);
+        let said_until = after(delivery.message.at, SAID_AGAIN_FOR);
+        Some(after(now, SAID_AGAIN_EVERY)).filter(|due| is_wanted && *due < said_until)
+    }
+
+    /// Whether there is a later message of the same group to the same channel, whatever became of it.
+    pub(super) fn has_later(&self, delivery: &Delivery) -> bool {
+        let share = self.shares.get(delivery.organization());
+        let later = share.into_iter().flat_map(|share| share.seqs.range(delivery.seq.saturating_add(1)..));
+        later.filter_map(|seq| self.entries.get(seq)).any(|Entry { delivery: later, .. }| {
+            later.channel == delivery.channel && later.message.group_key == delivery.message.group_key
+        })
     }
 
     /// A channel that answers gets what waits for another attempt now rather than when its wait is over.

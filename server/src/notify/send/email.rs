@@ -4,27 +4,25 @@
 //! was never sent (RFC 5322 section 3.6.4 lets it be missing). The id of a mail is that of its delivery, so that one
 //! that is sent twice is seen to be the same.
 
+mod relay;
+
 use std::fmt::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
 use insights_engine::time::TimestampUs;
+use lettre::Message as Mail;
 use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Tls, TlsParameters};
-use lettre::transport::smtp::extension::ClientId;
-use lettre::{AsyncSmtpTransport, AsyncTransport, Message as Mail, Tokio1Executor};
 use sha2::{Digest, Sha256};
 
+use self::relay::{Failure, Relay};
 use super::texts::{self, Text, text};
-use crate::config::notify::{SmtpConfig, SmtpProtection};
+use crate::config::notify::SmtpConfig;
 use crate::notify::channel::Channel;
 use crate::notify::delivery::DeliveryId;
 use crate::notify::message::{AlertNotice, AlertStatus, Message};
 use crate::notify::outbox::Outcome;
 
-/// How long each step of the exchange with the relay may take.
-const STEP_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes of a hash that tell one thread from another.
 const THREAD_BYTES: usize = 16;
 
@@ -41,7 +39,7 @@ pub enum MailError {
 
 /// Hands mails to a relay; a connection for each.
 pub struct Mailer {
-    transport: AsyncSmtpTransport<Tokio1Executor>,
+    relay: Relay,
     from: Mailbox,
     /// The right side of ids: the domain of the sender.
     domain: String,
@@ -56,23 +54,7 @@ impl Mailer {
     pub fn new(config: &SmtpConfig) -> Result<Self, MailError> {
         let from: Mailbox = config.from.parse().map_err(written)?;
         let domain = from.email.domain().to_owned();
-        let url = &config.url;
-        let tls = |parameters: TlsParameters| match url.protection {
-            SmtpProtection::Tls => Tls::Wrapper(parameters),
-            SmtpProtection::StartTls => Tls::Required(parameters),
-            SmtpProtection::Plain => Tls::None,
-        };
-        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&url.host)
-            .port(url.port)
-            .timeout(Some(STEP_TIMEOUT))
-            .hello_name(ClientId::Domain(domain.clone()));
-        if url.protection != SmtpProtection::Plain {
-            builder = builder.tls(tls(TlsParameters::new(url.host.clone())?));
-        }
-        if let Some((user, password)) = &url.credentials {
-            builder = builder.credentials(Credentials::new(user.clone(), password.expose().to_owned()));
-        }
-        Ok(Self { transport: builder.build(), from, domain })
+        Ok(Self { relay: Relay::new(&config.url, domain.clone())?, from, domain })
     }
 
     /// Hands a message for a channel's people to the relay.
@@ -88,13 +70,13 @@ impl Mailer {
             Ok(mail) => mail,
             Err(error) => return super::refused(error.to_string()),
         };
-        match self.transport.send(mail).await {
+        match self.relay.hand_over(&mail).await {
             Ok(response) => Outcome::Delivered { status: Some(response.code().into()), again: false },
-            Err(error) => Outcome::Failed {
+            Err(Failure { error, is_final }) => Outcome::Failed {
                 status: error.status().map(Into::into),
                 error: said(&error),
                 retry_after: None,
-                is_final: error.is_permanent(),
+                is_final,
             },
         }
     }

@@ -43,7 +43,8 @@ pub struct ChannelInput {
     /// Addresses, 1 to 20; for e-mail alone
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub to: Vec<String>,
-    /// Of a webhook: `whsec_` and 24 to 64 bytes in base64, made when absent. Of an Alertmanager: a bearer token
+    /// Of a webhook: `whsec_` and 24 to 64 bytes in base64, made when absent. Of an Alertmanager: a bearer token. One
+    /// that is kept is so for URLs of the same scheme, host and port alone
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
     /// Whether to make a new secret for a webhook that has one
@@ -76,6 +77,11 @@ impl fmt::Debug for ChannelInput {
     }
 }
 
+/// Whether a URL, where it is one, has the origin that a channel had: only there what it knows may be sent.
+fn is_same_origin(before: &Target, url: Option<&TargetUrl>) -> bool {
+    url.is_none_or(|url| before.url().is_some_and(|before| before.is_same_origin(url)))
+}
+
 /// What a channel that was asked for comes to.
 #[derive(Debug)]
 pub(super) struct Checked {
@@ -102,15 +108,16 @@ impl ChannelInput {
         let (target, made) = match self.r#type {
             ChannelType::Webhook => {
                 let url = self.checked_url(state, before, &mut errors);
-                let (secret, made) = self.signing_secret(state, before, &mut errors);
+                let kept = before.filter(|before| is_same_origin(before, url.as_ref()));
+                let (secret, made) = self.signing_secret(state, kept, &mut errors);
                 (url.zip(secret).map(|(url, secret)| Target::Webhook { url, secret }), made)
             }
             ChannelType::Slack => {
                 (self.checked_url(state, before, &mut errors).map(|url| Target::Slack { url }), None)
             }
             ChannelType::Alertmanager => {
-                let secret = self.token(before, &mut errors);
                 let url = self.checked_url(state, before, &mut errors);
+                let secret = self.token(before, url.as_ref(), &mut errors);
                 (url.map(|url| Target::Alertmanager { url, secret }), None)
             }
             ChannelType::Email => {
@@ -175,7 +182,7 @@ impl ChannelInput {
         None
     }
 
-    /// The secret of a webhook, and the same again when it was made here.
+    /// The secret of a webhook, and the same again when it was made here; `before` is what it may keep it from.
     fn signing_secret(
         &self,
         state: &AppState,
@@ -198,9 +205,23 @@ impl ChannelInput {
         }
     }
 
-    /// The token for an Alertmanager; an empty one takes away what there was.
-    fn token(&self, before: Option<&Target>, errors: &mut Vec<FieldError>) -> Option<Secret> {
-        let Some(text) = self.secret.as_deref() else { return before.and_then(Target::secret).cloned() };
+    /// The token for an Alertmanager; an empty one takes away what there was. What there was is not sent elsewhere.
+    fn token(
+        &self,
+        before: Option<&Target>,
+        url: Option<&TargetUrl>,
+        errors: &mut Vec<FieldError>,
+    ) -> Option<Secret> {
+        let Some(text) = self.secret.as_deref() else {
+            let before = before?;
+            let kept = before.secret()?;
+            if is_same_origin(before, url) {
+                return Some(kept.clone());
+            }
+            let detail = "the URL leads elsewhere: give the token for it, or an empty one for none";
+            errors.push(FieldError::new("/secret", "required", detail));
+            return None;
+        };
         if text.len() > TOKEN_BYTES_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             let detail = "a token has at most 512 characters of ASCII without spaces";
             errors.push(FieldError::new("/secret", "invalid", detail));

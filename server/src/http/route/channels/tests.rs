@@ -169,6 +169,48 @@ async fn a_change_keeps_what_is_left_out_and_can_make_a_new_secret() {
 }
 
 #[tokio::test]
+async fn a_secret_does_not_follow_a_url_to_another_origin() {
+    let app = TestApp::new();
+    let admin = app.key("acme", &["admin"]).await;
+    let id = make(&app, &admin, &webhook("https://x.example/in")).await;
+    let path = format!("{PATH}{id}/");
+    let secret = || {
+        let channel = app.state.notify.channels().find(&ChannelId::parse(&id).unwrap()).unwrap();
+        channel.target.secret().map(|secret| secret.expose().to_owned())
+    };
+    let first = secret();
+    let beside = app.call(Method::PUT, &path, &admin, &webhook("https://x.example:443/other")).await.json();
+    assert_eq!((beside.get("secret"), secret()), (None, first));
+    for elsewhere in ["https://y.example/in", "https://y.example:8443/in", "http://y.example:8443/in"] {
+        let before = secret();
+        let moved = app.call(Method::PUT, &path, &admin, &webhook(elsewhere)).await.json();
+        assert_eq!(moved["secret"].as_str(), secret().as_deref(), "a new one is made and shown: {moved}");
+        assert_ne!(secret(), before);
+    }
+    let am = |url: &str, more: Value| {
+        let mut body = json!({"name": "am", "type": "alertmanager", "url": url});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    app.call(Method::PUT, &path, &admin, &am("https://am.example/", json!({"secret": "t0ken"}))).await;
+    let refused = app.call(Method::PUT, &path, &admin, &am("https://evil.example/", json!({}))).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(refused.json()["errors"][0]["pointer"], "/secret");
+    assert_eq!(secret().as_deref(), Some("t0ken"));
+    app.call(Method::PUT, &path, &admin, &am("https://am.example/prefix", json!({}))).await;
+    assert_eq!(secret().as_deref(), Some("t0ken"), "the same origin may have it");
+    for (url, given, kept) in
+        [("https://b.example/", "other", Some("other")), ("https://c.example/", "", None)]
+    {
+        let moved = app.call(Method::PUT, &path, &admin, &am(url, json!({"secret": given}))).await;
+        assert_eq!((moved.status, secret().as_deref()), (StatusCode::OK, kept));
+    }
+    // Without a token there is none to give away.
+    let moved = app.call(Method::PUT, &path, &admin, &am("https://d.example/", json!({}))).await;
+    assert_eq!((moved.status, secret()), (StatusCode::OK, None));
+}
+
+#[tokio::test]
 async fn an_organization_has_so_many_channels_and_no_more() {
     let app = TestApp::new();
     let admin = app.key("acme", &["admin"]).await;

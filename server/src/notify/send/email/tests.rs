@@ -5,7 +5,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::config::notify::SmtpUrl;
+use crate::config::notify::{SmtpProtection, SmtpUrl};
 use crate::notify::channel::Target;
 use crate::notify::channel::tests::webhook;
 use crate::notify::message::Lang;
@@ -140,17 +140,22 @@ async fn hostile_texts_stay_texts() {
 }
 
 #[tokio::test]
-async fn a_relay_that_refuses_decides_whether_it_is_tried_again() {
-    for (reply, status, is_final) in
-        [("550 no such user", 550, true), ("451 try again later", 451, false), ("421 busy", 421, false)]
-    {
-        let (port, _talk) = relay(move |verb| (verb == "RCPT").then_some(reply)).await;
-        let outcome =
-            send(&mailer(&format!("smtp://127.0.0.1:{port}")), &channel(), &message("a", TimestampUs(0)))
-                .await;
+async fn only_a_recipient_that_is_refused_for_good_is_not_tried_again() {
+    for (refused, reply, status, is_final) in [
+        ("RCPT", "550 no such user", 550, true),
+        ("RCPT", "451 try again later", 451, false),
+        ("RCPT", "421 busy", 421, false),
+        ("EHLO", "554 not now", 554, false),
+        ("AUTH", "535 the password has changed", 535, false),
+        ("MAIL", "550 you are not known here", 550, false),
+        ("DATA", "554 no", 554, false),
+    ] {
+        let (port, _talk) = relay(move |verb| (verb == refused).then_some(reply)).await;
+        let url = format!("smtp://ann:hush@127.0.0.1:{port}");
+        let outcome = send(&mailer(&url), &channel(), &message("a", TimestampUs(0))).await;
         let Outcome::Failed { status: told, error, is_final: last, .. } = outcome else { panic!("{reply}") };
-        assert_eq!((told, last), (Some(status), is_final), "{reply}");
-        assert!(error.starts_with("the relay refused it"), "{error}");
+        assert_eq!((told, last), (Some(status), is_final), "{refused}: {reply}");
+        assert!(error.starts_with("the relay refused"), "{error}");
     }
 }
 
