@@ -261,8 +261,7 @@ fn sample(method: &str, path: &str) -> Option<Sample> {
             body(json!({"name": "n", "scopes": ["read"], "expires_at": "2030-01-01T00:00:00Z"}))
         }
         ("POST", "/reports/") => body(json!({"type": "daily", "date": "2024-02-09"})),
-        ("POST", "/alerts/channels/") => body(channel()),
-        ("PUT", "/alerts/channels/{id}/") => body(channel()),
+        ("POST", "/alerts/channels/") | ("PUT", "/alerts/channels/{id}/") => body(channel()),
         ("POST", "/alerts/channels/{id}/test/" | "/alerts/deliveries/{id}/redeliver/") => {
             Some(Sample::default())
         }

@@ -1,6 +1,6 @@
 //! What happens now: the last minutes of an organization or of all, kept while somebody looks.
 //!
-//! [`ring`] holds the seconds, [`seed`] fills it from the store, the engine tells it what comes ([`Follower`]), [`feed`]
+//! [`ring`] holds the seconds, `seed` fills it from the store, the engine tells it what comes ([`Follower`]), [`feed`]
 //! makes updates of it, and this file knows which feeds there are and who views them.
 
 pub mod feed;
