@@ -7,6 +7,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
+use super::list::answer::PARTIAL;
 use super::list::filter::accept;
 use crate::domain::lang::Lang;
 use crate::domain::preference::liked;
@@ -113,8 +114,11 @@ pub(crate) fn respond(
     };
     let content_type = HeaderValue::from_static(format.content_type());
     let mut response = ([(header::CONTENT_TYPE, content_type)], bytes).into_response();
+    let headers = response.headers_mut();
+    if format != DocumentFormat::Json && body.get("partial").and_then(Value::as_bool) == Some(true) {
+        headers.insert(PARTIAL, HeaderValue::from_static("true"));
+    }
     if format == DocumentFormat::Html {
-        let headers = response.headers_mut();
         let policy = HeaderValue::from_str(&html::POLICY).map_err(|_| ApiError::internal())?;
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
         headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

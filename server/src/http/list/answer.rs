@@ -20,8 +20,8 @@ use crate::http::damage::DamagedRange;
 use crate::http::error::{ApiError, FieldError};
 use crate::http::timing;
 
-/// Says in NDJSON and CSV, which have no room for it, that damaged rows are missing.
-const PARTIAL: HeaderName = HeaderName::from_static("x-insights-partial");
+/// Says in formats that have no room for it that damaged rows are missing.
+pub(in crate::http) const PARTIAL: HeaderName = HeaderName::from_static("x-insights-partial");
 
 /// A list that was asked for and allowed.
 #[derive(Debug)]

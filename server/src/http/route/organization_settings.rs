@@ -13,6 +13,7 @@ use crate::domain::own_act::OwnAct;
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, NoParameters, Query};
 use crate::http::middleware::context::RequestContext;
+use crate::job::task::revisit;
 use crate::job::zone::Zone;
 use crate::organization::OrganizationSettings;
 
@@ -97,7 +98,13 @@ async fn set(
     let organization = principal.write_organization(Some(&id), Scopes::ADMIN)?;
     let organization = existing(&state, organization)?;
     let settings = wanted.checked()?;
-    state.store.put(vec![settings.put(&state.store, &organization)]).await?;
+    let mut puts = vec![settings.put(&state.store, &organization)];
+    let before = OrganizationSettings::of(&state.store, &organization);
+    if before != settings {
+        let zone = settings.timezone.as_ref().unwrap_or(&state.config.jobs.zone);
+        puts.extend(revisit(&state, zone));
+    }
+    state.store.put(puts).await?;
     state.own_acts.record(&principal, &context, OwnAct::SettingsChanged, Some(&organization), "settings");
     Ok(axum::Json(settings.into()))
 }

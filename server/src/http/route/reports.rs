@@ -29,7 +29,7 @@ use crate::http::list::parameters::LIMIT_MAX;
 use crate::http::list::{Limit, table, window};
 use crate::http::middleware::context::RequestContext;
 use crate::organization::OrganizationSettings;
-use crate::report::answer::{Bounds, CostBlock};
+use crate::report::answer::{Bounds, CostBlock, DamagedRange};
 use crate::report::definitions::{self, Definitions, MetricDefinition};
 use crate::report::stored::ReportType;
 use crate::report::stored::ask::{StoredRequest, organization_of};
@@ -113,6 +113,13 @@ pub(crate) struct ReportDocument {
     stored: bool,
     /// SHA-256 of `report` as canonical JSON, without what names users; null when it is not kept
     sha256: Option<String>,
+    /// Present and true when something could not be read
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
+    /// What could not be read; absent when nothing is missing
+    #[serde(skip_serializing_if = "Value::is_null")]
+    #[schema(value_type = Vec<DamagedRange>)]
+    damaged: Value,
     /// The report
     #[schema(value_type = Object)]
     report: Value,
@@ -179,6 +186,8 @@ impl ReportDocument {
             stored: found.is_some(),
             sha256: found.as_ref().map(|found| found.meta.sha256.clone()),
             id: found.map(|found| found.id),
+            partial: member("partial") == Value::Bool(true),
+            damaged: member("damaged"),
             definitions: definitions::of_answer(&body, lang),
             report: body,
             cost,
@@ -270,7 +279,7 @@ async fn one(
     if !is_identifier(&id) {
         return Err(ApiError::not_found());
     }
-    let found = shelf::find(&state, &scope, &id, TimeRange::ALL.start).await?;
+    let found = shelf::find(&state, &scope, &id, TimeRange::ALL).await?;
     let found = found.ok_or_else(ApiError::not_found)?;
     principal.require(found.meta.report_type.needs())?;
     let body = shelf::fetch(&state, &scope, &found).await?;

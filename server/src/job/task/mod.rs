@@ -13,6 +13,7 @@ use super::scheduler::Run;
 use crate::app::AppState;
 
 pub use cleanup::cleanup;
+pub(crate) use reports::revisit;
 
 /// The task that takes points of the host.
 pub const COLLECT: &str = "collect_system_metrics_task";

@@ -90,10 +90,16 @@ impl Covered {
         CatalogPut { kind: CatalogKind::Setting, key: Self::key(), value: Some(value) }
     }
 
+    /// The day of a zone that is done, of those up to `last`: one that is not over was done by a clock that ran ahead,
+    /// and says nothing.
+    fn done(&self, zone: &Zone, last: Date) -> Option<Date> {
+        let done = self.zones.get(&zone.name).and_then(|day| day.parse::<Date>().ok());
+        done.filter(|day| *day <= last)
+    }
+
     /// The days of a zone that are to be made, up to `last`: those after the one that is done, else `last` alone.
     fn due(&self, zone: &Zone, last: Date, is_asked: bool) -> Vec<Date> {
-        let done = self.zones.get(&zone.name).and_then(|day| day.parse::<Date>().ok());
-        let after = done.and_then(|day| day.tomorrow().ok());
+        let after = self.done(zone, last).and_then(|day| day.tomorrow().ok());
         let earliest = last.checked_sub(Span::new().days(CATCH_UP_DAYS_MAX)).unwrap_or(last);
         let mut first = after.map_or(last, |after| after.max(earliest));
         if is_asked {
@@ -106,24 +112,26 @@ impl Covered {
 
 /// Makes what is not there yet of the reports of each zone's days; of the last day in any case when somebody asked.
 pub(super) async fn reports(state: AppState, run: Run) -> Result<Value, TaskError> {
-    let mut covered = Covered::read(&state);
+    let covered = Covered::read(&state);
     let (mut total, mut told, mut days) = (Counts::default(), Vec::new(), 0_usize);
     for (zone, organizations) in zones(&state).into_values() {
         let last = zone.yesterday(run.started).ok_or(TaskError::Calendar)?;
-        let mut is_done = true;
+        let before = covered.zones.get(&zone.name).cloned();
+        let mut done = Done { before, stands: covered.done(&zone, last).is_some(), is_whole: true };
         for day in covered.due(&zone, last, run.cause == RunCause::Asked) {
-            let counts = of_day(&state, &zone, day, &organizations).await?;
+            let counts = of_day(&state, &zone, day, &organizations).await.unwrap_or_else(|error| {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, timezone = zone.name, %day, "the reports of a day were not made");
+                Counts { failed: 1, ..Counts::default() }
+            });
             days += 1;
             if told.len() < NAMED_MAX {
                 told.push(json!({ "timezone": zone.name, "day": day.to_string(),
                                   "organizations": counts.organizations }));
             }
             total += counts;
-            is_done &= counts.failed == 0;
-            if is_done {
-                covered.zones.insert(zone.name.clone(), day.to_string());
-                state.store.put(vec![covered.put()]).await?;
-            }
+            done.is_whole &= counts.failed == 0;
+            done.mark(&state, &zone, day).await?;
         }
     }
     Ok(json!({
@@ -135,6 +143,45 @@ pub(super) async fn reports(state: AppState, run: Run) -> Result<Value, TaskErro
         "failed": total.failed,
         "apps_omitted": total.apps_omitted,
     }))
+}
+
+/// How far a zone is done while its days are made.
+struct Done {
+    /// The last day that was done, as it stands in the catalog.
+    before: Option<String>,
+    /// Whether that says where the next run begins.
+    stands: bool,
+    /// Whether no report has failed so far.
+    is_whole: bool,
+}
+
+impl Done {
+    /// Keeps that a day is done, unless a report has failed: then the next run begins with the first such day. Nothing
+    /// is kept when an organization came into the zone meanwhile, which had the days looked at again.
+    async fn mark(&mut self, state: &AppState, zone: &Zone, day: Date) -> Result<(), TaskError> {
+        let mut covered = Covered::read(state);
+        if covered.zones.get(&zone.name) != self.before.as_ref() || (self.stands && !self.is_whole) {
+            return Ok(());
+        }
+        let done = if self.is_whole { day } else { day.yesterday().map_err(|_| TaskError::Calendar)? };
+        (self.before, self.stands) = (Some(done.to_string()), true);
+        covered.zones.insert(zone.name.clone(), done.to_string());
+        state.store.put(vec![covered.put()]).await?;
+        Ok(())
+    }
+}
+
+/// What is to be kept when an organization comes into a zone: the last day there is looked at again by the next run,
+/// because it may be over and done while the organization's own day was not. Reports that are there are found.
+pub(crate) fn revisit(state: &AppState, zone: &Zone) -> Option<CatalogPut> {
+    let before_last = zone.yesterday(state.clock.now())?.yesterday().ok()?;
+    let mut covered = Covered::read(state);
+    let done = covered.zones.get(&zone.name).and_then(|day| day.parse::<Date>().ok());
+    if done.is_some_and(|done| done <= before_last) {
+        return None;
+    }
+    covered.zones.insert(zone.name.clone(), before_last.to_string());
+    Some(covered.put())
 }
 
 /// The zones of organizations, and which are in each.
@@ -152,7 +199,7 @@ fn zones(state: &AppState) -> BTreeMap<String, (Zone, Vec<TenantId>)> {
     zones
 }
 
-/// The reports of one day of those organizations that have rows in it. What one of them cannot have does not keep the
+/// The reports of one day of those organizations that have rows in it, or may have had some. What one of them cannot have does not keep the
 /// others from theirs.
 async fn of_day(
     state: &AppState,
@@ -161,16 +208,11 @@ async fn of_day(
     organizations: &[TenantId],
 ) -> Result<Counts, TaskError> {
     let range = zone.day(day).ok_or(TaskError::Calendar)?;
-    let active = with_rows(state, range).await?;
+    let active = active(state, range, organizations).await?;
     let mut counts = Counts::default();
     for organization in organizations.iter().filter(|organization| active.contains(organization.as_str())) {
         counts.organizations += 1;
-        let requests = requests(state, organization, zone, day, range, &mut counts).await;
-        for request in requests.unwrap_or_else(|error| {
-            tracing::warn!(error = &error as &dyn std::error::Error, %organization, "no reports of a day");
-            counts.failed += 1;
-            Vec::new()
-        }) {
+        for request in requests(state, organization, zone, day, range, &mut counts).await {
             one(state, organization, request, &mut counts).await;
         }
     }
@@ -210,7 +252,8 @@ fn scopes(state: &AppState, organization: &TenantId) -> Option<(ReadScope, Optio
     Some((scope, platform))
 }
 
-/// The reports that an organization has of a day.
+/// The reports that an organization has of a day. Those of its applications are left out, and counted as one that
+/// failed, when nobody can say which applications there are.
 async fn requests(
     state: &AppState,
     organization: &TenantId,
@@ -218,7 +261,7 @@ async fn requests(
     day: Date,
     range: TimeRange,
     counts: &mut Counts,
-) -> Result<Vec<StoredRequest>, TaskError> {
+) -> Vec<StoredRequest> {
     let wanted = |kind| state.config.jobs.report_types.contains(&kind);
     let now = state.clock.now();
     let of = |kind, app: Option<String>, range| StoredRequest::of(kind, app, range, zone, now);
@@ -227,7 +270,11 @@ async fn requests(
         out.extend(of(kind, None, range).filter(|_| wanted(kind)));
     }
     if wanted(ReportType::Application) {
-        let mut apps = apps(state, organization, range).await?;
+        let mut apps = apps(state, organization, range).await.unwrap_or_else(|error| {
+            tracing::warn!(error = &error as &dyn std::error::Error, %organization, "no reports of applications");
+            counts.failed += 1;
+            Vec::new()
+        });
         counts.apps_omitted += apps.len().saturating_sub(APPS_MAX) as u64;
         apps.truncate(APPS_MAX);
         out.extend(apps.into_iter().filter_map(|app| of(ReportType::Application, Some(app), range)));
@@ -238,13 +285,39 @@ async fn requests(
         let range = start.map(|start| TimeRange { start, end: range.end });
         out.extend(range.and_then(|range| of(ReportType::Organization, None, range)));
     }
+    out
+}
+
+/// Which of some organizations have rows in a window, or may have had some. What of one is damaged or not kept any
+/// more hides nothing of the others: then each is asked by itself.
+async fn active(
+    state: &AppState,
+    range: TimeRange,
+    organizations: &[TenantId],
+) -> Result<BTreeSet<String>, TaskError> {
+    // The server's own look over everybody, told as sums.
+    if let Some(active) = with_rows(state, None, range).await? {
+        return Ok(active);
+    }
+    let mut out = BTreeSet::new();
+    for organization in organizations {
+        // Making the reports finds out what they cannot have.
+        if with_rows(state, Some(organization), range).await?.is_none_or(|rows| !rows.is_empty()) {
+            out.insert(organization.to_string());
+        }
+    }
     Ok(out)
 }
 
-/// The organizations that have rows in a window, but for records of the server's own acts: its reports are some.
-async fn with_rows(state: &AppState, range: TimeRange) -> Result<BTreeSet<String>, TaskError> {
-    // The server's own look over everybody, told as sums.
-    let scope = Principal::local().read_scope(None, Scopes::READ).map_err(|_| TaskError::Scope)?;
+/// The organizations, or whether the one, that have rows in a window, but for records of the server's own acts: its
+/// reports are some. `None` when that cannot be known, because something is damaged or has expired.
+async fn with_rows(
+    state: &AppState,
+    organization: Option<&TenantId>,
+    range: TimeRange,
+) -> Result<Option<BTreeSet<String>>, TaskError> {
+    let scope = Principal::local().read_scope(organization.map(TenantId::as_str), Scopes::READ);
+    let scope = scope.map_err(|_| TaskError::Scope)?;
     let own = Op::StartsWith(OWN_ACTION_PREFIX.to_owned());
     let own = Filter::Compare(Field::Column(stream::ACTION_TYPE.id), own);
     let mut out = BTreeSet::new();
@@ -252,20 +325,22 @@ async fn with_rows(state: &AppState, range: TimeRange) -> Result<BTreeSet<String
         let mut query = scope.query(stream, range);
         query.group_by = vec![GroupBy::Field(Field::Tenant)];
         query.aggregates = vec![Aggregate::Count];
+        query.allow_partial = true;
         if stream == Stream::Audit {
             query.filter = Filter::Not(Box::new(own.clone()));
         }
         match state.store.aggregate(&scope, query).await {
+            Ok(answer) if !answer.damaged.is_empty() => return Ok(None),
             Ok(answer) => out.extend(answer.groups.iter().filter_map(|group| match group.key.first() {
                 Some(KeyValue::Str(name)) => Some(name.to_string()),
                 _ => None,
             })),
-            // Of rows that are not kept there is nothing to report.
-            Err(insights_engine::Error::RowsExpired { .. }) => {}
+            Err(insights_engine::Error::RowsExpired { .. }) => return Ok(None),
+            Err(error) if error.is_damage() => return Ok(None),
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(out)
+    Ok(Some(out))
 }
 
 /// The applications of an organization with points of performance in a window, those with the most points first.
@@ -315,8 +390,8 @@ mod tests {
         assert_eq!(due(Some("2024-03-07"), false), ["2024-03-08", "2024-03-09", "2024-03-10"]);
         let late = due(Some("2023-01-01"), false);
         assert_eq!((late.len(), late[0].as_str()), (8, "2024-03-03"));
-        // A clock that was wrong has covered a day that is to come.
-        assert_eq!(due(Some("2024-04-01"), false), [""; 0]);
+        // A clock that ran ahead has covered a day that is to come.
+        assert_eq!(due(Some("2024-04-01"), false), ["2024-03-10"]);
         assert_eq!(due(Some("2024-04-01"), true), ["2024-03-10"]);
     }
 }

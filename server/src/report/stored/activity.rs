@@ -5,10 +5,10 @@ use serde_json::{Map, Value, json};
 
 use super::ask::StoredRequest;
 use super::body::{self, to_value};
-use super::compute::{Computed, Source, cut, say_damage};
+use super::compute::{Computed, Source, cut};
 use super::{LIST_MAX, ReportType, audit_counts};
 use crate::http::error::{ApiError, Code};
-use crate::report::analytics::{Families, analytics};
+use crate::report::analytics::{AnalyticsAnswer, Families, analytics};
 use crate::report::reader::Reader;
 use crate::report::request::{AnalyticsRequest, Common, Family};
 use crate::report::user_activity::Selection;
@@ -28,7 +28,7 @@ const LISTS: [(&str, &str); 4] = [
 /// Those of the engine on the wire.
 pub(crate) fn activity(source: &Source<'_>, request: &StoredRequest) -> Result<Computed, ApiError> {
     let group_by = if request.kind == ReportType::Daily { "hour" } else { "day" };
-    let answer = analytics(source.sources(), &question(source, request, group_by))?;
+    let answer = compared(source, question(source, request, group_by))?;
     let Families { user_activity, system_performance, app_metrics } = answer.metrics;
     let mut metrics = Map::new();
     metrics.insert("user_activity".to_owned(), to_value(&user_activity)?);
@@ -47,8 +47,7 @@ pub(crate) fn activity(source: &Source<'_>, request: &StoredRequest) -> Result<C
     body.insert("exactness".to_owned(), to_value(&answer.exactness)?);
     body.insert("comparison".to_owned(), to_value(&answer.comparison)?);
     body.insert("omitted".to_owned(), omitted.into());
-    let mut computed = Computed { body: Value::Null, is_whole: !answer.envelope.partial, cost: answer.cost };
-    say_damage(&mut body, &answer.envelope.damaged)?;
+    let mut computed = Computed { body: Value::Null, damaged: answer.envelope.damaged, cost: answer.cost };
     if request.kind == ReportType::Daily {
         body.insert("audit".to_owned(), audit(source, request, &mut computed)?);
     }
@@ -56,11 +55,22 @@ pub(crate) fn activity(source: &Source<'_>, request: &StoredRequest) -> Result<C
     Ok(computed)
 }
 
+/// The families beside those of the previous period; alone when that is not kept any more.
+fn compared(source: &Source<'_>, question: AnalyticsRequest) -> Result<AnalyticsAnswer, ApiError> {
+    match analytics(source.sources(), &question) {
+        // What has expired may be of the period itself: then it is refused again.
+        Err(error) if error.code() == Code::RowsExpired => {
+            analytics(source.sources(), &AnalyticsRequest { compare: false, ..question })
+        }
+        answer => answer,
+    }
+}
+
 /// What the audit log saw; null when it is not kept that long.
 fn audit(source: &Source<'_>, request: &StoredRequest, computed: &mut Computed) -> Result<Value, ApiError> {
     let reader = Reader::new(source.asking, source.scope, request.allow_partial);
     let counts = audit_counts::audit_counts(&reader, &request.window);
-    computed.add(&reader.finish());
+    computed.add(&reader.finish(), &request.window);
     match counts {
         Ok(counts) => to_value(&counts),
         Err(error) if error.code() == Code::RowsExpired => Ok(Value::Null),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::ask::StoredRequest;
 use super::body::{self, to_value};
-use super::compute::{Computed, Source, cut, say_damage};
+use super::compute::{Computed, Source, cut};
 use super::routes;
 use crate::http::error::{ApiError, Code};
 use crate::report::answer::{Bounds, Comparison, FamilyComparison};
@@ -30,7 +30,8 @@ pub(crate) fn application(source: &Source<'_>, request: &StoredRequest) -> Resul
     let app_id = request.app_id.as_deref().unwrap_or_default();
     let window = &request.window;
     let answer = ask(source, request, app_id, window)?;
-    let mut computed = Computed { body: Value::Null, is_whole: !answer.envelope.partial, cost: answer.cost };
+    let mut computed =
+        Computed { body: Value::Null, damaged: answer.envelope.damaged.clone(), cost: answer.cost };
     let mut metrics = parts(&answer)?;
     let comparison = compare(source, request, app_id, &metrics, &mut computed)?;
     let mut omitted = Map::new();
@@ -40,7 +41,7 @@ pub(crate) fn application(source: &Source<'_>, request: &StoredRequest) -> Resul
     }
     let reader = Reader::new(source.asking, source.scope, request.allow_partial);
     let routes = routes::routes(&reader, window, app_id);
-    computed.add(&reader.finish());
+    computed.add(&reader.finish(), window);
     let mut body = body::head(request, source.organization)?;
     let hours = window.buckets.get(0).is_some_and(|first| first.end.0 - first.start.0 <= HOUR_US);
     body.insert("group_by".to_owned(), if hours { "hour" } else { "day" }.into());
@@ -49,7 +50,6 @@ pub(crate) fn application(source: &Source<'_>, request: &StoredRequest) -> Resul
     body.insert("comparison".to_owned(), to_value(&comparison)?);
     body.insert("routes".to_owned(), to_value(&routes?)?);
     body.insert("omitted".to_owned(), omitted.into());
-    say_damage(&mut body, &answer.envelope.damaged)?;
     computed.body = body.into();
     Ok(computed)
 }
@@ -106,10 +106,7 @@ fn compare(
         Err(error) if error.code() == Code::RowsExpired => return Ok(Comparison::default()),
         Err(error) => return Err(error),
     };
-    computed.is_whole &= !answer.envelope.partial;
-    computed.cost.rows_scanned += answer.cost.rows_scanned;
-    computed.cost.cells_read += answer.cost.cells_read;
-    computed.cost.bytes_read += answer.cost.bytes_read;
+    computed.add_answer(answer.cost, answer.envelope.damaged.clone());
     let mut then = parts(&answer)?;
     let mut metrics = BTreeMap::new();
     for (name, part) in now {

@@ -43,11 +43,14 @@ impl StoredRequest {
     ///
     /// `invalid` with every problem, `too_many_cells`.
     pub(crate) fn read(body: &Value, zone: &Zone, now: TimestampUs) -> Result<Self, ApiError> {
+        let asked = body;
         let body = with_defaults(body, zone);
         let mut fields = request::begin(&body)?;
         let kind = read_type(&mut fields);
-        // `date` became the window above; to the fields it is known.
-        let _ = fields.get("date");
+        // `date` became the window above, unless there is another one.
+        if fields.get("date").is_some() && names_window(asked) {
+            fields.problem("date", "invalid", "name one day in date, or a window by start_date and end_date");
+        }
         let common = request::common(&mut fields, Width::GroupBy, now)?;
         for name in ["group_by", "step", "week_start", "exact"] {
             if fields.get(name).is_some() {
@@ -105,18 +108,23 @@ impl StoredRequest {
 
 /// The body with the time zone of the organization where it names none, and with `date` as both ends.
 fn with_defaults(body: &Value, zone: &Zone) -> Value {
+    let has_window = names_window(body);
     let mut body = body.clone();
     let Some(members) = body.as_object_mut() else { return body };
     if members.get("timezone").is_none_or(Value::is_null) {
         members.insert("timezone".to_owned(), zone.name.clone().into());
     }
-    let has_window =
-        ["start_date", "start", "end_date", "end"].iter().any(|name| members.contains_key(*name));
     if let Some(date) = members.get("date").filter(|date| !date.is_null() && !has_window).cloned() {
         members.insert("start_date".to_owned(), date.clone());
         members.insert("end_date".to_owned(), date);
     }
     body
+}
+
+/// Whether a body says when its window starts or ends.
+fn names_window(body: &Value) -> bool {
+    let is_named = |name: &&str| body.get(*name).is_some_and(|value| !value.is_null());
+    ["start_date", "start", "end_date", "end"].iter().any(is_named)
 }
 
 fn read_type(fields: &mut Fields<'_>) -> Option<ReportType> {
@@ -146,7 +154,8 @@ fn checked(fields: &mut Fields<'_>, kind: ReportType, window: &Window) -> Option
     let range = window.range;
     let window = window.by(unit(kind, range)).ok()?;
     let is_one_day = window.local_days().is_some_and(|(first, last)| first == last);
-    if kind == ReportType::Daily && !is_one_day {
+    let is_told = fields.problems.iter().any(|problem| problem.pointer == "/date");
+    if kind == ReportType::Daily && !is_one_day && !is_told {
         fields.problem("date", "invalid", "a daily report is of one local day: name it in date");
         return None;
     }

@@ -17,6 +17,7 @@ use crate::report::answer::{CostBlock, DamagedRange};
 use crate::report::definitions;
 use crate::report::reader::{Reader, Totals};
 use crate::report::security::security;
+use crate::report::window::Window;
 use crate::store::Asking;
 
 /// What a report is made of.
@@ -37,10 +38,10 @@ pub(crate) struct Source<'a> {
 /// A report that was made.
 #[derive(Debug)]
 pub(crate) struct Computed {
-    /// Its body.
+    /// Its body, which says what is damaged.
     pub(crate) body: Value,
-    /// Whether everything could be read.
-    pub(crate) is_whole: bool,
+    /// What could not be read, each range once.
+    pub(crate) damaged: Vec<DamagedRange>,
     /// What it cost.
     pub(crate) cost: CostBlock,
 }
@@ -53,10 +54,24 @@ impl<'a> Source<'a> {
 }
 
 impl Computed {
-    /// Adds what more questions cost.
-    pub(crate) fn add(&mut self, totals: &Totals) {
-        self.is_whole &= totals.damaged.is_empty();
+    /// Whether everything could be read.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.damaged.is_empty()
+    }
+
+    /// Adds what more questions, of times within `window` or before it, cost and could not read.
+    pub(crate) fn add(&mut self, totals: &Totals, window: &Window) {
         let more = CostBlock::of(totals.cost, std::time::Duration::ZERO);
+        self.add_answer(more, DamagedRange::of(&totals.damaged, window));
+    }
+
+    /// Adds what another answer cost and could not read.
+    pub(crate) fn add_answer(&mut self, more: CostBlock, damaged: Vec<DamagedRange>) {
+        for range in damaged {
+            if !self.damaged.contains(&range) {
+                self.damaged.push(range);
+            }
+        }
         self.cost.rows_scanned += more.rows_scanned;
         self.cost.cells_read += more.cells_read;
         self.cost.bytes_read += more.bytes_read;
@@ -79,6 +94,7 @@ pub(crate) fn compute(source: &Source<'_>, request: &StoredRequest) -> Result<Co
     let versions: BTreeMap<_, _> =
         definitions.into_iter().map(|(name, definition)| (name, definition.version)).collect();
     if let Some(members) = computed.body.as_object_mut() {
+        say_damage(members, &computed.damaged)?;
         members.insert("definition_versions".to_owned(), to_value(&versions)?);
     }
     Ok(computed)
@@ -91,15 +107,11 @@ fn of_security(source: &Source<'_>, request: &StoredRequest) -> Result<Computed,
     members.remove("cost");
     let mut body = body::head(request, source.organization)?;
     body.extend(members);
-    Ok(Computed { body: body.into(), is_whole: !report.partial, cost: report.cost })
+    Ok(Computed { body: body.into(), damaged: report.damaged, cost: report.cost })
 }
 
 /// Says in a body what could not be read.
-///
-/// # Errors
-///
-/// As [`to_value`].
-pub(crate) fn say_damage(body: &mut Map<String, Value>, damaged: &[DamagedRange]) -> Result<(), ApiError> {
+fn say_damage(body: &mut Map<String, Value>, damaged: &[DamagedRange]) -> Result<(), ApiError> {
     if !damaged.is_empty() {
         body.insert("partial".to_owned(), true.into());
         body.insert("damaged".to_owned(), to_value(&damaged)?);

@@ -114,13 +114,15 @@ impl Maker<'_> {
         }
         let id = request.id(self.organization);
         let turn = Turn::wait(self.state, &id).await;
-        // A report is never made before its time is over.
-        if let Some(found) = find(self.state, self.scope, &id, request.window.range.end).await? {
+        // A report is never made before its time is over. One that a clock made that ran ahead does not stand.
+        let until = TimestampUs(self.state.clock.now().0.saturating_add(1));
+        let made = TimeRange { start: request.window.range.end, end: until };
+        if let Some(found) = find(self.state, self.scope, &id, made).await? {
             let body = fetch(self.state, self.scope, &found).await?;
             return Ok(Made { found: Some(found), body, cost: None });
         }
         let made = self.computed(&request).await?;
-        let found = if made.is_whole && self.has_room().await? {
+        let found = if made.is_whole() && self.has_room().await? {
             Some(self.keep(turn, &request, made.body.clone()).await?)
         } else {
             None
@@ -192,7 +194,7 @@ impl Maker<'_> {
     }
 }
 
-/// The report of an id, made at `since` or later; the first one should there be two.
+/// The report of an id that was made in a time; the first one should there be two.
 ///
 /// # Errors
 ///
@@ -201,9 +203,9 @@ pub(crate) async fn find(
     state: &AppState,
     scope: &ReadScope,
     id: &str,
-    since: TimestampUs,
+    made: TimeRange,
 ) -> Result<Option<Found>, ApiError> {
-    let mut request = heads(scope, TimeRange { start: since, end: TimeRange::ALL.end }, 1);
+    let mut request = heads(scope, made, 1);
     request.order = Order::Asc;
     request.filter = Filter::And(vec![request.filter, is(&stream::OBJECT_ID, id)]);
     let page = rows(state, scope, request).await?;

@@ -100,4 +100,6 @@ fn incidents(view: &mut View<'_>) {
     }
     view.markup.close();
     view.markup.close();
+    let omitted = view.number("/omitted/incidents");
+    view.more(0, omitted);
 }

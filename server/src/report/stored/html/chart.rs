@@ -14,13 +14,16 @@ const AIR: f64 = 10.0;
 const LABELS_MAX: usize = 8;
 /// Most points of a line that are drawn as dots too.
 const DOTS_MAX: usize = 62;
+/// Height of the mark of a part that is 0: it is seen, and no bar.
+const ZERO: f64 = 3.0;
 /// Classes of series, by their place.
 const CLASSES: [&str; 4] = ["s1", "s2", "s3", "s4"];
 
 /// How values are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// A bar for each value; those of a later series stand in front.
+    /// A bar for each value; those of a later series stand in front. Where there is no value is a dashed frame; a part
+    /// of 0 is a mark of its own, for it may be the worst there is.
     Bars,
     /// A line that is broken where there is no value.
     Lines,
@@ -158,9 +161,10 @@ fn axes(markup: &mut Markup, chart: &Chart<'_>, frame: &Frame, steps: &[f64], la
 }
 
 /// What is said of a value that is pointed at.
-fn told(chart: &Chart<'_>, series: &Series<'_>, index: usize, value: f64, lang: Lang) -> String {
+fn told(chart: &Chart<'_>, series: &Series<'_>, index: usize, value: Option<f64>, lang: Lang) -> String {
     let label = chart.labels.get(index).map(String::as_str).unwrap_or_default();
-    format!("{label} \u{b7} {}: {}", series.name, shown(value, chart.unit, lang))
+    let value = value.map_or_else(|| chart.nothing.to_owned(), |value| shown(value, chart.unit, lang));
+    format!("{label} \u{b7} {}: {value}", series.name)
 }
 
 fn bars(
@@ -174,14 +178,19 @@ fn bars(
     let width = (frame.x(1.0) - frame.x(0.0)) * 0.8;
     markup.open("g", &[("class", class)]);
     for (index, value) in series.values.iter().enumerate() {
-        let Some(value) = value.filter(|value| *value > 0.0) else { continue };
-        let (x, y) = (frame.x(slot(index) + 0.1), frame.y(value));
-        let height = at((frame.y(0.0) - y).max(0.5));
-        markup.open(
-            "rect",
-            &[("x", &at(x)), ("y", &at(y)), ("width", &at(width.max(0.5))), ("height", &height)],
-        );
-        markup.leaf("title", &[], &told(chart, series, index, value, lang));
+        let bottom = frame.y(0.0);
+        let (class, height) = match *value {
+            None => ("gap", bottom - frame.y(frame.top)),
+            Some(value) if value > 0.0 => ("bar", (bottom - frame.y(value)).max(0.5)),
+            Some(_) if chart.unit == Unit::Ratio => ("zero", ZERO),
+            // Of nothing that is counted there is nothing to see.
+            Some(_) => continue,
+        };
+        let (x, y) = (at(frame.x(slot(index) + 0.1)), at(bottom - height));
+        let (width, height) = (at(width.max(0.5)), at(height));
+        let place = [("class", class), ("x", &x), ("y", &y), ("width", &width), ("height", &height)];
+        markup.open("rect", &place);
+        markup.leaf("title", &[], &told(chart, series, index, *value, lang));
         markup.close();
     }
     markup.close();
@@ -214,7 +223,7 @@ fn line(
     if dots.len() <= DOTS_MAX {
         for (x, y, index, value) in dots {
             markup.open("circle", &[("cx", &x), ("cy", &y), ("r", "2.2")]);
-            markup.leaf("title", &[], &told(chart, series, index, value, lang));
+            markup.leaf("title", &[], &told(chart, series, index, Some(value), lang));
             markup.close();
         }
     }
@@ -256,6 +265,38 @@ mod tests {
         let path = text.split(" d=\"").nth(1).unwrap().split('"').next().unwrap();
         assert_eq!((path.matches('M').count(), path.matches('L').count()), (2, 1), "{path}");
         assert!(text.contains("<strong>t&lt;</strong>") && text.contains("b \u{b7} n: 2"), "{text}");
+    }
+
+    #[test]
+    fn no_uptime_is_seen_and_is_not_like_no_data() {
+        let of = |unit| {
+            let chart = Chart {
+                title: "t",
+                nothing: "no data",
+                labels: ["a", "b", "c"].map(str::to_owned).into(),
+                series: vec![Series { name: "up", values: vec![Some(0.0), None, Some(0.5)] }],
+                form: Form::Bars,
+                unit,
+                top: Some(1.0),
+            };
+            let mut markup = Markup::default();
+            draw(&mut markup, &chart, Lang::En);
+            markup.finish()
+        };
+        let text = of(Unit::Ratio);
+        let marks: Vec<&str> = text.split("<rect class=\"").skip(1).collect();
+        let mark = |at: usize| {
+            let class = marks[at].split('"').next().unwrap();
+            let height: f64 =
+                marks[at].split("height=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
+            let title = marks[at].split("<title>").nth(1).unwrap().split('<').next().unwrap();
+            (class, height, title)
+        };
+        assert_eq!(marks.len(), 3, "{text}");
+        assert_eq!(mark(0), ("zero", ZERO, "a \u{b7} up: 0%"));
+        assert_eq!(mark(1), ("gap", SIZE.1 - AIR - BELOW, "b \u{b7} up: no data"));
+        assert_eq!(mark(2), ("bar", (SIZE.1 - AIR - BELOW) / 2.0, "c \u{b7} up: 50%"));
+        assert!(!of(Unit::Count).contains("class=\"zero\""), "no errors are nothing to see");
     }
 
     #[test]

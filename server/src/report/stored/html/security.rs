@@ -49,10 +49,8 @@ fn findings(view: &mut View<'_>) {
     for finding in rows.iter().take(FINDINGS_MAX) {
         one(view, finding);
     }
-    if rows.len() > FINDINGS_MAX {
-        let more = view.text("more").replace("{count}", &(rows.len() - FINDINGS_MAX).to_string());
-        view.markup.leaf("p", &[("class", "note")], &more);
-    }
+    let truncated = view.number("/truncated/findings");
+    view.more(rows.len().saturating_sub(FINDINGS_MAX), truncated);
 }
 
 fn one(view: &mut View<'_>, finding: &Value) {

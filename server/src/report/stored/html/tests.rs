@@ -292,3 +292,30 @@ fn the_policy_lets_the_style_in_and_nothing_else() {
     assert!(POLICY.starts_with("default-src 'none'; style-src 'sha256-"), "{}", *POLICY);
     assert!(!POLICY.contains("unsafe") && !POLICY.contains('*'), "{}", *POLICY);
 }
+
+#[test]
+fn rows_that_are_not_on_the_page_are_counted() {
+    let mut body = activity("acme");
+    let rows: Vec<Value> = (0..100).map(|n| json!({"page": format!("/{n}"), "count": 1})).collect();
+    body["metrics"]["user_activity"]["pages"] = rows.clone().into();
+    body["metrics"]["user_activity"]["features"] = rows.into();
+    body["omitted"] = json!({"pages": 1_500, "apps": 3});
+    body["audit"]["actions_omitted"] = json!(7);
+    let text = page(ReportType::Daily, &body, STAMP, Lang::En);
+    for part in [
+        "<p class=\"note\">1,575 more, 75 of them in the other formats</p>",
+        "<p class=\"note\">75 more in the other formats</p>",
+        "<p class=\"note\">3 more, 0 of them in the other formats</p>",
+        "<p class=\"note\">7 more, 0 of them in the other formats</p>",
+    ] {
+        assert_eq!(text.matches(part).count(), 1, "{part}: {text}");
+    }
+    let mut body = application();
+    body["omitted"] = json!({"incidents": 12});
+    let text = page(ReportType::Application, &body, STAMP, Lang::Fr);
+    assert_eq!(text.matches("12 de plus, dont 0 dans les autres formats").count(), 1, "{text}");
+    let mut body = security();
+    body["truncated"] = json!({"findings": 40});
+    let text = page(ReportType::Security, &body, STAMP, Lang::En);
+    assert_eq!(text.matches("40 more, 0 of them").count(), 1, "{text}");
+}

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::chart::{Chart, Form, Series, draw};
 use super::date;
 use super::markup::Markup;
-use super::number::{Unit, change, shown};
+use super::number::{Unit, change, plain, shown};
 use super::{TEXTS, text_of};
 use crate::domain::lang::Lang;
 
@@ -124,10 +124,27 @@ impl<'a> View<'a> {
         }
         self.markup.close();
         self.markup.close();
-        if rows.len() > ROWS_MAX {
-            let more = self.text("more").replace("{count}", &(rows.len() - ROWS_MAX).to_string());
-            self.markup.leaf("p", &[("class", "note")], &more);
-        }
+        let list = pointer.rsplit('/').next().unwrap_or_default();
+        let omitted =
+            self.number(&format!("/omitted/{list}")).or_else(|| self.number(&format!("{pointer}_omitted")));
+        self.more(rows.len().saturating_sub(ROWS_MAX), omitted);
+    }
+
+    /// Says how many rows of a list are not on the page: those that other formats have, and those that the report
+    /// left out.
+    pub(super) fn more(&mut self, in_other_formats: usize, omitted: Option<f64>) {
+        let omitted = omitted.filter(|omitted| *omitted > 0.0);
+        #[expect(clippy::cast_precision_loss, reason = "a list of a report has at most some thousand rows")]
+        let here = in_other_formats as f64;
+        let name = match omitted {
+            None if in_other_formats == 0 => return,
+            None => "more",
+            Some(_) => "more_omitted",
+        };
+        let plain = |number| plain(number, self.lang);
+        let text = self.text(name).replace("{count}", &plain(here + omitted.unwrap_or_default()));
+        let text = text.replace("{here}", &plain(here));
+        self.markup.leaf("p", &[("class", "note")], &text);
     }
 
     fn row(&mut self, row: &Value, columns: &[Column]) {

@@ -1,6 +1,8 @@
 //! Stored reports over the whole application.
 
+mod damage;
 mod erasure;
+mod expiry;
 mod nightly;
 mod numbers;
 mod records;

@@ -5,6 +5,7 @@ use insights_engine::append::{CatalogKind, CatalogPut};
 use insights_engine::time::TimestampUs;
 use serde_json::{Value, json};
 
+use super::expiry::keep_one_day;
 use super::{REPORTS, get, send};
 use crate::config::Config;
 use crate::job::execute;
@@ -19,7 +20,7 @@ fn set(app: &TestApp, text: &str) {
 }
 
 /// Moves the clock and runs the task if it is due then.
-async fn at(app: &TestApp, text: &str) -> Option<RunRecord> {
+pub(super) async fn at(app: &TestApp, text: &str) -> Option<RunRecord> {
     set(app, text);
     let mut record = None;
     for run in app.state.jobs.due(&app.state) {
@@ -31,7 +32,7 @@ async fn at(app: &TestApp, text: &str) -> Option<RunRecord> {
 }
 
 /// What a run has told.
-fn told(record: &RunRecord) -> [u64; 4] {
+pub(super) fn told(record: &RunRecord) -> [u64; 4] {
     let result = record.result.as_ref().unwrap();
     ["made", "existing", "expired", "failed"].map(|name| result[name].as_u64().unwrap())
 }
@@ -47,7 +48,7 @@ async fn zone(app: &TestApp, organization: &str, zone: &str) {
 }
 
 /// (type, first day, application) of the reports of an organization, the oldest first.
-async fn reports(app: &TestApp, organization: &str) -> Vec<[String; 3]> {
+pub(super) async fn reports(app: &TestApp, organization: &str) -> Vec<[String; 3]> {
     let list = get(app, ROOT, &format!("{REPORTS}?organization_id={organization}&limit=1000")).await.json();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let row = |row: &Value| [&row["type"], &row["start_date"], &row["app_id"]].map(text);
@@ -139,4 +140,72 @@ async fn only_the_types_of_the_settings_are_made() {
     platform(&app).await;
     assert_eq!(told(&at(&app, "2023-11-15T00:30:00Z").await.unwrap()), [1, 0, 0, 0]);
     assert_eq!(reports(&app, "acme").await[0][0], "security");
+}
+
+/// The days of which an organization has a daily report.
+async fn days(app: &TestApp, organization: &str) -> Vec<String> {
+    let rows = reports(app, organization).await.into_iter();
+    rows.filter(|row| row[0] == "daily").map(|row| row[1].clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_organization_does_not_keep_takes_no_report_from_the_others() {
+    let app = TestApp::new();
+    platform(&app).await;
+    let (acme, short) = (app.key("acme", &["admin"]).await, app.key("short", &["admin"]).await);
+    for key in [&acme, &short] {
+        send(&app, key, "track", &[json!({"event_type": "click", "timestamp": "2023-11-12T11:00:00Z"})])
+            .await;
+    }
+    keep_one_day(&app, &short, "short").await;
+    // The task did not run in the nights before: the 12th is not kept any more by one of them.
+    let covered = br#"{"version":1,"zones":{"UTC":"2023-11-11"}}"#.to_vec();
+    let key = format!("job/{TASK}/covered").into_bytes();
+    let put = CatalogPut { kind: CatalogKind::Setting, key, value: Some(covered) };
+    app.state.store.put(vec![put]).await.unwrap();
+    let ran = at(&app, "2023-11-15T00:30:00Z").await.unwrap();
+    let [_, _, expired, failed] = told(&ran);
+    assert!(expired >= 1 && failed == 0, "{ran:?}");
+    assert_eq!(days(&app, "acme").await, ["2023-11-12", "2023-11-14"]);
+    assert_eq!(days(&app, "short").await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_ran_ahead_stops_no_reports_once_it_is_right() {
+    let app = TestApp::new();
+    platform(&app).await;
+    let wanted = json!({"type": "daily", "date": "2023-11-14", "organization_id": "acme"});
+    assert!(at(&app, "2024-06-01T00:30:00Z").await.is_some());
+    let early = app.call(Method::POST, REPORTS, ROOT, &wanted).await.json();
+    assert_eq!(early["generated_at"], "2024-06-01T00:30:00Z");
+    assert!(at(&app, "2023-11-14T23:00:00Z").await.is_none());
+    // What was made in the time that is to come does not stand in the place of what is made now.
+    let ran = at(&app, "2023-11-15T00:30:00Z").await.unwrap();
+    assert_eq!(told(&ran), [4, 0, 0, 0], "{ran:?}");
+    let kept = app.call(Method::POST, REPORTS, ROOT, &wanted).await.json();
+    assert_eq!((&kept["id"], &kept["generated_at"]), (&early["id"], &json!("2023-11-15T00:30:00Z")));
+    set(&app, "2024-07-01T00:00:00Z");
+    assert_eq!(app.call(Method::POST, REPORTS, ROOT, &wanted).await.json(), kept);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organization_that_moves_into_a_zone_loses_no_day() {
+    let app = TestApp::new();
+    platform(&app).await;
+    app.key("kiku", &["admin"]).await;
+    zone(&app, "kiku", "Asia/Tokyo").await;
+    let key = app.key("acme", &["admin"]).await;
+    set(&app, "2023-11-15T12:00:00Z");
+    send(&app, &key, "track", &[json!({"event_type": "click", "timestamp": "2023-11-15T02:00:00Z"})]).await;
+    // The 15th is over in Tokyo, not where the organization still is.
+    at(&app, "2023-11-15T15:30:00Z").await.unwrap();
+    assert_eq!(days(&app, "acme").await, ["2023-11-14"]);
+    let path = "/api/insights/organizations/acme/settings/";
+    set(&app, "2023-11-15T16:00:00Z");
+    for _ in 0..3 {
+        let moved = app.call(Method::PUT, path, ROOT, &json!({"timezone": "Asia/Tokyo"})).await;
+        assert_eq!(moved.status.as_u16(), 200);
+    }
+    at(&app, "2023-11-16T15:30:00Z").await.unwrap();
+    assert_eq!(days(&app, "acme").await, ["2023-11-14", "2023-11-15"]);
 }
