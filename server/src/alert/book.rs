@@ -31,7 +31,7 @@ pub struct Entry {
     pub error: Option<String>,
     /// Whether the rule is gone and only those who were told of its alerts are to be told of their end.
     pub is_removed: bool,
-    /// The parts of the state as they were written last.
+    /// The parts of the state as they were written last, without the numbers.
     pub parts: Vec<Vec<u8>>,
     /// Up to where errors were looked at.
     since: Since,

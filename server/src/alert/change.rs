@@ -23,8 +23,10 @@ pub async fn put(state: &AppState, rule: Rule) -> Result<Entry, ApiError> {
     let mut batches = Vec::new();
     let mut entry = Entry::new(rule, now);
     if let Some(before) = before {
-        let is_same =
-            before.rule.document.condition == entry.rule.document.condition && entry.rule.document.enabled;
+        // What came while a rule was disabled is no news when it is enabled again.
+        let is_same = before.rule.document.condition == entry.rule.document.condition
+            && before.rule.document.enabled
+            && entry.rule.document.enabled;
         if is_same {
             entry = before.with_rule(entry.rule);
         } else {

@@ -15,7 +15,7 @@ use super::board::{Board, Readings};
 use super::book::{Book, Entry, Evaluation, key_of};
 use super::condition::Condition;
 use super::dispatch::Groups;
-use super::evaluate::{Place, Since, look};
+use super::evaluate::{OVERLAP, Place, Since, look};
 use super::mute::Mutes;
 use super::rule::Rule;
 use super::state::Policy;
@@ -64,7 +64,10 @@ impl Alerts {
         let mut book = Book::default();
         for (key, value) in store.catalog_scan(CatalogKind::Setting, Rule::PREFIX.as_bytes()) {
             match Rule::of_record(&key, &value) {
-                Some(rule) => book.put(Entry::new(rule, watch.looked_until()), now),
+                Some(rule) => {
+                    let began = news_since(&rule, watch.looked_until());
+                    book.put(Entry::new(rule, began), now);
+                }
                 None => {
                     tracing::warn!(key = %String::from_utf8_lossy(&key), "an alert rule is not understood");
                 }
@@ -73,7 +76,7 @@ impl Alerts {
         for (key, value) in store.catalog_scan(CatalogKind::Setting, record::PREFIX.as_bytes()) {
             if let Some(entry) = record::rule_of(&key).and_then(|key| book.get_mut(&key)) {
                 record::restore(&mut entry.board, &value, now);
-                entry.parts.push(value.to_vec());
+                entry.parts.push(record::essence(&value));
             }
         }
         book.pass_over(watch.gap().unwrap_or_default());
@@ -134,6 +137,13 @@ impl Alerts {
         let us = next.map_or(u64::MAX, |next| u64::try_from(next.0.saturating_sub(now.0)).unwrap_or(0));
         Duration::from_micros(us).clamp(REST, LOOK_AGAIN)
     }
+}
+
+/// Since when errors are news to a rule after a start: that the server was there at `looked` does not mean that the rule
+/// had been evaluated since the instant before.
+fn news_since(rule: &Rule, looked: TimestampUs) -> TimestampUs {
+    let before = rule.document.interval.us().saturating_add(OVERLAP.us());
+    TimestampUs(looked.0.saturating_sub(before)).max(rule.created.min(looked))
 }
 
 /// Evaluates a rule: asks, judges, and writes what changed with its history, all of it or nothing.

@@ -14,18 +14,20 @@ use super::state::{AlertState, Series};
 const VERSION: u32 = 1;
 /// Bytes after which a part is full, under the 64 KiB of a catalog record.
 const PART_BYTES_MAX: usize = 56 << 10;
+/// Most bytes of a number with its name.
+const VALUE_BYTES: usize = 40;
 /// What the keys of states start with; the organization, the rule and the number of the part follow.
 pub const PREFIX: &str = "alert/state/";
 
 /// A part of the state of a rule's alerts.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Part {
     version: u32,
     series: Vec<Kept>,
 }
 
 /// A series that is not well.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Kept {
     labels: Labels,
     state: AlertState,
@@ -73,7 +75,8 @@ impl Kept {
 
 /// The state of a rule's alerts as catalog records: one for each part, without those of `before` that are the same.
 ///
-/// `before` is what was written last, and becomes what is to be written now.
+/// `before` is what was written last, and becomes what is to be written now: both as [`essence`]s, as a number that is
+/// another at every look is no change. It is written with the changes that it comes with.
 pub fn puts(
     organization: &TenantId,
     rule: &str,
@@ -82,24 +85,46 @@ pub fn puts(
 ) -> Vec<CatalogPut> {
     let parts = parts(board);
     let mut puts = Vec::new();
+    let essences: Vec<Vec<u8>> = parts.iter().map(|part| part.clone().without_values().bytes()).collect();
     for number in 0..parts.len().max(before.len()) {
         let part = parts.get(number);
-        if part != before.get(number) {
+        if essences.get(number) != before.get(number) {
             let key = format!("{PREFIX}{}/{rule}/{number}", organization.as_str()).into_bytes();
-            puts.push(CatalogPut { kind: CatalogKind::Setting, key, value: part.cloned() });
+            puts.push(CatalogPut { kind: CatalogKind::Setting, key, value: part.map(Part::bytes) });
         }
     }
-    *before = parts;
+    *before = essences;
     puts
 }
 
+impl Part {
+    fn bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    fn without_values(mut self) -> Self {
+        self.series.iter_mut().for_each(|kept| kept.value = None);
+        self
+    }
+}
+
+/// A part as it is compared: without the numbers. Of what is not understood all of it.
+pub fn essence(part: &[u8]) -> Vec<u8> {
+    match serde_json::from_slice::<Part>(part) {
+        Ok(part) => part.without_values().bytes(),
+        Err(_) => part.to_vec(),
+    }
+}
+
 /// The parts, in the order of labels.
-fn parts(board: &Board) -> Vec<Vec<u8>> {
+fn parts(board: &Board) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     let mut bytes = usize::MAX;
     for (labels, series) in board.series.iter().filter(|(_, series)| !series.is_forgettable()) {
         let kept = Kept::of(labels, series);
-        let len = serde_json::to_vec(&kept).map_or(0, |text| text.len() + 1);
+        // As if every number were as long as one can be: a part must not end elsewhere because of it.
+        let without = Kept { value: None, ..kept.clone() };
+        let len = serde_json::to_vec(&without).map_or(0, |text| text.len() + 1) + VALUE_BYTES;
         if bytes.saturating_add(len) > PART_BYTES_MAX {
             parts.push(Part { version: VERSION, series: Vec::new() });
             bytes = 0;
@@ -109,7 +134,7 @@ fn parts(board: &Board) -> Vec<Vec<u8>> {
             part.series.push(kept);
         }
     }
-    parts.iter().map(|part| serde_json::to_vec(part).unwrap_or_default()).collect()
+    parts
 }
 
 /// The rule that a record of a state belongs to.
@@ -195,6 +220,25 @@ mod tests {
         let removed = puts(&organization(), "r1", &full, &mut before);
         assert_eq!(removed.len(), written.len());
         assert!(removed.iter().all(|put| put.value.is_none()) && before.is_empty());
+    }
+
+    #[test]
+    fn another_number_alone_is_nothing_to_write() {
+        let mut firing = board(900, 200);
+        let mut before = Vec::new();
+        let written = puts(&organization(), "r1", &firing, &mut before);
+        let restored: Vec<Vec<u8>> = written.iter().map(|put| essence(put.value.as_ref().unwrap())).collect();
+        assert_eq!(restored, before, "a restart writes nothing");
+        let numbers = [f64::MIN, -1.234_567_890_123_456e-300, 0.0];
+        for (series, number) in firing.series.values_mut().zip(numbers.into_iter().cycle()) {
+            series.value = Some(number);
+        }
+        assert_eq!(puts(&organization(), "r1", &firing, &mut before), []);
+        firing.series.values_mut().next().unwrap().told = Some(TimestampUs(9));
+        let written = puts(&organization(), "r1", &firing, &mut before);
+        assert_eq!(written.len(), 1);
+        let text = String::from_utf8(written[0].value.clone().unwrap()).unwrap();
+        assert!(text.contains("e-300") && text.len() < 64 << 10, "with the numbers of now");
     }
 
     #[test]

@@ -98,7 +98,7 @@ fn instants(rule: &Rule, window: TimeRange) -> Result<Vec<TimestampUs>, ApiError
 pub fn rehearse(place: &Place<'_>, rule: &Rule, window: TimeRange) -> Result<Rehearsal, ApiError> {
     let instants = instants(rule, window)?;
     let policy = Policy::of(&rule.document);
-    let mut since = Since::new(window.start);
+    let mut since = Since::rehearsed(window.start);
     let (mut board, mut account) = (Board::default(), Account::default());
     let mut rest = instants.as_slice();
     let mut count = FIRST_LOOK;

@@ -15,20 +15,33 @@ const VERSION: u32 = 1;
 /// A gap of less than this part of the time that is looked at does not hide a silence.
 const GAP_PART: i64 = 10;
 
+/// How long a gap is remembered: nothing looks further back.
+const GAPS_KEPT: Length = Length::days(31);
+/// Most gaps that are remembered; of more, those that are nearest to each other become one.
+const GAPS_MAX: usize = 64;
+
 /// When the server was last seen.
 #[derive(Debug, Serialize, Deserialize)]
 struct Mark {
     version: u32,
     at_us: i64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    gaps_us: Vec<Gap>,
 }
 
-/// Since when the server looks, and since when it had not before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A time in which the server was not there: after the first instant and before the second, in microseconds. It begins
+/// with time itself when the server had never been there.
+type Gap = (i64, i64);
+
+/// Since when the server looks, and when it had not before.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watch {
     /// When it was last there before; none when never.
     left: Option<TimestampUs>,
     /// Since when it is there.
     back: TimestampUs,
+    /// When it was away, in order of time; the last one ends with `back`.
+    gaps: Vec<Gap>,
     /// When that was last written down.
     marked: Option<TimestampUs>,
 }
@@ -37,8 +50,33 @@ impl Watch {
     /// A server that begins at `now`, with the mark that it left behind.
     pub fn new(mark: Option<&[u8]>, now: TimestampUs) -> Self {
         let mark: Option<Mark> = mark.and_then(|bytes| serde_json::from_slice(bytes).ok());
-        let left = mark.filter(|mark| mark.version == VERSION).map(|mark| TimestampUs(mark.at_us).min(now));
-        Self { left, back: now, marked: None }
+        let mark = mark.filter(|mark| mark.version == VERSION);
+        let left = mark.as_ref().map(|mark| TimestampUs(mark.at_us).min(now));
+        let mut gaps = mark.map(|mark| mark.gaps_us).unwrap_or_default();
+        gaps.retain(|(from, to)| from <= to);
+        gaps.push((left.map_or(i64::MIN, |left| left.0), now.0));
+        gaps.sort_unstable();
+        let mut watch = Self { left, back: now, gaps, marked: None };
+        watch.bound(now);
+        watch
+    }
+
+    /// Forgets the gaps that are long over, and keeps the others few.
+    fn bound(&mut self, now: TimestampUs) {
+        let kept_after = now.0.saturating_sub(GAPS_KEPT.us());
+        self.gaps.retain(|(_, to)| *to > kept_after);
+        while self.gaps.len() > GAPS_MAX {
+            let between = self.gaps.windows(2).map(|two| match two {
+                [(_, to), (from, _)] => from.saturating_sub(*to),
+                _ => i64::MAX,
+            });
+            let nearest = between.enumerate().min_by_key(|(_, between)| *between);
+            let Some((at, _)) = nearest else { return };
+            let (_, end) = self.gaps.remove(at + 1);
+            if let Some((_, to)) = self.gaps.get_mut(at) {
+                *to = end.max(*to);
+            }
+        }
     }
 
     /// How long it was away, to about a minute; none when it has never been there.
@@ -53,8 +91,12 @@ impl Watch {
 
     /// Whether a silence of `length` up to `now` may be that of the server.
     pub fn is_in_doubt(&self, now: TimestampUs, length: Length) -> bool {
-        let is_hidden = self.gap().is_none_or(|gap| gap.us().saturating_mul(GAP_PART) >= length.us());
-        is_hidden && now.0.saturating_sub(length.us()) < self.back.0
+        let start = now.0.saturating_sub(length.us());
+        let away = self.gaps.iter().filter(|(_, to)| start < *to).map(|(from, to)| to.saturating_sub(*from));
+        let mut away = away.peekable();
+        let is_touched = away.peek().is_some();
+        let away = away.fold(0_i64, i64::saturating_add);
+        is_touched && away.saturating_mul(GAP_PART) >= length.us()
     }
 
     /// The mark to write at `now`, when it is time for one.
@@ -64,7 +106,9 @@ impl Watch {
             return None;
         }
         self.marked = Some(now);
-        let value = serde_json::to_vec(&Mark { version: VERSION, at_us: now.0 }).ok()?;
+        self.bound(now);
+        let mark = Mark { version: VERSION, at_us: now.0, gaps_us: self.gaps.clone() };
+        let value = serde_json::to_vec(&mark).ok()?;
         Some(CatalogPut { kind: CatalogKind::Setting, key: KEY.to_vec(), value: Some(value) })
     }
 
@@ -108,5 +152,38 @@ mod tests {
         // Away for 100 s: that hides a minute, and does not explain an hour.
         assert!(told(&back, 1_030, 60));
         assert!(!told(&back, 1_030, 3_600));
+    }
+
+    #[test]
+    fn a_second_restart_does_not_forget_the_first_gap() {
+        let restarted = |watch: &mut Watch, left: i64, back: i64| {
+            let put = watch.mark(at(left)).unwrap();
+            Watch::new(put.value.as_deref(), at(back))
+        };
+        let mut watch = Watch::new(None, at(0));
+        watch = restarted(&mut watch, 100_000, 103_000);
+        watch = restarted(&mut watch, 103_060, 103_070);
+        let doubt = |watch: &Watch, now, length| watch.is_in_doubt(at(now), Length::seconds(length));
+        assert!(doubt(&watch, 104_000, 3_600), "it was away for most of the hour");
+        assert!(!doubt(&watch, 107_000, 3_600) && !doubt(&watch, 104_000, 900));
+        // After a month it is history.
+        let put = watch.mark(at(103_000 + 32 * 86_400)).unwrap();
+        let text = String::from_utf8(put.value.unwrap()).unwrap();
+        assert!(!text.contains("gaps"), "{text}");
+    }
+
+    #[test]
+    fn gaps_without_end_stay_few_and_none_is_forgotten() {
+        let mut watch = Watch::new(None, at(0));
+        for n in 1..=500 {
+            let put = watch.mark(at(n * 1_000)).unwrap();
+            assert!(put.value.as_ref().unwrap().len() < 8 << 10);
+            watch = Watch::new(put.value.as_deref(), at(n * 1_000 + 500));
+        }
+        assert_eq!(watch.gaps.len(), GAPS_MAX);
+        for n in 1..=500 {
+            let gap = (n * 1_000_000_000, n * 1_000_000_000 + 500_000_000);
+            assert!(watch.gaps.iter().any(|(from, to)| *from <= gap.0 && gap.1 <= *to));
+        }
     }
 }

@@ -7,8 +7,8 @@
 #[derive(Debug, Default)]
 pub struct Csv {
     out: Vec<u8>,
-    /// Whether the open line has a cell.
-    has_cell: bool,
+    /// Cells of the open line.
+    cells: usize,
 }
 
 impl Csv {
@@ -52,10 +52,15 @@ impl Csv {
         self.separate();
     }
 
+    /// How many cells the open line has.
+    pub fn cells(&self) -> usize {
+        self.cells
+    }
+
     /// Ends the open line.
     pub fn end_line(&mut self) {
         self.out.extend_from_slice(b"\r\n");
-        self.has_cell = false;
+        self.cells = 0;
     }
 
     /// Takes what was written so far; the next line starts at an empty buffer.
@@ -64,10 +69,10 @@ impl Csv {
     }
 
     fn separate(&mut self) {
-        if self.has_cell {
+        if self.cells > 0 {
             self.out.push(b',');
         }
-        self.has_cell = true;
+        self.cells += 1;
     }
 }
 

@@ -5,7 +5,7 @@
 //! without what differs from case to case, so that a thousand failures of one kind are one alert.
 
 use insights_engine::id::Stream;
-use insights_engine::query::{Filter, Literal, Op, RowRequest};
+use insights_engine::query::{Cursor, Filter, Literal, Op, RowRequest};
 use insights_engine::schema::{Batch, ColumnDef, Document, Scalar, stream};
 use insights_engine::time::{DAY_US, TimeRange, TimestampUs};
 
@@ -23,28 +23,68 @@ use crate::report::reader::Reader;
 
 /// Records of a page.
 const PAGE_ROWS: usize = 5_000;
-/// Most records that one look reads; of a greater storm the counts are of these.
+/// Most records that one look reads; the next look goes on with the rest of a greater storm.
 const LOOK_ROWS_MAX: usize = 50_000;
 /// How long before its receipt an error may have happened, or after it by a wrong clock.
 const STRAY_US: i64 = DAY_US;
-/// A record may become visible a little after those that were received after it.
-const OVERLAP: Length = Length::seconds(10);
+/// How long after its receipt a record becomes visible at the latest: it is stamped before it is on disk.
+pub const OVERLAP: Length = Length::seconds(10);
 /// Where the message of an event may be.
 const MESSAGE_PATHS: [&str; 3] = ["message", "error", "description"];
 
 /// Up to where errors were looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Since {
-    /// Those received until here were.
-    pub received: TimestampUs,
-    /// The last of each stream that was, once there was one.
-    seqs: [Option<u64>; 2],
+    /// Those received until here are no news.
+    began: TimestampUs,
+    /// The instant of the last look.
+    looked: TimestampUs,
+    /// Whether the time that is looked at is over: what was received after the last instant is then none of it. Else
+    /// it counts at once, so that no `seq` below one that was seen is left behind when the clock is set back.
+    is_over: bool,
+    /// Up to where each stream was read.
+    streams: [Seen; 2],
+}
+
+/// Up to where a stream was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Seen {
+    /// The greatest `seq` of those that were, once there was one: what comes later has a greater one.
+    seq: Option<u64>,
+    /// What one look could not read to its end.
+    rest: Option<Rest>,
+}
+
+/// The rest of a question, which the next look goes on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rest {
+    /// Received after this.
+    from: TimestampUs,
+    /// Received until this.
+    until: TimestampUs,
+    /// After which row.
+    after: Cursor,
+    /// The greatest `seq` so far.
+    top: Option<u64>,
 }
 
 impl Since {
-    /// Nothing that was received after `received` was looked at.
-    pub const fn new(received: TimestampUs) -> Self {
-        Self { received, seqs: [None; 2] }
+    /// Nothing that was received after `began` was looked at; time goes on.
+    pub const fn new(began: TimestampUs) -> Self {
+        Self { began, looked: began, is_over: false, streams: [Seen { seq: None, rest: None }; 2] }
+    }
+
+    /// The same within a time that is over.
+    pub const fn rehearsed(began: TimestampUs) -> Self {
+        Self { is_over: true, ..Self::new(began) }
+    }
+
+    /// After which receipt errors are news in a look at `until`, while none was seen: those of the look before may have
+    /// become visible after it.
+    fn from(&self, until: TimestampUs) -> TimestampUs {
+        let overlapped = TimestampUs(self.looked.min(until).0.saturating_sub(OVERLAP.us()));
+        // Before its own beginning a clock was set back: the beginning says nothing then.
+        if until < self.began { overlapped } else { overlapped.max(self.began) }
     }
 }
 
@@ -65,24 +105,57 @@ pub(super) fn look(
     instants: &[TimestampUs],
     since: &mut Since,
 ) -> Result<Vec<Readings>, ApiError> {
+    look_up_to(place, condition, instants, since, LOOK_ROWS_MAX.saturating_mul(instants.len()))
+}
+
+/// [`look`], of which each stream gives about `rows_max` rows at most.
+fn look_up_to(
+    place: &Place<'_>,
+    condition: &ErrorsCondition,
+    instants: &[TimestampUs],
+    since: &mut Since,
+    rows_max: usize,
+) -> Result<Vec<Readings>, ApiError> {
     let mut found = vec![Readings { are_new: true, ..Readings::default() }; instants.len()];
     let Some(last) = instants.last().copied() else { return Ok(found) };
     let reader = place.reader();
-    for (slot, stream) in [Stream::Audit, Stream::Events].into_iter().enumerate() {
+    let from = since.from(last);
+    let until = if since.is_over { last } else { TimestampUs(i64::MAX) };
+    for (seen, stream) in since.streams.iter_mut().zip([Stream::Audit, Stream::Events]) {
         let Some(filter) = filter(condition, stream) else { continue };
-        let Some(seen) = since.seqs.get_mut(slot) else { continue };
-        let request = request(&reader, stream, filter, (since.received, last), *seen);
         let mut take = |row: &Row<'_>| {
-            *seen = (*seen).max(Some(row.seq));
-            let at = instants.partition_point(|at| *at < row.received);
+            let at = instants.partition_point(|at| *at < row.received).min(instants.len() - 1);
             if let Some(readings) = found.get_mut(at) {
                 count(readings, row, stream);
             }
         };
-        read(&reader, request, stream, LOOK_ROWS_MAX.saturating_mul(instants.len()), &mut take)?;
+        let mut rows_left = rows_max;
+        // What a look left over, then what has come since.
+        if let Some(rest) = seen.rest.take() {
+            rows_left = read(&reader, (stream, &filter), rest.into(), seen, rows_left, &mut take)?;
+        }
+        if seen.rest.is_none() {
+            let from = Walk { from, until, after: None, top: None };
+            read(&reader, (stream, &filter), from, seen, rows_left, &mut take)?;
+        }
     }
-    since.received = last;
+    since.looked = last;
     Ok(found)
+}
+
+/// A question for rows, from its beginning or from where it was left.
+#[derive(Debug, Clone, Copy)]
+struct Walk {
+    from: TimestampUs,
+    until: TimestampUs,
+    after: Option<Cursor>,
+    top: Option<u64>,
+}
+
+impl From<Rest> for Walk {
+    fn from(rest: Rest) -> Self {
+        Self { from: rest.from, until: rest.until, after: Some(rest.after), top: rest.top }
+    }
 }
 
 /// Adds an error to what was found.
@@ -155,50 +228,63 @@ fn columns(of: Stream) -> Vec<ColumnDef> {
     common.iter().chain(own).copied().collect()
 }
 
+/// The question of a walk. Once an error was seen, news are told by `seq` alone: no clock can hide them.
 fn request(
     reader: &Reader<'_>,
-    stream: Stream,
-    errors: Filter,
-    (after, until): (TimestampUs, TimestampUs),
+    (stream, errors): (Stream, &Filter),
+    walk: &Walk,
     seen: Option<u64>,
+    limit: usize,
 ) -> RowRequest {
-    let (start, end) = (after.0.saturating_sub(STRAY_US), until.0.saturating_add(STRAY_US));
+    let (start, end) = (walk.from.0.saturating_sub(STRAY_US), walk.until.0.saturating_add(STRAY_US));
     let range = TimeRange { start: TimestampUs(start), end: TimestampUs(end) };
-    let mut request = reader.row_request(stream, range, PAGE_ROWS);
-    let from = if seen.is_some() { after.0.saturating_sub(OVERLAP.us()) } else { after.0 };
+    let mut request = reader.row_request(stream, range, limit);
     let received = |op| Filter::Compare(column(&stream::RECEIVED), op);
-    let mut all =
-        vec![errors, received(Op::Gt(Literal::I64(from))), received(Op::Lte(Literal::I64(until.0)))];
-    if let Some(seq) = seen {
-        let seq = i64::try_from(seq).map_or(Literal::U64(seq), Literal::I64);
-        all.push(Filter::Compare(column(&stream::SEQ), Op::Gt(seq)));
-    }
+    let mut all = vec![errors.clone(), received(Op::Lte(Literal::I64(walk.until.0)))];
+    all.push(match seen {
+        Some(seq) => {
+            let seq = i64::try_from(seq).map_or(Literal::U64(seq), Literal::I64);
+            Filter::Compare(column(&stream::SEQ), Op::Gt(seq))
+        }
+        None => received(Op::Gt(Literal::I64(walk.from.0))),
+    });
     request.filter = Filter::And(all);
     request.columns = Some(columns(stream).iter().map(|def| def.id).collect());
+    request.after = walk.after;
     request
 }
 
-/// Gives every error to `take`, page by page.
+/// Gives the errors of a walk to `take`, page by page, oldest first, and remembers how far it came. Gives how many more
+/// rows may be read.
 fn read(
     reader: &Reader<'_>,
-    mut request: RowRequest,
-    stream: Stream,
+    (stream, errors): (Stream, &Filter),
+    mut walk: Walk,
+    seen: &mut Seen,
     rows_max: usize,
     take: &mut dyn FnMut(&Row<'_>),
-) -> Result<(), ApiError> {
-    let mut rows = 0;
+) -> Result<usize, ApiError> {
+    let mut request = request(reader, (stream, errors), &walk, seen.seq, PAGE_ROWS.min(rows_max.max(1)));
+    let mut rows_left = rows_max;
     loop {
         let page = reader.rows(&request)?;
         for batch in &page.batches {
-            rows += batch.rows();
+            rows_left = rows_left.saturating_sub(batch.rows());
             for index in 0..batch.rows() {
-                take(&row(batch, index, stream));
+                let row = row(batch, index, stream);
+                walk.top = walk.top.max(Some(row.seq));
+                take(&row);
             }
         }
-        request.after = page.next;
-        if request.after.is_none() || rows >= rows_max {
-            return Ok(());
+        let Some(after) = page.next else {
+            seen.seq = seen.seq.max(walk.top);
+            return Ok(rows_left);
+        };
+        if rows_left == 0 {
+            seen.rest = Some(Rest { from: walk.from, until: walk.until, after, top: walk.top });
+            return Ok(0);
         }
+        request.after = Some(after);
     }
 }
 
@@ -249,7 +335,93 @@ fn message(batch: &Batch, index: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use axum::http::Method;
+    use insights_engine::id::TenantId;
+    use serde_json::json;
+
     use super::*;
+    use crate::alert::condition::Condition;
+    use crate::alert::driver::within;
+    use crate::alert::rule::RuleDocument;
+    use crate::testing::TestApp;
+
+    /// Sends critical records, one of each kind.
+    async fn send(app: &TestApp, key: &str, kinds: std::ops::Range<usize>) {
+        let record = |kind: usize| json!({"action_type": format!("job.{kind}"), "severity": "critical"});
+        let body = json!(kinds.map(record).collect::<Vec<_>>());
+        let answer = app.call(Method::POST, "/api/insights/audit/", key, &body).await;
+        assert!(answer.status.is_success(), "{answer:?}");
+    }
+
+    /// How many errors a look finds now that reads about `rows_max` rows.
+    async fn found(app: &TestApp, since: &mut Since, rows_max: usize) -> usize {
+        let body = json!({"name": "Errors", "condition": {"type": "errors"}});
+        let Condition::Errors(condition) = RuleDocument::read(&body).unwrap().condition else {
+            panic!("not a rule of errors");
+        };
+        let (now, mut after) = (app.state.clock.now(), *since);
+        let organization = TenantId::new("acme").unwrap();
+        let looked = within(&app.state, &organization, move |place| {
+            let found = look_up_to(place, &condition, &[now], &mut after, rows_max)?;
+            Ok((found[0].series.len(), after))
+        });
+        let (count, after) = looked.await.unwrap();
+        *since = after;
+        count
+    }
+
+    #[tokio::test]
+    async fn an_error_that_becomes_visible_after_a_later_look_is_not_lost() {
+        let app = TestApp::new();
+        let key = app.key("acme", &["admin"]).await;
+        let began = app.state.clock.now();
+        app.clock.advance(Duration::from_secs(60));
+        send(&app, &key, 0..1).await;
+        // A look was at nine seconds later when the record was not on disk yet.
+        let looked = TimestampUs(app.state.clock.now().0 + 9_000_000);
+        let mut since = Since { looked, ..Since::new(began) };
+        app.clock.advance(Duration::from_secs(14));
+        assert_eq!(found(&app, &mut since, LOOK_ROWS_MAX).await, 1);
+        assert_eq!(found(&app, &mut since, LOOK_ROWS_MAX).await, 0);
+        // What came before the beginning is no news, however near.
+        let mut since = Since::new(TimestampUs(began.0 + 60_000_000));
+        assert_eq!(found(&app, &mut since, LOOK_ROWS_MAX).await, 0);
+    }
+
+    #[tokio::test]
+    async fn after_the_clock_was_set_back_errors_are_told_by_their_number() {
+        let app = TestApp::new();
+        let key = app.key("acme", &["admin"]).await;
+        let later = TimestampUs(app.state.clock.now().0 + 3_600_000_000);
+        // The clock has been an hour ahead, with and without an error until then.
+        app.clock.advance(Duration::from_secs(1));
+        send(&app, &key, 0..1).await;
+        let mut silent = Since { looked: later, ..Since::new(app.state.clock.now()) };
+        let mut since = Since::new(TimestampUs(app.state.clock.now().0 - 1));
+        assert_eq!(found(&app, &mut since, LOOK_ROWS_MAX).await, 1);
+        since.looked = later;
+        app.clock.advance(Duration::from_secs(5));
+        send(&app, &key, 1..3).await;
+        assert_eq!(found(&app, &mut since, LOOK_ROWS_MAX).await, 2);
+        assert_eq!(found(&app, &mut silent, LOOK_ROWS_MAX).await, 2);
+    }
+
+    #[tokio::test]
+    async fn what_one_look_cannot_read_the_next_ones_do() {
+        let app = TestApp::new();
+        let key = app.key("acme", &["admin"]).await;
+        let mut since = Since::new(app.state.clock.now());
+        app.clock.advance(Duration::from_secs(1));
+        send(&app, &key, 0..25).await;
+        assert_eq!(found(&app, &mut since, 10).await, 10);
+        send(&app, &key, 25..30).await;
+        assert_eq!(found(&app, &mut since, 10).await, 10);
+        app.flush();
+        assert_eq!(found(&app, &mut since, 10).await, 10);
+        assert_eq!(found(&app, &mut since, 10).await, 0);
+    }
 
     #[test]
     fn errors_of_one_kind_are_counted_together_and_kinds_are_bounded() {

@@ -20,7 +20,7 @@ use crate::http::error::ApiError;
 use crate::report::reader::Reader;
 use crate::store::Asking;
 
-pub use errors::Since;
+pub use errors::{OVERLAP, Since};
 
 /// Within what is evaluated.
 #[derive(Debug, Clone, Copy)]

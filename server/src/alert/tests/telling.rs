@@ -274,6 +274,63 @@ async fn an_error_that_was_received_before_a_kill_is_told_after_it() {
 }
 
 #[tokio::test]
+async fn an_error_that_was_not_looked_at_before_the_last_sign_of_life_is_told_after_a_kill() {
+    let mut app = TestApp::new();
+    let key = app.key("acme", &["admin"]).await;
+    rule(&app, &key, &json!({"name": "Errors", "condition": {"type": "errors"}})).await;
+    pass(&app, SECOND * 5).await;
+    app.clock.advance(SECOND);
+    send(&app, &key, "audit", &failures(&["copy"], 1)).await;
+    app.clock.advance(SECOND);
+    let now = app.state.clock.now();
+    let mark = crate::alert::watch::Watch::new(None, now).mark(now).unwrap();
+    app.state.store.put(vec![mark]).await.unwrap();
+    app.restart();
+    pass(&app, SECOND * 5).await;
+    assert_eq!(told(&app, &key).await, ["firing Errors"]);
+}
+
+#[tokio::test]
+async fn what_came_while_a_rule_was_disabled_is_no_news() {
+    let app = TestApp::new();
+    let key = app.key("acme", &["admin"]).await;
+    let body = |enabled: bool| json!({"name": "Errors", "enabled": enabled, "condition": {"type": "errors"}});
+    let id = rule(&app, &key, &body(true)).await;
+    let set = async |enabled| {
+        let answer = app.call(Method::PUT, &format!("{RULES}{id}/"), &key, &body(enabled)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    };
+    pass(&app, SECOND * 5).await;
+    set(false).await;
+    app.clock.advance(SECOND * 5);
+    send(&app, &key, "audit", &failures(&["copy"], 1)).await;
+    app.clock.advance(SECOND * 5);
+    set(true).await;
+    pass(&app, SECOND * 5).await;
+    assert!(told(&app, &key).await.is_empty());
+    send(&app, &key, "audit", &failures(&["move"], 1)).await;
+    pass(&app, SECOND * 5).await;
+    assert_eq!(told(&app, &key).await, ["firing Errors"]);
+}
+
+#[tokio::test]
+async fn tables_of_alerts_have_a_name_for_every_cell() {
+    let app = TestApp::new();
+    let key = app.key("acme", &["admin"]).await;
+    let mut body = load("none");
+    body["channels"] = json!([]);
+    rule(&app, &key, &body).await;
+    point(&app, &key, "web-1", 97.0).await;
+    pass(&app, MINUTE).await;
+    for path in [ALERTS, RULES] {
+        let answer = app.call(Method::GET, &format!("{path}?format=csv"), &key, &Value::Null).await;
+        let text = String::from_utf8(answer.bytes).unwrap();
+        let cells: Vec<usize> = text.lines().map(|line| line.split(',').count()).collect();
+        assert!(cells.len() == 2 && cells[0] == cells[1], "{text}");
+    }
+}
+
+#[tokio::test]
 async fn the_driver_evaluates_what_is_due_and_tells() {
     let app = TestApp::with(config());
     let mut receiver = Receiver::start().await;

@@ -47,6 +47,7 @@ pub fn respond<T: Table>(format: Format, table: &T) -> Result<Response, ApiError
             csv.end_line();
             for row in table.rows() {
                 T::write_csv(row, &mut csv);
+                debug_assert_eq!(csv.cells(), T::COLUMNS.len(), "a cell for each of {:?}", T::COLUMNS);
                 csv.end_line();
             }
             csv.take()

@@ -148,6 +148,9 @@ impl table::Table for AlertList {
         "threshold",
         "no_data",
         "notified_at",
+        "silenced_by",
+        "maintenance",
+        "inhibited_by",
     ];
     type Row = AlertView;
 

@@ -1,5 +1,7 @@
 //! The rules of alerts: list, make, show, change, delete.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -193,17 +195,21 @@ async fn list(
     let format = Format::wanted(query.format, filter::accept(&headers));
     let page = (query.limit, query.cursor.as_deref(), format);
     let pages = Pages::wanted(&state, &uri, ("alert_rules", scope.organization()), page).await?;
-    let mut entries: Vec<Entry> = state
-        .alerts
-        .book()
-        .entries(scope.organization())
-        .filter(|entry| !entry.is_removed)
-        .cloned()
-        .collect();
-    entries.sort_by(|a, b| (b.rule.created, &a.rule.id).cmp(&(a.rule.created, &b.rule.id)));
-    let rank = |entry: &Entry| entry.rule.created.0.cast_unsigned();
-    let (entries, next_cursor) = pages.cut(entries, |entry| (rank(entry), &entry.rule.id)).await?;
-    let rules = RuleList { results: entries.iter().map(RuleView::of).collect(), next_cursor };
+    let mut rules: Vec<Arc<Rule>> = {
+        let book = state.alerts.book();
+        let kept = book.entries(scope.organization()).filter(|entry| !entry.is_removed);
+        kept.map(|entry| Arc::clone(&entry.rule)).collect()
+    };
+    rules.sort_by(|a, b| (b.created, &a.id).cmp(&(a.created, &b.id)));
+    let (rules, next_cursor) =
+        pages.cut(rules, |rule| (rule.created.0.cast_unsigned(), rule.id.as_str())).await?;
+    // Only those of the page are looked at as a whole; one that was deleted meanwhile is left out.
+    let results = {
+        let book = state.alerts.book();
+        let entries = rules.iter().filter_map(|rule| book.get(&key_of(rule)));
+        entries.filter(|entry| !entry.is_removed).map(RuleView::of).collect()
+    };
+    let rules = RuleList { results, next_cursor };
     pages.respond(&rules, rules.next_cursor.as_deref())
 }
 
