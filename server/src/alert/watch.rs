@@ -146,7 +146,7 @@ mod tests {
         let told = |watch: &Watch, now, length| watch.is_in_doubt(at(now), Length::seconds(length));
         assert!(told(&never, 1_059, 60));
         assert!(!told(&never, 1_060, 60));
-        let mut before = Watch::new(None, at(0));
+        let mut before = Watch::new(None, at(-10_000));
         let put = before.mark(at(900)).unwrap();
         let back = Watch::new(put.value.as_deref(), at(1_000));
         // Away for 100 s: that hides a minute, and does not explain an hour.
