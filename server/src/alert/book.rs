@@ -209,10 +209,14 @@ impl Book {
         due
     }
 
-    /// When something is due next.
-    pub fn next(&self) -> Option<TimestampUs> {
-        let evaluation = self.agenda.first().map(|(at, _)| *at);
-        evaluation.into_iter().chain(self.telling.values().copied()).min()
+    /// When a rule is due next.
+    pub fn next_evaluation(&self) -> Option<TimestampUs> {
+        self.agenda.first().map(|(at, _)| *at)
+    }
+
+    /// When something may be to be told next.
+    pub fn next_telling(&self) -> Option<TimestampUs> {
+        self.telling.values().copied().min()
     }
 
     /// The alerts of an organization are to be looked at, for something to tell, at `at` or before.
@@ -220,9 +224,16 @@ impl Book {
         self.telling.entry(organization).and_modify(|known| *known = at.min(*known)).or_insert(at);
     }
 
-    /// The organizations whose alerts are to be looked at now.
-    pub fn due_to_tell(&mut self, now: TimestampUs) -> Vec<TenantId> {
-        self.telling.extract_if(.., |_, at| *at <= now).map(|(organization, _)| organization).collect()
+    /// The organizations whose alerts are to be looked at now: at most so many, those that wait longest first.
+    pub fn due_to_tell(&mut self, now: TimestampUs, most: usize) -> Vec<TenantId> {
+        let due = self.telling.iter().filter(|(_, at)| **at <= now);
+        let mut due: Vec<_> = due.map(|(organization, at)| (*at, organization.clone())).collect();
+        due.sort_unstable();
+        due.truncate(most);
+        for (_, organization) in &due {
+            self.telling.remove(organization);
+        }
+        due.into_iter().map(|(_, organization)| organization).collect()
     }
 
     /// An evaluation is over: `changed` is the board that it made, none when it failed; a rule that was changed or

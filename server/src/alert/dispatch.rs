@@ -1,5 +1,5 @@
 //! Telling people: the alerts of an organization in groups, and for each group whether a message is due. Pure but for
-//! [`dispatch`], which enqueues a message together with the record that it was said: neither is there without the other.
+//! [`dispatch`], which enqueues messages together with the records that they were said: neither are there without the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use super::book::{Book, Entry, Key, key_of};
 use super::group::{Decision, Member, Said, decide};
 use super::label::{ALERTNAME, Labels, SEVERITY, fill, hexadecimal};
 use super::length::Length;
-use super::overview::{Alert, alerts};
+use super::overview::Alert;
 use super::record;
 use super::rule::place;
 use super::state::AlertState;
@@ -28,6 +28,8 @@ pub(super) const PREFIX: &str = "alert/group/";
 const VERSION: u32 = 1;
 /// How soon muted alerts are looked at again: a silence may have ended.
 const MUTED_AGAIN: Length = Length::seconds(30);
+/// Most messages of one append; the next ones follow at once.
+const MESSAGES_MAX: usize = 16;
 /// How soon a message that could not be enqueued is tried again.
 const RETRY_AFTER: Length = Length::seconds(10);
 
@@ -120,11 +122,38 @@ fn member(alert: &Alert) -> Member {
     }
 }
 
-/// What a group says of its alerts: those that fire first, the gravest and latest in front.
-fn message(organization: &TenantId, key: &str, group: &Group, now: TimestampUs) -> Message {
+/// What a group says of its alerts, those that fire first, the gravest and latest in front; and the fingerprints of those
+/// that found room. Of too many the news come first, then what was told longest ago: all of them have their turn.
+fn message<'a>(
+    organization: &TenantId,
+    key: &str,
+    group: &'a Group,
+    now: TimestampUs,
+) -> (Message, BTreeSet<&'a str>) {
     let mut told: Vec<&Alert> = group.alerts.iter().filter(|alert| is_told(alert)).collect();
     let rank = |alert: &Alert| (alert.series.state, alert.rule.document.severity, alert.series.since);
     told.sort_by(|a, b| rank(b).cmp(&rank(a)).then_with(|| a.fingerprint.cmp(&b.fingerprint)));
+    let mut message = message_of(organization, key, group, &told, now).bounded();
+    if message.truncated_alerts > 0 {
+        told.sort_by_key(|alert| match (alert.series.state, alert.series.told) {
+            (AlertState::Firing, Some(told)) => (true, told),
+            _ => (false, now),
+        });
+        message = message_of(organization, key, group, &told, now).bounded();
+    }
+    // One that has no room in a message of its own is counted; it must not be tried for ever.
+    let inside = told.iter().take(message.alerts.len().max(1)).map(|alert| alert.fingerprint.as_str());
+    let inside = inside.collect();
+    (message, inside)
+}
+
+fn message_of(
+    organization: &TenantId,
+    key: &str,
+    group: &Group,
+    told: &[&Alert],
+    now: TimestampUs,
+) -> Message {
     let is_firing = told.iter().any(|alert| alert.series.state == AlertState::Firing);
     let severity = told.iter().map(|alert| alert.rule.document.severity).max().unwrap_or(Severity::Info);
     Message {
@@ -132,11 +161,11 @@ fn message(organization: &TenantId, key: &str, group: &Group, now: TimestampUs) 
         group_key: told_as(organization, key),
         status: if is_firing { AlertStatus::Firing } else { AlertStatus::Resolved },
         severity,
-        title: title(&group.labels, &told),
-        common_labels: common(&told),
+        title: title(&group.labels, told),
+        common_labels: common(told),
         group_labels: group.labels.clone(),
         lang: told.first().map(|alert| alert.rule.document.lang).unwrap_or_default(),
-        alerts: told.into_iter().map(notice).collect(),
+        alerts: told.iter().map(|alert| notice(alert)).collect(),
         truncated_alerts: 0,
         at: now,
     }
@@ -230,33 +259,66 @@ impl Changed {
     }
 }
 
+/// A group that is looked at: what it has said, when it is to say something now.
+struct Looked<'a> {
+    key: &'a str,
+    group: &'a Group,
+    said: Option<Said>,
+}
+
 /// Tells of what is due in an organization, and gives when to look again.
 pub async fn dispatch(state: &AppState, organization: &TenantId) -> Option<TimestampUs> {
     let _turn = state.alerts.turn(organization).await;
     let now = state.clock.now();
     let is_of_interest =
         |series: &super::state::Series| matches!(series.state, AlertState::Firing | AlertState::Resolved);
-    let found = alerts(&state.alerts.book(), &state.alerts.mutes(), organization, now, is_of_interest);
+    let found = state.alerts.overview(organization, now, is_of_interest);
     let is_muted = found.iter().any(Alert::is_muted);
     let mut next = is_muted.then(|| TimestampUs(now.0.saturating_add(MUTED_AGAIN.us())));
     let mut consider = |at: TimestampUs| next = Some(next.map_or(at, |next| next.min(at)));
     let groups = groups(found);
-    forget(state, organization, &groups).await;
+    let known = known(state, organization);
+    let mut looked = Vec::with_capacity(groups.len());
+    let mut messages = 0;
     for (key, group) in &groups {
-        let said =
-            state.alerts.groups().get(&(organization.clone(), key.clone())).cloned().unwrap_or_default();
+        let said = known.get(key).cloned().unwrap_or_default();
         let members: Vec<Member> = group.alerts.iter().map(member).collect();
         let decision =
             if group.channels.is_empty() { Decision::Nothing } else { decide(now, &members, &said) };
-        if let Decision::Wait(at) = decision {
-            consider(at);
+        let mut is_said = decision == Decision::Say;
+        match decision {
+            Decision::Wait(at) => consider(at),
+            Decision::Say if messages >= MESSAGES_MAX => {
+                is_said = false;
+                consider(now);
+            }
+            Decision::Say => messages += 1,
+            Decision::Nothing => {}
         }
-        match say(state, organization, key, group, (decision == Decision::Say).then_some(said), now).await {
+        looked.push(Looked { key, group, said: is_said.then_some(said) });
+    }
+    let mut gone = Vec::new();
+    for key in known.keys().filter(|key| !groups.contains_key(*key)) {
+        // However it ended - told, muted, its rule gone - nobody will say anything else of it.
+        if state.notify.stop_saying(organization, &told_as(organization, key)).await.is_ok() {
+            gone.push(key.as_str());
+        }
+    }
+    let mut written = vec![write(state, organization, &looked, &gone, now).await];
+    if messages > 1 && matches!(written.as_slice(), [Err(notify::Error::Full(_))]) {
+        // There is no room for all of them; there may be for some.
+        written.clear();
+        for one in looked.chunks(1) {
+            written.push(write(state, organization, one, &[], now).await);
+        }
+    }
+    for written in written {
+        match written {
             Ok(Some(again)) => consider(again),
             Ok(None) => {}
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::warn!(%organization, error, "a message about alerts was not enqueued");
+                tracing::warn!(%organization, error, "messages about alerts were not enqueued");
                 consider(TimestampUs(now.0.saturating_add(RETRY_AFTER.us())));
             }
         }
@@ -264,80 +326,93 @@ pub async fn dispatch(state: &AppState, organization: &TenantId) -> Option<Times
     next
 }
 
-/// Says what a group has to say when `said` is what it has said, and lets go of what nobody is to be told of.
-async fn say(
+/// What the groups of an organization have said.
+fn known(state: &AppState, organization: &TenantId) -> BTreeMap<String, Said> {
+    let all = state.alerts.groups();
+    let from = (organization.clone(), String::new());
+    let of = all.range(from..).take_while(|((of, _), _)| of == organization);
+    of.map(|((_, key), said)| (key.clone(), said.clone())).collect()
+}
+
+/// Says what groups have to say, lets go of what nobody is to be told of, and forgets groups of which no alert is left:
+/// all of it in one append, or nothing. Gives when to look again.
+async fn write(
     state: &AppState,
     organization: &TenantId,
-    key: &str,
-    group: &Group,
-    said: Option<Said>,
+    looked: &[Looked<'_>],
+    gone: &[&str],
     now: TimestampUs,
 ) -> Result<Option<TimestampUs>, notify::Error> {
-    let mut changed = Changed::default();
-    let mut again = None;
+    let said = looked.iter().map(|Looked { key, group, said }| {
+        let mut said = said.clone()?;
+        said.add(now);
+        let (message, inside) = message(organization, key, group, now);
+        Some((said, message, inside))
+    });
+    let said: Vec<_> = said.collect();
+    let (mut changed, mut again) = (Changed::default(), None);
     {
         let book = state.alerts.book();
-        for alert in &group.alerts {
-            let is_firing = alert.series.state == AlertState::Firing;
-            let document = &alert.rule.document;
-            // Nobody is told of the end of what is muted then, or has nobody to tell.
-            let is_dropped = !is_firing && (alert.is_muted() || group.channels.is_empty());
-            if is_dropped || (said.is_some() && is_told(alert)) {
-                changed.series(&book, alert, |series| {
-                    if is_firing {
-                        series.told = Some(now);
-                    } else {
-                        (series.state, series.told) = (AlertState::Ok, None);
-                    }
-                });
-            }
-            // Again after the interval of the group: it may have ended, and is to be forgotten.
-            if said.is_some() && is_told(alert) {
-                let at = TimestampUs(
-                    now.0.saturating_add(document.group_interval.min(document.repeat_interval).us()),
-                );
-                again = Some(again.map_or(at, |again: TimestampUs| again.min(at)));
-            }
+        for (Looked { group, .. }, said) in looked.iter().zip(&said) {
+            let inside = said.as_ref().map(|(_, _, inside)| inside);
+            change(&mut changed, &book, group, inside, now, &mut again);
         }
     }
     let mut puts = changed.puts();
-    let said = said.map(|mut said| {
-        said.add(now);
-        said
-    });
-    if let Some(said) = &said {
-        puts.push(put(organization, key, Some(said)));
-        state.notify.enqueue_with(&group.channels, message(organization, key, group, now), puts).await?;
-        state.alerts.groups().insert((organization.clone(), key.to_owned()), said.clone());
+    let (mut messages, mut kept) = (Vec::new(), Vec::new());
+    for (Looked { key, group, .. }, said) in looked.iter().zip(said) {
+        if let Some((said, message, _)) = said {
+            puts.push(put(organization, key, Some(&said)));
+            messages.push((group.channels.clone(), message));
+            kept.push(((organization.clone(), (*key).to_owned()), said));
+        }
+    }
+    puts.extend(gone.iter().map(|key| put(organization, key, None)));
+    if !messages.is_empty() {
+        state.notify.enqueue_all(messages, puts).await?;
     } else if !puts.is_empty() {
         state.store.put(puts).await.map_err(notify::Error::from)?;
     }
+    let mut all = state.alerts.groups();
+    all.extend(kept);
+    for key in gone {
+        all.remove(&(organization.clone(), (*key).to_owned()));
+    }
+    drop(all);
     changed.commit(&mut state.alerts.book());
     Ok(again)
 }
 
-/// Forgets what groups have said of which no alert is left. One that could not be forgotten is so the next time.
-async fn forget(state: &AppState, organization: &TenantId, groups: &BTreeMap<String, Group>) {
-    let from = (organization.clone(), String::new());
-    let known: Vec<String> = {
-        let all = state.alerts.groups();
-        let of = all.range(from..).take_while(|((of, _), _)| of == organization);
-        of.map(|((_, key), _)| key.clone()).filter(|key| !groups.contains_key(key)).collect()
-    };
-    if known.is_empty() {
-        return;
-    }
-    for key in &known {
-        // However it ended - told, muted, its rule gone - nobody will say anything else of it.
-        if state.notify.stop_saying(organization, &told_as(organization, key)).await.is_err() {
-            return;
+/// What becomes of the alerts of a group when its message tells of those `inside`, or when it has none.
+fn change(
+    changed: &mut Changed,
+    book: &Book,
+    group: &Group,
+    inside: Option<&BTreeSet<&str>>,
+    now: TimestampUs,
+    again: &mut Option<TimestampUs>,
+) {
+    for alert in &group.alerts {
+        let is_firing = alert.series.state == AlertState::Firing;
+        // Nobody is told of the end of what is muted then, or has nobody to tell.
+        let is_dropped = !is_firing && (alert.is_muted() || group.channels.is_empty());
+        let is_inside = inside.is_some_and(|inside| inside.contains(alert.fingerprint.as_str()));
+        if is_dropped || is_inside {
+            changed.series(book, alert, |series| {
+                if is_firing {
+                    series.told = Some(now);
+                } else {
+                    (series.state, series.told) = (AlertState::Ok, None);
+                }
+            });
         }
-    }
-    let puts = known.iter().map(|key| put(organization, key, None)).collect();
-    if state.store.put(puts).await.is_ok() {
-        let mut all = state.alerts.groups();
-        for key in known {
-            all.remove(&(organization.clone(), key));
+        if inside.is_some() && is_told(alert) {
+            let document = &alert.rule.document;
+            // Again after the interval of the group: it may have ended, and is to be forgotten. What found no room has
+            // its turn as soon as the group may speak.
+            let wait = document.group_interval.min(document.repeat_interval).us();
+            let at = if is_inside { TimestampUs(now.0.saturating_add(wait)) } else { now };
+            *again = Some(again.map_or(at, |again| again.min(at)));
         }
     }
 }

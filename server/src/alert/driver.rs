@@ -17,8 +17,9 @@ use super::condition::Condition;
 use super::dispatch::Groups;
 use super::evaluate::{OVERLAP, Place, Since, look};
 use super::mute::Mutes;
+use super::overview::{self, Alert};
 use super::rule::Rule;
-use super::state::Policy;
+use super::state::{Policy, Series};
 use super::watch::Watch;
 use super::{dispatch, history, record};
 use crate::app::AppState;
@@ -30,6 +31,8 @@ use crate::store::Store;
 const EVALUATIONS_MAX: usize = 4;
 /// Looks for errors at once, beside those: they do not wait behind long questions.
 const ERROR_LOOKS_MAX: usize = 2;
+/// Organizations that are told at once.
+const TELLINGS_MAX: usize = 8;
 /// Locks of organizations; those that share one take turns.
 const TURNS: usize = 16;
 /// Longest wait before the clock is looked at again: it may have been set.
@@ -47,8 +50,10 @@ pub struct Alerts {
     turns: [tokio::sync::Mutex<()>; TURNS],
     evaluations: Arc<Semaphore>,
     error_looks: Arc<Semaphore>,
-    /// Something is to be looked at before its time.
+    /// A rule is to be looked at before its time.
     woken: tokio::sync::Notify,
+    /// Something may be to be told before its time.
+    told: tokio::sync::Notify,
 }
 
 impl fmt::Debug for Alerts {
@@ -94,6 +99,7 @@ impl Alerts {
             evaluations: Arc::new(Semaphore::new(EVALUATIONS_MAX)),
             error_looks: Arc::new(Semaphore::new(ERROR_LOOKS_MAX)),
             woken: tokio::sync::Notify::new(),
+            told: tokio::sync::Notify::new(),
         }
     }
 
@@ -105,6 +111,18 @@ impl Alerts {
     /// What keeps alerts silent. Never held across a wait.
     pub fn mutes(&self) -> MutexGuard<'_, Mutes> {
         self.mutes.lock()
+    }
+
+    /// The alerts of an organization that `wanted` chooses by state, at `now`. Both locks are held only to copy.
+    pub fn overview(
+        &self,
+        organization: &TenantId,
+        now: TimestampUs,
+        wanted: impl Fn(&Series) -> bool,
+    ) -> Vec<Alert> {
+        let picked = overview::pick(&self.book(), organization, &wanted);
+        let active = self.mutes().active(organization, now);
+        overview::alerts(picked, &active, wanted)
     }
 
     /// What groups have said. Never held across a wait.
@@ -125,6 +143,7 @@ impl Alerts {
     /// Has the driver look again: something new may be due.
     pub fn wake(&self) {
         self.woken.notify_one();
+        self.told.notify_one();
     }
 
     /// The evaluations that are due; each is to be given to [`execute`].
@@ -132,8 +151,8 @@ impl Alerts {
         self.book.lock().due(now)
     }
 
-    fn wait(&self, now: TimestampUs) -> Duration {
-        let next = self.book.lock().next();
+    /// How long to wait at `now` for what is due at `next`.
+    fn wait(now: TimestampUs, next: Option<TimestampUs>) -> Duration {
         let us = next.map_or(u64::MAX, |next| u64::try_from(next.0.saturating_sub(now.0)).unwrap_or(0));
         Duration::from_micros(us).clamp(REST, LOOK_AGAIN)
     }
@@ -264,15 +283,33 @@ pub async fn step(state: &AppState) {
         running.spawn(async move { execute(&state, evaluation).await });
     }
     while running.join_next().await.is_some() {}
-    tell(state).await;
+    let due = state.alerts.book().due_to_tell(state.clock.now(), usize::MAX);
+    for organization in due {
+        tell(state.clone(), organization).await;
+    }
 }
 
-/// Tells of what is due in each organization.
-async fn tell(state: &AppState) {
-    let due = state.alerts.book().due_to_tell(state.clock.now());
-    for organization in due {
-        if let Some(again) = dispatch::dispatch(state, &organization).await {
-            state.alerts.book().tell(organization, again);
+/// Tells of what is due in an organization.
+async fn tell(state: AppState, organization: TenantId) {
+    if let Some(again) = dispatch::dispatch(&state, &organization).await {
+        state.alerts.book().tell(organization, again);
+    }
+}
+
+/// Tells of what is due, for as long as it is polled. One organization that has to wait holds up no other.
+async fn keep_telling(state: AppState) {
+    let mut running = JoinSet::new();
+    loop {
+        let now = state.clock.now();
+        let room = TELLINGS_MAX.saturating_sub(running.len());
+        for organization in state.alerts.book().due_to_tell(now, room) {
+            running.spawn(tell(state.clone(), organization));
+        }
+        let next = state.alerts.book().next_telling().filter(|_| running.len() < TELLINGS_MAX);
+        let woken = tokio::time::timeout(Alerts::wait(now, next), state.alerts.told.notified());
+        tokio::select! {
+            Some(ended) = running.join_next() => drop(ended),
+            _ = woken => {}
         }
     }
 }
@@ -291,8 +328,11 @@ async fn mark(state: &AppState) {
     }
 }
 
-/// Evaluates rules by their intervals, for as long as it is polled.
+/// Evaluates rules by their intervals and tells of their alerts, for as long as it is polled. Neither waits for the other.
 pub async fn drive(state: AppState) {
+    // Ends with this.
+    let mut telling = JoinSet::new();
+    telling.spawn(keep_telling(state.clone()));
     loop {
         mark(&state).await;
         for evaluation in state.alerts.due(state.clock.now()) {
@@ -302,8 +342,8 @@ pub async fn drive(state: AppState) {
                 state.alerts.wake();
             });
         }
-        tell(&state).await;
-        let wait = state.alerts.wait(state.clock.now());
+        let next = state.alerts.book().next_evaluation();
+        let wait = Alerts::wait(state.clock.now(), next);
         // Whether it was the time or the end of something: what is due is due.
         drop(tokio::time::timeout(wait, state.alerts.woken.notified()).await);
     }

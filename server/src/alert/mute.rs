@@ -1,6 +1,7 @@
 //! What keeps alerts silent: silences and maintenance windows, in memory.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use insights_engine::append::CatalogKind;
 use insights_engine::id::TenantId;
@@ -15,15 +16,15 @@ use crate::store::Store;
 /// Silences and maintenance windows by organization and id.
 #[derive(Debug, Default)]
 pub struct Mutes {
-    silences: BTreeMap<Key, Silence>,
-    maintenance: BTreeMap<Key, Maintenance>,
+    silences: BTreeMap<Key, Arc<Silence>>,
+    maintenance: BTreeMap<Key, Arc<Maintenance>>,
 }
 
 /// Those of an organization that hold at a moment.
 #[derive(Debug, Clone, Default)]
 pub struct Active {
-    silences: Vec<Silence>,
-    maintenance: Vec<Maintenance>,
+    silences: Vec<Arc<Silence>>,
+    maintenance: Vec<Arc<Maintenance>>,
 }
 
 /// What keeps one alert silent.
@@ -72,31 +73,31 @@ impl Mutes {
         mutes
     }
 
-    /// What holds at `now` in an organization.
+    /// What holds at `now` in an organization: shared, so that nothing waits while it is compared with alerts.
     pub fn active(&self, organization: &TenantId, now: TimestampUs) -> Active {
-        let silences = self.silences(Some(organization)).filter(|silence| silence.is_active(now));
-        let windows = self.maintenance(Some(organization)).filter(|window| window.is_active(now));
+        let silences = of(&self.silences, Some(organization)).filter(|silence| silence.is_active(now));
+        let windows = of(&self.maintenance, Some(organization)).filter(|window| window.is_active(now));
         Active { silences: silences.cloned().collect(), maintenance: windows.cloned().collect() }
     }
 
     /// The silences of an organization, or of all.
     pub fn silences(&self, organization: Option<&TenantId>) -> impl Iterator<Item = &Silence> {
-        of(&self.silences, organization)
+        of(&self.silences, organization).map(AsRef::as_ref)
     }
 
     /// The maintenance windows of an organization, or of all.
     pub fn maintenance(&self, organization: Option<&TenantId>) -> impl Iterator<Item = &Maintenance> {
-        of(&self.maintenance, organization)
+        of(&self.maintenance, organization).map(AsRef::as_ref)
     }
 
     /// Adds a silence.
     pub fn put_silence(&mut self, silence: Silence) {
-        self.silences.insert((silence.organization.clone(), silence.id.clone()), silence);
+        self.silences.insert((silence.organization.clone(), silence.id.clone()), Arc::new(silence));
     }
 
     /// Adds a maintenance window.
     pub fn put_maintenance(&mut self, window: Maintenance) {
-        self.maintenance.insert((window.organization.clone(), window.id.clone()), window);
+        self.maintenance.insert((window.organization.clone(), window.id.clone()), Arc::new(window));
     }
 
     /// Takes a silence away.
@@ -117,11 +118,15 @@ impl Mutes {
 }
 
 fn of<'a, T>(
-    all: &'a BTreeMap<Key, T>,
+    all: &'a BTreeMap<Key, Arc<T>>,
     organization: Option<&TenantId>,
-) -> impl Iterator<Item = &'a T> + use<'a, T> {
+) -> impl Iterator<Item = &'a Arc<T>> + use<'a, T> {
+    let from = organization.map(|organization| (organization.clone(), String::new()));
+    let all = match &from {
+        Some(from) => all.range(from..),
+        None => all.range::<Key, _>(..),
+    };
     let organization = organization.cloned();
-    all.iter()
-        .filter(move |((of, _), _)| organization.as_ref().is_none_or(|organization| of == organization))
+    all.take_while(move |((of, _), _)| organization.as_ref().is_none_or(|organization| of == organization))
         .map(|(_, one)| one)
 }

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use insights_engine::id::TenantId;
-use insights_engine::time::TimestampUs;
 
-use super::book::Book;
+use super::book::{Book, Entry};
 use super::label::{ALERTNAME, Labels, SEVERITY, fingerprint};
-use super::mute::{Muted, Mutes};
+use super::mute::{Active, Muted};
 use super::rule::Rule;
 use super::state::{AlertState, Series};
 use crate::domain::audit::Severity;
@@ -41,39 +40,53 @@ impl Alert {
     }
 }
 
-/// The alerts of an organization that `wanted` chooses by state, at `now`.
-pub fn alerts(
-    book: &Book,
-    mutes: &Mutes,
-    organization: &TenantId,
-    now: TimestampUs,
-    wanted: impl Fn(&Series) -> bool,
-) -> Vec<Alert> {
-    let active = mutes.active(organization, now);
+/// The series of a rule that are looked at, as they were at one moment.
+#[derive(Debug)]
+pub struct Picked {
+    rule: Arc<Rule>,
+    is_removed: bool,
+    series: Vec<(Labels, Series)>,
+}
+
+/// Copies the series of an organization that `wanted` chooses by state, and those that may inhibit them: all that is
+/// done while the book is held.
+pub fn pick(book: &Book, organization: &TenantId, wanted: impl Fn(&Series) -> bool) -> Vec<Picked> {
+    let of = |entry: &Entry| {
+        let all = entry.board.series.iter();
+        let picked = all.filter(|(_, series)| wanted(series) || is_grave(&entry.rule, series));
+        let series: Vec<_> = picked.map(|(labels, series)| (labels.clone(), *series)).collect();
+        let (rule, is_removed) = (Arc::clone(&entry.rule), entry.is_removed);
+        (!series.is_empty()).then_some(Picked { rule, is_removed, series })
+    };
+    book.entries(Some(organization)).filter_map(of).collect()
+}
+
+/// Whether an alert keeps lesser ones silent.
+fn is_grave(rule: &Rule, series: &Series) -> bool {
+    series.state == AlertState::Firing && rule.document.severity == Severity::Critical
+}
+
+/// The alerts among `picked` that `wanted` chooses by state, with what of `active` keeps them silent.
+pub fn alerts(picked: Vec<Picked>, active: &Active, wanted: impl Fn(&Series) -> bool) -> Vec<Alert> {
     let mut found = Vec::new();
     let mut grave = Vec::new();
-    for entry in book.entries(Some(organization)) {
-        let rule = &entry.rule;
-        for (series_labels, series) in &entry.board.series {
-            let is_grave = series.state == AlertState::Firing && rule.document.severity == Severity::Critical;
-            if !is_grave && !wanted(series) {
-                continue;
-            }
-            let labels = rule.labels_of(series_labels);
-            let fingerprint = fingerprint(&rule.id, series_labels);
-            if is_grave {
+    for Picked { rule, is_removed, series } in picked {
+        for (series_labels, series) in series {
+            let labels = rule.labels_of(&series_labels);
+            let fingerprint = fingerprint(&rule.id, &series_labels);
+            if is_grave(&rule, &series) {
                 grave.push((labels.clone(), fingerprint.clone()));
             }
-            if wanted(series) {
+            if wanted(&series) {
                 found.push(Alert {
-                    rule: Arc::clone(rule),
-                    series_labels: series_labels.clone(),
-                    series: *series,
+                    rule: Arc::clone(&rule),
+                    series_labels,
+                    series,
                     muted: active.of(&labels),
                     labels,
                     fingerprint,
                     inhibited_by: None,
-                    is_removed: entry.is_removed,
+                    is_removed,
                 });
             }
         }
@@ -116,10 +129,11 @@ fn values(names: &[String], labels: &Labels) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use insights_engine::time::TimestampUs;
     use serde_json::{Value, json};
 
     use super::super::board::Readings;
-    use super::super::book::Entry;
+    use super::super::mute::Mutes;
     use super::super::rule::RuleDocument;
     use super::super::silence::{Silence, SilenceDocument};
     use super::super::state::{Observation, Policy};
@@ -151,7 +165,8 @@ mod tests {
             let silent = if alert.muted.is_muted() { " silenced" } else { "" };
             format!("{} {}{by}{silent}", alert.rule.id, alert.labels["host"])
         };
-        alerts(book, mutes, &organization(), TimestampUs(1), |_| true).iter().map(told).collect()
+        let active = mutes.active(&organization(), TimestampUs(1));
+        alerts(pick(book, &organization(), |_| true), &active, |_| true).iter().map(told).collect()
     }
 
     #[test]

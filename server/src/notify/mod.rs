@@ -146,36 +146,44 @@ impl Notify {
         message: Message,
         with: Vec<CatalogPut>,
     ) -> Result<Enqueued, Error> {
-        if channels.len() > CHANNELS_OF_MESSAGE_MAX {
+        let all = self.enqueue_all(vec![(channels.to_vec(), message)], with).await?;
+        Ok(all.into_iter().next().unwrap_or_default())
+    }
+
+    /// As [`Self::enqueue_with`], several messages at once: either all of them are durable or none is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]: nothing was enqueued and nothing was written.
+    pub async fn enqueue_all(
+        &self,
+        messages: Vec<(Vec<ChannelId>, Message)>,
+        with: Vec<CatalogPut>,
+    ) -> Result<Vec<Enqueued>, Error> {
+        if messages.iter().any(|(channels, _)| channels.len() > CHANNELS_OF_MESSAGE_MAX) {
             return Err(Error::TooManyChannels);
         }
-        let mut enqueued = Enqueued::default();
-        let mut told: Vec<(ChannelId, DeliveryId)> = Vec::with_capacity(channels.len());
-        for id in channels {
-            if told.iter().any(|(other, _)| other == id) {
-                continue;
-            }
-            let channel = self.0.channels.get(&message.organization, id);
-            let is_told = channel.is_some_and(|channel| {
-                channel.enabled && (channel.send_resolved || message.status == AlertStatus::Firing)
-            });
-            if is_told {
-                let delivery = DeliveryId::random(&self.0.entropy);
-                enqueued.deliveries.push(delivery.clone());
-                told.push((id.clone(), delivery));
-            } else {
-                enqueued.skipped.push(id.clone());
-            }
-        }
-        let message = Arc::new(message.bounded());
-        let (seqs, mut puts) = {
+        let (mut enqueued, mut seqs, mut puts) = (Vec::with_capacity(messages.len()), Vec::new(), Vec::new());
+        for (channels, message) in messages {
+            let (one, told) = self.told(&channels, &message);
+            let message = Arc::new(message.bounded());
             let mut outbox = self.0.outbox.lock();
-            let (seqs, mut puts) = outbox.add(told, &message, self.0.clock.now())?;
-            for id in &enqueued.skipped {
+            match outbox.add(told, &message, self.0.clock.now()) {
+                Ok((new, records)) => {
+                    seqs.extend(new);
+                    puts.extend(records);
+                }
+                Err(full) => {
+                    outbox.retract(&seqs);
+                    return Err(full.into());
+                }
+            }
+            for id in &one.skipped {
                 puts.extend(outbox.stop_saying(&message.organization, &message.group_key, Some(id)));
             }
-            (seqs, puts)
-        };
+            drop(outbox);
+            enqueued.push(one);
+        }
         puts.extend(with);
         if puts.is_empty() {
             return Ok(enqueued);
@@ -209,6 +217,29 @@ impl Notify {
             self.0.store.put(puts).await?;
         }
         Ok(())
+    }
+
+    /// Which of `channels` are told of a message, each with a new delivery.
+    fn told(&self, channels: &[ChannelId], message: &Message) -> (Enqueued, Vec<(ChannelId, DeliveryId)>) {
+        let mut enqueued = Enqueued::default();
+        let mut told: Vec<(ChannelId, DeliveryId)> = Vec::with_capacity(channels.len());
+        for id in channels {
+            if told.iter().any(|(other, _)| other == id) {
+                continue;
+            }
+            let channel = self.0.channels.get(&message.organization, id);
+            let is_told = channel.is_some_and(|channel| {
+                channel.enabled && (channel.send_resolved || message.status == AlertStatus::Firing)
+            });
+            if is_told {
+                let delivery = DeliveryId::random(&self.0.entropy);
+                enqueued.deliveries.push(delivery.clone());
+                told.push((id.clone(), delivery));
+            } else {
+                enqueued.skipped.push(id.clone());
+            }
+        }
+        (enqueued, told)
     }
 
     /// The channels.

@@ -1,5 +1,7 @@
 //! From what comes in over HTTP to a message at a real socket.
 
+use std::collections::BTreeSet;
+
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -188,6 +190,85 @@ async fn a_rule_that_is_deleted_tells_of_the_end_of_its_alerts() {
     assert!(app.state.alerts.book().entries(None).next().is_none());
 }
 
+#[tokio::test]
+async fn of_more_alerts_than_a_message_holds_every_beginning_and_every_end_is_told() {
+    let app = TestApp::with(config());
+    let mut receiver = Receiver::start().await;
+    let key = app.key("acme", &["admin"]).await;
+    let channel = webhook(&app, "acme", &receiver.url("/")).await;
+    rule(&app, &key, &load(&channel)).await;
+    let points: Vec<Value> =
+        (0..120).map(|n| json!({"name": "cpu.usage", "value": 97.0, "host": format!("web-{n}")})).collect();
+    send(&app, &key, "metrics", &json!(points)).await;
+    let mut told: BTreeSet<(String, String)> = BTreeSet::new();
+    for time in [MINUTE, SECOND, SECOND].into_iter().chain([MINUTE * 6; 5]) {
+        pass(&app, time).await;
+        if let Some(message) = message(&app, &mut receiver).await {
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            let alerts = message["alerts"].as_array().unwrap().iter();
+            told.extend(alerts.map(|alert| (text(&alert["status"]), text(&alert["fingerprint"]))));
+        }
+    }
+    assert_eq!(told.len(), 240);
+    assert!(super::told(&app, &key).await.is_empty());
+    let kept = app.state.store.catalog_scan(insights_engine::append::CatalogKind::Setting, b"alert/state/");
+    assert!(kept.is_empty());
+}
+
+#[tokio::test]
+async fn the_groups_of_an_organization_are_told_with_one_append() {
+    let app = TestApp::with(config());
+    let mut receiver = Receiver::start().await;
+    let key = app.key("acme", &["admin"]).await;
+    let channel = webhook(&app, "acme", &receiver.url("/")).await;
+    let mut body = load(&channel);
+    body["group_by"] = json!(["host"]);
+    rule(&app, &key, &body).await;
+    for n in 0..12 {
+        point(&app, &key, &format!("web-{n}"), 97.0).await;
+    }
+    app.clock.advance(MINUTE);
+    for evaluation in app.state.alerts.due(app.state.clock.now()) {
+        crate::alert::driver::execute(&app.state, evaluation).await;
+    }
+    let before = app.engine().stats().frames_written;
+    crate::alert::dispatch::dispatch(&app.state, &TenantId::new("acme").unwrap()).await;
+    assert_eq!(app.engine().stats().frames_written, before + 1);
+    let mut messages = 0;
+    while message(&app, &mut receiver).await.is_some() {
+        messages += 1;
+    }
+    assert_eq!(messages, 12);
+}
+
+#[tokio::test]
+async fn an_organization_that_waits_to_be_told_holds_up_no_other() {
+    let app = TestApp::with(config());
+    let mut receiver = Receiver::start().await;
+    let key = app.key("beta", &["admin"]).await;
+    let channel = webhook(&app, "beta", &receiver.url("/")).await;
+    rule(&app, &key, &load(&channel)).await;
+    point(&app, &key, "web-1", 97.0).await;
+    let acme = TenantId::new("acme").unwrap();
+    let _turn = app.state.alerts.turn(&acme).await;
+    app.state.alerts.book().tell(acme.clone(), app.state.clock.now());
+    let drivers = [
+        tokio::spawn(crate::alert::drive(app.state.clone())),
+        tokio::spawn(crate::notify::drive(app.state.notify.clone())),
+    ];
+    // The first look is over, and acme is being told, before the rule of beta is due.
+    while app.state.alerts.book().next_telling().is_some() {
+        tokio::task::yield_now().await;
+    }
+    app.clock.advance(MINUTE);
+    app.state.alerts.wake();
+    let message = receiver.next().await.json();
+    assert_eq!(short(&message["data"]), "firing: web-1 firing");
+    for driver in drivers {
+        driver.abort();
+    }
+}
+
 /// Critical audit records of one kind for each name, which are told apart by numbers alone.
 fn failures(kinds: &[&str], each: usize) -> Value {
     let of = |kind: &&str| {
@@ -230,6 +311,12 @@ async fn a_new_critical_error_is_told_within_ten_seconds_and_a_storm_is_one_mess
     let storm = message(&app, &mut receiver).await.unwrap();
     let told = storm["alerts"].as_array().unwrap().len() as u64;
     assert_eq!(told + storm["truncated_alerts"].as_u64().unwrap(), 79, "{storm}");
+    // What found no room in it is in the next one.
+    pass(&app, SECOND * 5).await;
+    let rest = message(&app, &mut receiver).await.unwrap();
+    let alerts = [&storm, &rest].into_iter().flat_map(|message| message["alerts"].as_array().unwrap());
+    let told: BTreeSet<&str> = alerts.map(|alert| alert["fingerprint"].as_str().unwrap()).collect();
+    assert_eq!(told.len(), 79);
     for _ in 0..20 {
         send(&app, &key, "audit", &failures(&kinds, 2)).await;
         pass(&app, SECOND * 5).await;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use crate::alert::label::{Labels, fill};
-use crate::alert::overview::{self, Alert};
+use crate::alert::overview::Alert;
 use crate::alert::state::{AlertState, Series};
 use crate::app::AppState;
 use crate::auth::{Principal, Scopes};
@@ -205,8 +205,7 @@ async fn list(
     let now = state.clock.now();
     let mut alerts = Vec::new();
     for organization in organizations(&state, scope.organization()) {
-        let found =
-            overview::alerts(&state.alerts.book(), &state.alerts.mutes(), &organization, now, is_wanted);
+        let found = state.alerts.overview(&organization, now, is_wanted);
         let wanted = found
             .into_iter()
             .filter(|alert| !alert.is_removed && rule_id.is_none_or(|rule_id| rule_id == alert.rule.id));
