@@ -377,7 +377,7 @@ mod tests {
         let app = TestApp::new();
         let key = app.key("acme", &["admin"]).await;
         let began = app.state.clock.now();
-        app.clock.advance(Duration::from_secs(60));
+        app.clock.advance(Duration::from_mins(1));
         send(&app, &key, 0..1).await;
         // A look was at nine seconds later when the record was not on disk yet.
         let looked = TimestampUs(app.state.clock.now().0 + 9_000_000);
