@@ -18,6 +18,14 @@ const DOTS_MAX: usize = 62;
 const ZERO: f64 = 3.0;
 /// Classes of series, by their place.
 const CLASSES: [&str; 4] = ["s1", "s2", "s3", "s4"];
+/// Their colours where the style of the page does not reach: a chart that was taken out of it, a program that prints.
+const COLOURS: [&str; CLASSES.len()] = ["#2563c9", "#d4622a", "#2f8f5b", "#8a4fc4"];
+/// Likewise of the lines behind it, and of the frame where nothing is known.
+const GRID: &str = "#d8dee4";
+/// Likewise of its labels.
+const LABEL: &str = "#59636e";
+/// Likewise of a value of 0.
+const NAUGHT: &str = "#cf222e";
 
 /// How values are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,15 +157,26 @@ fn axes(markup: &mut Markup, chart: &Chart<'_>, frame: &Frame, steps: &[f64], la
     for mark in steps {
         let y = at(frame.y(*mark));
         let (left, right) = (at(LEFT), at(SIZE.0 - AIR));
-        markup.void("line", &[("class", "grid"), ("x1", &left), ("x2", &right), ("y1", &y), ("y2", &y)]);
+        let ends = [("x1", left.as_str()), ("x2", &right), ("y1", &y), ("y2", &y)];
+        markup.void("line", &[&[("class", "grid"), ("stroke", GRID)], &ends[..]].concat());
         let (x, y) = (at(LEFT - 6.0), at(frame.y(*mark) + 3.5));
-        markup.leaf("text", &[("class", "tick end"), ("x", &x), ("y", &y)], &shown(*mark, chart.unit, lang));
+        tick(markup, ("tick end", "end"), (&x, &y), &shown(*mark, chart.unit, lang));
     }
     let every = chart.labels.len().div_ceil(LABELS_MAX).max(1);
     for (index, label) in chart.labels.iter().enumerate().step_by(every) {
         let (x, y) = (at(frame.x(slot(index) + 0.5)), at(SIZE.1 - 8.0));
-        markup.leaf("text", &[("class", "tick middle"), ("x", &x), ("y", &y)], label);
+        tick(markup, ("tick middle", "middle"), (&x, &y), label);
     }
+}
+
+fn tick(markup: &mut Markup, (class, anchor): (&str, &str), (x, y): (&str, &str), text: &str) {
+    let look = [("fill", LABEL), ("font-size", "11"), ("text-anchor", anchor)];
+    markup.leaf("text", &[&[("class", class), ("x", x), ("y", y)], &look[..]].concat(), text);
+}
+
+/// The colour of a series where the style of the page does not reach.
+fn colour(class: &str) -> &'static str {
+    CLASSES.iter().zip(COLOURS).find(|(known, _)| **known == class).map_or(LABEL, |(_, colour)| colour)
 }
 
 /// What is said of a value that is pointed at.
@@ -176,7 +195,8 @@ fn bars(
     lang: Lang,
 ) {
     let width = (frame.x(1.0) - frame.x(0.0)) * 0.8;
-    markup.open("g", &[("class", class)]);
+    let colour = colour(class);
+    markup.open("g", &[("class", class), ("fill", colour)]);
     for (index, value) in series.values.iter().enumerate() {
         let bottom = frame.y(0.0);
         let (class, height) = match *value {
@@ -189,7 +209,12 @@ fn bars(
         let (x, y) = (at(frame.x(slot(index) + 0.1)), at(bottom - height));
         let (width, height) = (at(width.max(0.5)), at(height));
         let place = [("class", class), ("x", &x), ("y", &y), ("width", &width), ("height", &height)];
-        markup.open("rect", &place);
+        let look: &[(&str, &str)] = match class {
+            "gap" => &[("fill", "none"), ("stroke", GRID)],
+            "zero" => &[("fill", NAUGHT)],
+            _ => &[],
+        };
+        markup.open("rect", &[&place[..], look].concat());
         markup.leaf("title", &[], &told(chart, series, index, *value, lang));
         markup.close();
     }
@@ -218,8 +243,10 @@ fn line(
         dots.push((x, y, index, value));
         is_broken = false;
     }
-    markup.open("g", &[("class", class)]);
-    markup.void("path", &[("class", "line"), ("d", &path)]);
+    let colour = colour(class);
+    markup.open("g", &[("class", class), ("fill", colour)]);
+    let look = [("fill", "none"), ("stroke", colour), ("stroke-width", "1.8")];
+    markup.void("path", &[&[("class", "line"), ("d", path.as_str())], &look[..]].concat());
     if dots.len() <= DOTS_MAX {
         for (x, y, index, value) in dots {
             markup.open("circle", &[("cx", &x), ("cy", &y), ("r", "2.2")]);
