@@ -1,6 +1,7 @@
 //! The live view over the router, with a clock that stands still and ticks that the tests make.
 
 use std::future::Future;
+use std::task::Poll;
 
 use axum::Router;
 use axum::body::Body;
@@ -10,7 +11,9 @@ use insights_engine::time::TimestampUs;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use crate::config::Config;
 use crate::domain::instant::Rfc3339;
+use crate::store::Asking;
 use crate::testing::{NOW, ROOT, TestApp};
 
 const LIVE: &str = "/api/insights/live/";
@@ -202,19 +205,33 @@ async fn who_looks_makes_no_updates_for_others() {
 
 #[tokio::test]
 async fn a_feed_that_was_never_filled_goes_when_nobody_waits_for_it() {
-    let app = TestApp::new();
+    let mut config = Config::default();
+    config.limits.queries.queries_max = 1;
+    let app = TestApp::with(config);
     let key = app.key("acme", &["admin"]).await;
+    // Another question has the one place there is, until it is told to end.
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let (end, ends) = std::sync::mpsc::channel::<()>();
+    let store = app.state.store.clone();
+    let other = tokio::spawn(async move {
+        let wait = move |_: &Asking| {
+            begun.send(()).unwrap();
+            ends.recv().unwrap();
+        };
+        store.ask(wait).await.unwrap();
+    });
+    has_begun.await.unwrap();
+
     let request = Request::get(LIVE).header(header::AUTHORIZATION, format!("Bearer {key}"));
-    let looking = app.app.clone().oneshot(request.body(Body::empty()).unwrap());
-    // Polled once: it has made the feed and waits for the store.
-    let mut looking = Box::pin(looking);
-    let waits =
-        std::future::poll_fn(|cx| std::task::Poll::Ready(looking.as_mut().poll(cx).is_pending())).await;
-    assert!(waits);
+    let mut looking = Box::pin(app.app.clone().oneshot(request.body(Body::empty()).unwrap()));
+    let waits = std::future::poll_fn(|cx| Poll::Ready(looking.as_mut().poll(cx).is_pending())).await;
+    assert_eq!((waits, app.state.live.feeds()), (true, 1));
     drop(looking);
     app.state.live.tick(NOW);
     app.state.live.tick(TimestampUs(NOW.0 + 60_000_000));
     assert_eq!(app.state.live.feeds(), 0);
+    end.send(()).unwrap();
+    other.await.unwrap();
 }
 
 #[tokio::test]
