@@ -96,12 +96,14 @@ where
     let last_uses = tokio::spawn(keep_last_uses(state.clone()));
     let jobs = tokio::spawn(crate::job::drive(state.clone()));
     let live = tokio::spawn(crate::live::drive(state.clone()));
-    let own = tokio::spawn(crate::collect::own::drive(state.clone()));
+    let own = tokio::spawn(crate::collect::own::drive(state.clone())).abort_handle();
     let stop = {
         let live = state.live.clone();
         async move {
             stop.await;
             live.close();
+            // Once it stops it says nothing of itself: a store that nobody writes to stays as it is.
+            own.abort();
         }
     };
     let notify = tokio::spawn(crate::notify::drive(state.notify.clone()));
@@ -117,7 +119,6 @@ where
     // What runs is told as interrupted at the next start, and repeated then.
     jobs.abort();
     live.abort();
-    own.abort();
     // What is being sent is sent again.
     notify.abort();
     alerts.abort();
