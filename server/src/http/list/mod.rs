@@ -9,7 +9,7 @@ pub mod table;
 pub mod window;
 
 pub use answer::List;
-pub use pages::Pages;
+pub use pages::{Pages, TableQuery};
 pub use parameters::{Limit, ListOrder, Paging};
 pub use window::window;
 

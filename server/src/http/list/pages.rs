@@ -1,12 +1,14 @@
 //! Tables in pages: lists whose rows are made at once and told apart by rank and name.
 
-use axum::http::{Uri, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::response::Response;
 use insights_engine::id::TenantId;
 use insights_engine::time::TimestampUs;
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::answer::{next_link, question};
-use super::filter::present;
+use super::filter::{accept, present};
 use super::parameters::Limit;
 use super::table::{Table, respond};
 use crate::app::AppState;
@@ -14,6 +16,30 @@ use crate::export::Format;
 use crate::http::cursor::{self, Question, TablePlace};
 use crate::http::error::ApiError;
 use crate::http::timing;
+
+/// Parameters of a table of an organization, or of all.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TableQuery {
+    /// Whose; a superuser who names none gets all
+    pub organization_id: Option<String>,
+    /// Rows of a page, 1 to 1000; `all` gives every row in NDJSON or CSV
+    #[serde(default)]
+    #[param(value_type = Option<String>, default = "50")]
+    pub limit: Limit,
+    /// `next_cursor` of the page before
+    pub cursor: Option<String>,
+    /// The format; without it `Accept` decides
+    pub format: Option<Format>,
+}
+
+impl TableQuery {
+    /// Limit, cursor and format, as [`Pages::wanted`] takes them.
+    pub fn page(&self, headers: &HeaderMap) -> (Limit, Option<&str>, Format) {
+        (self.limit, self.cursor.as_deref(), Format::wanted(self.format, accept(headers)))
+    }
+}
 
 /// Which page of a table is wanted.
 #[derive(Debug)]

@@ -8,16 +8,16 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, OpenApi, ToSchema};
+use utoipa::{OpenApi, ToSchema};
 
 use crate::app::AppState;
 use crate::auth::{PLATFORM, Principal, Scopes};
 use crate::domain::instant::Rfc3339;
 use crate::domain::own_act::OwnAct;
-use crate::export::{Csv, Format};
+use crate::export::Csv;
 use crate::http::error::{ApiError, Code, FieldError, PROBLEM_JSON, Problem};
 use crate::http::extract::{Json, NoParameters, Query};
-use crate::http::list::{Limit, Pages, filter, table};
+use crate::http::list::{Pages, TableQuery, table};
 use crate::http::middleware::context::RequestContext;
 use crate::notify::channel::{Channel, ChannelId, ChannelType, Target};
 use crate::notify::channels::CHANNELS_MAX;
@@ -145,27 +145,10 @@ impl table::Table for ChannelList {
     }
 }
 
-/// Which channels are listed.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct ListQuery {
-    /// The organization; a superuser who names none gets the channels of all.
-    organization_id: Option<String>,
-    /// Rows of a page, 1 to 1000; `all` gives every row in NDJSON or CSV.
-    #[serde(default)]
-    #[param(value_type = Option<String>, default = "50")]
-    limit: Limit,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-    /// The format; without it `Accept` decides.
-    format: Option<Format>,
-}
-
 /// Channels of notifications, newest first
 ///
 /// Needs `admin`. Secrets are never shown again.
-#[utoipa::path(get, path = "/api/insights/alerts/channels/", tag = "alerts", params(ListQuery),
+#[utoipa::path(get, path = "/api/insights/alerts/channels/", tag = "alerts", params(TableQuery),
     responses(
         (status = 200, description = "The channels", body = ChannelList),
         (status = 403, description = "Without `admin`", body = Problem, content_type = PROBLEM_JSON)))]
@@ -174,13 +157,11 @@ async fn list(
     principal: Principal,
     headers: HeaderMap,
     uri: Uri,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<TableQuery>,
 ) -> Result<Response, ApiError> {
     let scope = principal.read_scope(query.organization_id.as_deref(), Scopes::ADMIN)?;
     let organization = scope.organization();
-    let format = Format::wanted(query.format, filter::accept(&headers));
-    let page = (query.limit, query.cursor.as_deref(), format);
-    let pages = Pages::wanted(&state, &uri, ("channels", organization), page).await?;
+    let pages = Pages::wanted(&state, &uri, ("channels", organization), query.page(&headers)).await?;
     let channels = state.notify.channels().list(organization);
     let place = |channel: &Arc<Channel>| channel.created.0.cast_unsigned();
     let (channels, next_cursor) =

@@ -26,12 +26,14 @@ use crate::http::damage::DamagedRange;
 use crate::http::error::{ApiError, Code, FieldError};
 use crate::http::extract::Query;
 use crate::http::list::filter::{self, identifier};
+use crate::http::list::parameters::LIMIT_MAX;
 use crate::http::list::stream_body::{PieceSender, channel};
 use crate::http::list::{ListOrder, answer, parameters, window};
 use crate::http::middleware::context::RequestContext;
 
-/// Records that are read at a time; with the piece on its way to the client and the one behind it, a few MiB.
-const PAGE_ROWS: usize = 4_096;
+/// Records that are read at a time, as many as a page of a list has: of the usual ones half a MiB, of the largest ones
+/// (64 KiB of data each) 64 MiB.
+const PAGE_ROWS: usize = LIMIT_MAX;
 /// Longest time for the records of one organization.
 const EXPORT_MAX: Duration = Duration::from_hours(2);
 /// Most damaged ranges that a trailer names.

@@ -8,7 +8,7 @@ use axum::routing::{delete, get};
 use insights_engine::id::TenantId;
 use insights_engine::time::TimestampUs;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, OpenApi, ToSchema};
+use utoipa::{OpenApi, ToSchema};
 
 use crate::app::AppState;
 use crate::auth::api_key::{ApiKey, Grant};
@@ -17,10 +17,10 @@ use crate::auth::{PLATFORM, Principal, Scopes};
 use crate::domain::identifier::{IDENTIFIER_RULE, is_identifier};
 use crate::domain::instant::{self, Rfc3339};
 use crate::domain::own_act::OwnAct;
-use crate::export::{Csv, Format};
+use crate::export::Csv;
 use crate::http::error::{ApiError, FieldError, PROBLEM_JSON, Problem};
 use crate::http::extract::{Json, NoParameters, Query, identifier_text};
-use crate::http::list::{Limit, Pages, filter, table};
+use crate::http::list::{Pages, TableQuery, table};
 use crate::http::middleware::context::RequestContext;
 
 /// The part of the OpenAPI document that is about these routes.
@@ -215,27 +215,10 @@ pub struct KeyList {
     pub next_cursor: Option<String>,
 }
 
-/// Which keys are listed.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct ListQuery {
-    /// The organization; a superuser who names none gets the keys of all.
-    organization_id: Option<String>,
-    /// Rows of a page, 1 to 1000; `all` gives every row in NDJSON or CSV.
-    #[serde(default)]
-    #[param(value_type = Option<String>, default = "50")]
-    limit: Limit,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-    /// The format; without it `Accept` decides.
-    format: Option<Format>,
-}
-
 /// API keys, newest first
 ///
 /// Needs `admin` in the organization. The keys themselves are never shown again.
-#[utoipa::path(get, path = "/api/insights/keys/", tag = "keys", params(ListQuery),
+#[utoipa::path(get, path = "/api/insights/keys/", tag = "keys", params(TableQuery),
     responses(
         (status = 200, description = "The keys", body = KeyList),
         (status = 401, description = "No valid credential", body = Problem, content_type = PROBLEM_JSON),
@@ -246,13 +229,11 @@ async fn list(
     principal: Principal,
     headers: HeaderMap,
     uri: Uri,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<TableQuery>,
 ) -> Result<Response, ApiError> {
     let scope = principal.read_scope(query.organization_id.as_deref(), Scopes::ADMIN)?;
     let organization = scope.organization();
-    let format = Format::wanted(query.format, filter::accept(&headers));
-    let page = (query.limit, query.cursor.as_deref(), format);
-    let pages = Pages::wanted(&state, &uri, ("keys", organization), page).await?;
+    let pages = Pages::wanted(&state, &uri, ("keys", organization), query.page(&headers)).await?;
     let entries = state.auth.keyring().list(organization);
     let (entries, next_cursor) =
         pages.cut(entries, |entry| (entry.key.created.0.cast_unsigned(), &entry.key.id)).await?;

@@ -3,10 +3,10 @@
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::get;
-use insights_engine::id::TenantId;
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
 
+use super::organizations::existing;
 use crate::app::AppState;
 use crate::auth::{Principal, Scopes};
 use crate::domain::own_act::OwnAct;
@@ -49,10 +49,6 @@ impl Settings {
         let timezone = zone.map_err(|wrong| ApiError::invalid_at("/timezone", "invalid", wrong))?;
         Ok(OrganizationSettings { timezone })
     }
-}
-
-fn existing(state: &AppState, organization: TenantId) -> Result<TenantId, ApiError> {
-    if state.store.tenant_exists(&organization) { Ok(organization) } else { Err(ApiError::not_found()) }
 }
 
 /// Settings of an organization

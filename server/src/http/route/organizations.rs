@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use insights_engine::engine::Usage;
-use insights_engine::id::Stream;
+use insights_engine::id::{Stream, TenantId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
@@ -25,6 +25,15 @@ pub struct Api;
 /// The routes.
 pub fn routes() -> Router<AppState> {
     Router::new().route("/api/insights/organizations/{id}/usage/", get(usage))
+}
+
+/// An organization that exists; a superuser may name one that does not.
+///
+/// # Errors
+///
+/// `not_found`.
+pub(super) fn existing(state: &AppState, organization: TenantId) -> Result<TenantId, ApiError> {
+    if state.store.tenant_exists(&organization) { Ok(organization) } else { Err(ApiError::not_found()) }
 }
 
 /// What is kept of one stream.

@@ -5,10 +5,10 @@ use axum::extract::{Path, State};
 use axum::routing::get;
 use insights_engine::catalog::retention::RETENTION_DAYS_MAX;
 use insights_engine::catalog::{RetentionDocument, StreamRetention};
-use insights_engine::id::TenantId;
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
 
+use super::organizations::existing;
 use crate::app::AppState;
 use crate::auth::{Principal, Scopes};
 use crate::domain::own_act::OwnAct;
@@ -118,10 +118,6 @@ impl Retention {
         }
         if errors.is_empty() { Ok(document) } else { Err(ApiError::invalid(errors)) }
     }
-}
-
-fn existing(state: &AppState, organization: TenantId) -> Result<TenantId, ApiError> {
-    if state.store.tenant_exists(&organization) { Ok(organization) } else { Err(ApiError::not_found()) }
 }
 
 /// Retention of an organization

@@ -2,15 +2,12 @@
 
 use axum::Router;
 use insights_engine::id::TenantId;
-use serde::Deserialize;
+use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
-use utoipa::{IntoParams, OpenApi};
 
 use crate::app::AppState;
 use crate::auth::{Principal, Scopes};
-use crate::export::Format;
 use crate::http::error::ApiError;
-use crate::http::list::Limit;
 use crate::report::body::Fields;
 
 mod current;
@@ -41,23 +38,6 @@ pub fn document() -> Document {
         maintenance::Api::openapi(),
     ];
     parts.into_iter().fold(current::Api::openapi(), Document::merge_from)
-}
-
-/// Which rules, silences or windows are listed.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct TableQuery {
-    /// Whose; a superuser who names none gets all
-    organization_id: Option<String>,
-    /// Rows of a page, 1 to 1000; `all` gives every row in NDJSON or CSV
-    #[serde(default)]
-    #[param(value_type = Option<String>, default = "50")]
-    limit: Limit,
-    /// `next_cursor` of the page before
-    cursor: Option<String>,
-    /// The format; without it `Accept` decides
-    format: Option<Format>,
 }
 
 /// The organization that a body names.

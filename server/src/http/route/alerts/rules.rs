@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{TableQuery, allowed, organization_of, writable};
+use super::{allowed, organization_of, writable};
 use crate::alert::book::{Entry, key_of};
 use crate::alert::condition::{
     AbsenceCondition, Change, Condition, ErrorsCondition, Expected, HeartbeatCondition, MetricCondition,
@@ -28,10 +28,10 @@ use crate::auth::api_key::random_text;
 use crate::auth::{Principal, Scopes};
 use crate::domain::instant::Rfc3339;
 use crate::domain::own_act::OwnAct;
-use crate::export::{Csv, Format};
+use crate::export::Csv;
 use crate::http::error::{ApiError, FieldError};
 use crate::http::extract::{Json, NoParameters, Query};
-use crate::http::list::{Pages, filter, table};
+use crate::http::list::{Pages, TableQuery, table};
 use crate::http::middleware::context::RequestContext;
 use crate::report::body::Fields;
 
@@ -192,9 +192,8 @@ async fn list(
     Query(query): Query<TableQuery>,
 ) -> Result<Response, ApiError> {
     let scope = principal.read_scope(query.organization_id.as_deref(), Scopes::READ)?;
-    let format = Format::wanted(query.format, filter::accept(&headers));
-    let page = (query.limit, query.cursor.as_deref(), format);
-    let pages = Pages::wanted(&state, &uri, ("alert_rules", scope.organization()), page).await?;
+    let pages =
+        Pages::wanted(&state, &uri, ("alert_rules", scope.organization()), query.page(&headers)).await?;
     let mut rules: Vec<Arc<Rule>> = {
         let book = state.alerts.book();
         let kept = book.entries(scope.organization()).filter(|entry| !entry.is_removed);

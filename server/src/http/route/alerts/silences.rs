@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{TableQuery, allowed, organization_of, writable};
+use super::{allowed, organization_of, writable};
 use crate::alert::matcher::{MatchOp, Matcher};
 use crate::alert::silence::{SILENCES_MAX, Silence, SilenceDocument};
 use crate::app::AppState;
@@ -18,10 +18,10 @@ use crate::auth::api_key::random_text;
 use crate::auth::{Principal, Scopes};
 use crate::domain::instant::Rfc3339;
 use crate::domain::own_act::OwnAct;
-use crate::export::{Csv, Format};
+use crate::export::Csv;
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, NoParameters, Query};
-use crate::http::list::{Pages, filter, table};
+use crate::http::list::{Pages, TableQuery, table};
 use crate::http::middleware::context::RequestContext;
 use crate::report::body::Fields;
 
@@ -128,9 +128,7 @@ async fn list(
     Query(query): Query<TableQuery>,
 ) -> Result<Response, ApiError> {
     let scope = principal.read_scope(query.organization_id.as_deref(), Scopes::READ)?;
-    let format = Format::wanted(query.format, filter::accept(&headers));
-    let page = (query.limit, query.cursor.as_deref(), format);
-    let pages = Pages::wanted(&state, &uri, ("silences", scope.organization()), page).await?;
+    let pages = Pages::wanted(&state, &uri, ("silences", scope.organization()), query.page(&headers)).await?;
     let now = state.clock.now();
     let mut silences: Vec<Silence> = state
         .alerts
