@@ -231,9 +231,13 @@ async fn the_groups_of_an_organization_are_told_with_one_append() {
     for evaluation in app.state.alerts.due(app.state.clock.now()) {
         crate::alert::driver::execute(&app.state, evaluation).await;
     }
-    let before = app.engine().stats().frames_written;
+    // Frames are numbered one by one as they are submitted: between one before it and one after it there is one of the
+    // dispatch. Records of own acts, the only ones beside answers, were submitted while the points were waited for; the
+    // counter of frames is no judge of that, it moves after the answers.
+    let frame = async || app.state.store.put(vec![]).await.unwrap().lsn.0;
+    let before = frame().await;
     crate::alert::dispatch::dispatch(&app.state, &TenantId::new("acme").unwrap()).await;
-    assert_eq!(app.engine().stats().frames_written, before + 1);
+    assert_eq!(frame().await, before + 2);
     let mut messages = 0;
     while message(&app, &mut receiver).await.is_some() {
         messages += 1;
