@@ -9,6 +9,7 @@ use insights_engine::id::TenantId;
 use insights_engine::time::TimestampUs;
 use sha2::{Digest, Sha256};
 
+use super::agenda::{Agenda, Kind};
 use super::board::Board;
 use super::evaluate::Since;
 use super::length::Length;
@@ -52,13 +53,44 @@ pub struct Evaluation {
     pub since: Since,
 }
 
+/// What happened to rules since the start of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Evaluations that are over, those that failed among them.
+    pub evaluated: u64,
+    /// Evaluations that failed: what the rule says then is what it said before.
+    pub failed: u64,
+}
+
+/// How the rules of all organizations stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// What happened since the start.
+    pub counts: Counts,
+    /// Rules.
+    pub rules: u64,
+    /// Alerts that fire.
+    pub firing: u64,
+    /// Alerts that are pending.
+    pub pending: u64,
+    /// Evaluations that go on.
+    pub evaluating: u64,
+    /// How late the most overdue rule is.
+    pub lag: Length,
+}
+
 /// Every rule with its alerts.
 #[derive(Debug, Default)]
 pub struct Book {
     entries: BTreeMap<Key, Entry>,
-    agenda: BTreeSet<(TimestampUs, Key)>,
+    agenda: Agenda,
     /// When the alerts of an organization are looked at for something to tell.
     telling: BTreeMap<TenantId, TimestampUs>,
+    counts: Counts,
+}
+
+fn kind_of(rule: &Rule) -> Kind {
+    Kind::of(&rule.document.condition)
 }
 
 /// The key of a rule.
@@ -123,7 +155,7 @@ impl Book {
     /// Takes the rules of an organization away.
     pub fn remove_all(&mut self, organization: &TenantId) {
         self.entries.retain(|(of, _), _| of != organization);
-        self.agenda.retain(|(_, (of, _))| of != organization);
+        self.agenda.unplan_all(organization);
         self.telling.remove(organization);
     }
 
@@ -185,14 +217,12 @@ impl Book {
         self.entries(Some(organization)).filter(|entry| !entry.is_removed).count()
     }
 
-    /// The evaluations that are due; they count as begun. One that was missed is not made up for: the next tells more.
+    /// The evaluations that are due and may begin; they count as begun until [`Self::finish`]. One that was missed is not
+    /// made up for: the next tells more.
     pub fn due(&mut self, now: TimestampUs) -> Vec<Evaluation> {
         let mut due = Vec::new();
-        while let Some((at, key)) = self.agenda.pop_first() {
-            if at > now {
-                self.agenda.insert((at, key));
-                break;
-            }
+        while let Some((at, key)) = self.agenda.begin(now) {
+            // What is planned is there: whatever is taken away is unplanned.
             let Some(entry) = self.entries.get_mut(&key) else { continue };
             let mut at = at;
             // Later ones have passed too: the last of them is the one that counts.
@@ -209,9 +239,28 @@ impl Book {
         due
     }
 
-    /// When a rule is due next.
+    /// When to look for evaluations that may begin; none when that is only after the end of another.
     pub fn next_evaluation(&self) -> Option<TimestampUs> {
-        self.agenda.first().map(|(at, _)| *at)
+        self.agenda.next()
+    }
+
+    /// How the rules stand at `now`.
+    pub fn standing(&self, now: TimestampUs) -> Standing {
+        let late = self.agenda.oldest().map_or(0, |due| now.0.saturating_sub(due.0));
+        let mut standing = Standing {
+            counts: self.counts,
+            evaluating: self.agenda.begun() as u64,
+            lag: Length::of_us(late.max(0)),
+            ..Standing::default()
+        };
+        for entry in self.entries.values() {
+            standing.rules += u64::from(!entry.is_removed);
+            for series in entry.board.series.values() {
+                standing.firing += u64::from(series.state == AlertState::Firing);
+                standing.pending += u64::from(series.state == AlertState::Pending);
+            }
+        }
+        standing
     }
 
     /// When something may be to be told next.
@@ -236,8 +285,13 @@ impl Book {
         due.into_iter().map(|(_, organization)| organization).collect()
     }
 
-    /// An evaluation is over: `changed` is the board that it made, none when it failed; a rule that was changed or
-    /// removed meanwhile keeps what it has.
+    /// The store has answered an evaluation: others may ask.
+    pub fn answered(&mut self, evaluation: &Evaluation) {
+        self.agenda.answered(kind_of(&evaluation.rule), &key_of(&evaluation.rule));
+    }
+
+    /// An evaluation is over, and another one may begin: `changed` is the board that it made, none when it failed; a rule
+    /// that was changed or removed meanwhile keeps what it has.
     pub fn finish(
         &mut self,
         evaluation: &Evaluation,
@@ -245,7 +299,22 @@ impl Book {
         now: TimestampUs,
     ) {
         let key = key_of(&evaluation.rule);
-        let Some(entry) = self.entries.get_mut(&key) else { return };
+        self.counts.evaluated += 1;
+        self.counts.failed += u64::from(changed.is_err());
+        self.settle(&key, evaluation, changed, now);
+        self.plan(&key, now.max(evaluation.at));
+        // After that, so that an organization with one rule does not forget when its turn was.
+        self.agenda.end(kind_of(&evaluation.rule), &key);
+    }
+
+    fn settle(
+        &mut self,
+        key: &Key,
+        evaluation: &Evaluation,
+        changed: Result<(Board, Vec<Vec<u8>>, Since), String>,
+        now: TimestampUs,
+    ) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
         entry.is_running = false;
         if Arc::ptr_eq(&entry.rule, &evaluation.rule) && !entry.is_removed {
             match changed {
@@ -261,7 +330,6 @@ impl Book {
                 Err(error) => entry.error = Some(error),
             }
         }
-        self.plan(&key, now.max(evaluation.at));
     }
 
     /// Plans the next evaluation after `after`.
@@ -272,12 +340,13 @@ impl Book {
         }
         let next = next_instant(&entry.rule, after);
         entry.next = Some(next);
-        self.agenda.insert((next, key.clone()));
+        self.agenda.plan(kind_of(&entry.rule), key.clone(), next);
     }
 
     fn unplan(&mut self, key: &Key) {
-        if let Some(next) = self.entries.get_mut(key).and_then(|entry| entry.next.take()) {
-            self.agenda.remove(&(next, key.clone()));
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        if let Some(next) = entry.next.take() {
+            self.agenda.unplan(kind_of(&entry.rule), key, next);
         }
     }
 }

@@ -8,7 +8,6 @@ use insights_engine::append::{Append, CatalogKind};
 use insights_engine::id::TenantId;
 use insights_engine::time::TimestampUs;
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::board::{Board, Readings};
@@ -27,10 +26,6 @@ use crate::auth::{Principal, Scopes};
 use crate::http::error::{ApiError, FieldError};
 use crate::store::Store;
 
-/// Evaluations that ask the store at once.
-const EVALUATIONS_MAX: usize = 4;
-/// Looks for errors at once, beside those: they do not wait behind long questions.
-const ERROR_LOOKS_MAX: usize = 2;
 /// Organizations that are told at once.
 const TELLINGS_MAX: usize = 8;
 /// Locks of organizations; those that share one take turns.
@@ -48,8 +43,6 @@ pub struct Alerts {
     groups: Mutex<Groups>,
     /// Held while what is kept of an organization's alerts is changed.
     turns: [tokio::sync::Mutex<()>; TURNS],
-    evaluations: Arc<Semaphore>,
-    error_looks: Arc<Semaphore>,
     /// A rule is to be looked at before its time.
     woken: tokio::sync::Notify,
     /// Something may be to be told before its time.
@@ -96,8 +89,6 @@ impl Alerts {
             mutes: Mutex::new(Mutes::load(store)),
             groups: Mutex::new(groups),
             turns: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
-            evaluations: Arc::new(Semaphore::new(EVALUATIONS_MAX)),
-            error_looks: Arc::new(Semaphore::new(ERROR_LOOKS_MAX)),
             woken: tokio::sync::Notify::new(),
             told: tokio::sync::Notify::new(),
         }
@@ -146,7 +137,7 @@ impl Alerts {
         self.told.notify_one();
     }
 
-    /// The evaluations that are due; each is to be given to [`execute`].
+    /// The evaluations that are due and may begin; each is to be given to [`execute`], after which others may.
     pub fn due(&self, now: TimestampUs) -> Vec<Evaluation> {
         self.book.lock().due(now)
     }
@@ -165,21 +156,50 @@ fn news_since(rule: &Rule, looked: TimestampUs) -> TimestampUs {
     TimestampUs(looked.0.saturating_sub(before)).max(rule.created.min(looked))
 }
 
+/// What an evaluation makes of the alerts of its rule: the board, its records, and up to where it looked.
+type Settled = (Board, Vec<Vec<u8>>, Since);
+
+/// An evaluation that has begun. However it ends, its place is another's then.
+struct Begun<'a> {
+    state: &'a AppState,
+    evaluation: Evaluation,
+    is_over: bool,
+}
+
+impl Begun<'_> {
+    /// The store has answered.
+    fn answered(&self) {
+        self.state.alerts.book().answered(&self.evaluation);
+        self.state.alerts.woken.notify_one();
+    }
+
+    fn end(&mut self, changed: Result<Settled, String>) {
+        self.is_over = true;
+        self.state.alerts.book().finish(&self.evaluation, changed, self.state.clock.now());
+        self.state.alerts.wake();
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.end(Err(ApiError::internal().detail().to_owned()));
+        }
+    }
+}
+
 /// Evaluates a rule: asks, judges, and writes what changed with its history, all of it or nothing.
 pub async fn execute(state: &AppState, evaluation: Evaluation) {
-    let limit = match evaluation.rule.document.condition {
-        Condition::Errors(_) => &state.alerts.error_looks,
-        _ => &state.alerts.evaluations,
-    };
-    let permit = Arc::clone(limit).acquire_owned().await;
+    let mut begun = Begun { state, evaluation, is_over: false };
+    let evaluation = &begun.evaluation;
     // As a task of the runtime: a panic is a failure of this rule, which is evaluated again at its next instant.
     let asking = (state.clone(), evaluation.clone());
     let found = tokio::spawn(async move { found(&asking.0, &asking.1).await }).await;
     let found = found.unwrap_or_else(|_| Err(ApiError::internal()));
-    drop(permit);
+    begun.answered();
     let _turn = state.alerts.turn(&evaluation.rule.organization).await;
     let changed = match found {
-        Ok((readings, since)) => settle(state, &evaluation, readings, since)
+        Ok((readings, since)) => settle(state, evaluation, readings, since)
             .await
             .map_err(|error| ApiError::from(error).detail().to_owned()),
         Err(error) => Err(error.detail().to_owned()),
@@ -188,7 +208,7 @@ pub async fn execute(state: &AppState, evaluation: Evaluation) {
         let rule = evaluation.rule.id.as_str();
         tracing::warn!(rule, organization = %evaluation.rule.organization, error, "a rule was not evaluated");
     }
-    state.alerts.book().finish(&evaluation, changed, state.clock.now());
+    begun.end(changed);
 }
 
 /// Asks the store within an organization, as evaluations do.
@@ -257,7 +277,7 @@ async fn settle(
     evaluation: &Evaluation,
     readings: Readings,
     since: Since,
-) -> Result<(Board, Vec<Vec<u8>>, Since), insights_engine::Error> {
+) -> Result<Settled, insights_engine::Error> {
     let rule = &evaluation.rule;
     // A rule that was changed or removed meanwhile is not judged by what it was.
     let is_current = |entry: &&Entry| Arc::ptr_eq(&entry.rule, rule) && !entry.is_removed;
@@ -278,11 +298,15 @@ async fn settle(
 pub async fn step(state: &AppState) {
     mark(state).await;
     let mut running = JoinSet::new();
-    for evaluation in state.alerts.due(state.clock.now()) {
-        let state = state.clone();
-        running.spawn(async move { execute(&state, evaluation).await });
+    loop {
+        for evaluation in state.alerts.due(state.clock.now()) {
+            let state = state.clone();
+            running.spawn(async move { execute(&state, evaluation).await });
+        }
+        if running.join_next().await.is_none() {
+            break;
+        }
     }
-    while running.join_next().await.is_some() {}
     let due = state.alerts.book().due_to_tell(state.clock.now(), usize::MAX);
     for organization in due {
         tell(state.clone(), organization).await;
@@ -337,10 +361,7 @@ pub async fn drive(state: AppState) {
         mark(&state).await;
         for evaluation in state.alerts.due(state.clock.now()) {
             let state = state.clone();
-            tokio::spawn(async move {
-                execute(&state, evaluation).await;
-                state.alerts.wake();
-            });
+            tokio::spawn(async move { execute(&state, evaluation).await });
         }
         let next = state.alerts.book().next_evaluation();
         let wait = Alerts::wait(state.clock.now(), next);

@@ -1,6 +1,7 @@
 //! Alerts: [`rule`] says what is looked at, [`evaluate`] looks, [`board`] and [`state`] judge, [`book`] has it all,
 //! [`driver`] makes it happen.
 
+pub mod agenda;
 pub mod board;
 pub mod book;
 pub mod change;

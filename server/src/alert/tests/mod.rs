@@ -3,6 +3,7 @@
 mod conditions;
 mod rehearsal;
 mod telling;
+mod turns;
 
 use std::time::Duration;
 

@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use utoipa::OpenApi;
 
+use crate::alert::book;
 use crate::app::AppState;
 use crate::auth::{Principal, Scopes};
 use crate::http::error::{ApiError, PROBLEM_JSON, Problem};
@@ -34,7 +35,7 @@ pub fn routes() -> Router<AppState> {
 
 /// The server's own metrics
 ///
-/// Requests, the engine, notifications, the process and its disk. Needs a superuser or the scope `metrics`.
+/// Requests, the engine, alerts, notifications, the process and its disk. Needs a superuser or the scope `metrics`.
 #[utoipa::path(get, path = "/metrics", tag = "server",
     responses(
         (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
@@ -48,7 +49,10 @@ async fn own_metrics(State(state): State<AppState>, principal: Principal) -> Res
     let mut registry = Registry::with_prefix("insights");
     state.http_metrics.register(&mut registry);
     engine(&mut registry, &state.store.stats());
-    notify(&mut registry, &state.notify.standing(), state.clock.now());
+    let now = state.clock.now();
+    let rules = state.alerts.book().standing(now);
+    alerts(&mut registry, &rules);
+    notify(&mut registry, &state.notify.standing(), now);
     gauge(&mut registry, "answers_bytes", "Bytes of answers that are kept", state.store.kept_bytes());
     gauge(&mut registry, "live_viewers", "Viewers of what happens now", state.live.viewers() as u64);
     let health = state.store.health();
@@ -99,6 +103,18 @@ fn engine(registry: &mut Registry, stats: &Stats) {
     gauge(registry, "engine_segment_rows", "Rows in live segments", stats.segment_rows);
 }
 
+fn alerts(registry: &mut Registry, standing: &book::Standing) {
+    let counts = &standing.counts;
+    gauge(registry, "alerts_rules", "Alert rules of all organizations", standing.rules);
+    gauge(registry, "alerts_firing", "Alerts that fire", standing.firing);
+    gauge(registry, "alerts_pending", "Alerts that are pending", standing.pending);
+    counter(registry, "alerts_evaluations", "Evaluations of rules since the start", counts.evaluated);
+    counter(registry, "alerts_evaluations_failed", "Evaluations that failed since the start", counts.failed);
+    gauge(registry, "alerts_evaluating", "Evaluations that go on", standing.evaluating);
+    let seconds = u64::try_from(standing.lag.us() / 1_000_000).unwrap_or(0);
+    gauge(registry, "alerts_evaluation_lag_seconds", "How late the most overdue rule is", seconds);
+}
+
 fn notify(registry: &mut Registry, standing: &Standing, now: TimestampUs) {
     let counts = &standing.counts;
     counter(registry, "notify_enqueued", "Deliveries enqueued since the start", counts.enqueued);
@@ -128,6 +144,32 @@ fn notify(registry: &mut Registry, standing: &Standing, now: TimestampUs) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alert::length::Length;
+
+    #[test]
+    fn the_rules_tell_their_numbers() {
+        let mut registry = Registry::default();
+        let standing = book::Standing {
+            rules: 5,
+            firing: 2,
+            counts: book::Counts { evaluated: 70, failed: 3 },
+            lag: Length::of_us(61_900_000),
+            ..book::Standing::default()
+        };
+        alerts(&mut registry, &standing);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for line in [
+            "alerts_rules 5",
+            "alerts_firing 2",
+            "alerts_pending 0",
+            "alerts_evaluations_total 70",
+            "alerts_evaluations_failed_total 3",
+            "alerts_evaluation_lag_seconds 61",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
 
     #[test]
     fn the_outbox_tells_its_numbers() {
