@@ -10,11 +10,13 @@ use insights_engine::time::TimestampUs;
 use sha2::{Digest, Sha256};
 
 use super::agenda::{Agenda, Kind};
-use super::board::Board;
+use super::board::{Board, Readings, Transition};
 use super::evaluate::Since;
 use super::length::Length;
+use super::record;
+use super::room::{CrowdedOut, Room, Taken};
 use super::rule::Rule;
-use super::state::AlertState;
+use super::state::{AlertState, Policy};
 
 /// The organization and the id of something of this room.
 pub type Key = (TenantId, String);
@@ -40,6 +42,8 @@ pub struct Entry {
     next: Option<TimestampUs>,
     /// Whether an evaluation is going on.
     is_running: bool,
+    /// What its series count as in the sums of the book.
+    taken: Taken,
 }
 
 /// An evaluation that has begun.
@@ -73,6 +77,10 @@ pub struct Standing {
     pub firing: u64,
     /// Alerts that are pending.
     pub pending: u64,
+    /// Series that are kept.
+    pub series: u64,
+    /// Series that are not kept because there is no room.
+    pub crowded_out: u64,
     /// Evaluations that go on.
     pub evaluating: u64,
     /// How late the most overdue rule is.
@@ -86,6 +94,10 @@ pub struct Book {
     agenda: Agenda,
     /// When the alerts of an organization are looked at for something to tell.
     telling: BTreeMap<TenantId, TimestampUs>,
+    /// What the series of each organization take.
+    taken_of: BTreeMap<TenantId, Taken>,
+    /// What all series take.
+    taken: Taken,
     counts: Counts,
 }
 
@@ -124,6 +136,7 @@ impl Entry {
             since: Since::new(looked_until),
             next: None,
             is_running: false,
+            taken: Taken::default(),
         }
     }
 
@@ -139,22 +152,25 @@ impl Book {
     pub fn put(&mut self, mut entry: Entry, now: TimestampUs) {
         let key = key_of(&entry.rule);
         self.unplan(&key);
-        if let Some(before) = self.entries.get(&key) {
-            entry.is_running = before.is_running;
-        }
+        let before = self.entries.get(&key);
+        entry.is_running = before.is_some_and(|before| before.is_running);
+        entry.taken = before.map(|before| before.taken).unwrap_or_default();
         self.entries.insert(key.clone(), entry);
+        self.count_series(&key);
         self.plan(&key, now);
     }
 
     /// Takes a rule away.
     pub fn remove(&mut self, key: &Key) -> Option<Entry> {
         self.unplan(key);
+        self.claim(key, Taken::default());
         self.entries.remove(key)
     }
 
     /// Takes the rules of an organization away.
     pub fn remove_all(&mut self, organization: &TenantId) {
         self.entries.retain(|(of, _), _| of != organization);
+        self.taken = self.taken.without(self.taken_of.remove(organization).unwrap_or_default());
         self.agenda.unplan_all(organization);
         self.telling.remove(organization);
     }
@@ -164,9 +180,48 @@ impl Book {
         self.entries.get(key)
     }
 
-    /// A rule and its alerts, to change them.
-    pub fn get_mut(&mut self, key: &Key) -> Option<&mut Entry> {
-        self.entries.get_mut(key)
+    /// Gives a rule other alerts, with the parts of their state as they were written.
+    pub fn set_board(&mut self, key: &Key, board: Board, parts: Vec<Vec<u8>>) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            (entry.board, entry.parts) = (board, parts);
+        }
+        self.count_series(key);
+    }
+
+    /// Adds the alerts of a part of a rule's state, as it was written.
+    pub fn restore(&mut self, key: &Key, part: &[u8], now: TimestampUs) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            record::restore(&mut entry.board, part, now);
+            entry.parts.push(record::essence(part));
+        }
+        self.count_series(key);
+    }
+
+    /// Judges what an evaluation found: the alerts of the rule as they would be then, with the parts of their state as
+    /// they are written, and the changes. None when the rule was changed or removed meanwhile: it is not judged by what
+    /// it was. Nothing counts before [`Self::finish`] but the room that the series take.
+    pub fn judge(
+        &mut self,
+        evaluation: &Evaluation,
+        readings: Readings,
+    ) -> Option<(Board, Vec<Vec<u8>>, Vec<Transition>)> {
+        let (rule, key) = (&evaluation.rule, key_of(&evaluation.rule));
+        let is_current = |entry: &&Entry| Arc::ptr_eq(&entry.rule, rule) && !entry.is_removed;
+        let entry = self.entries.get(&key).filter(is_current)?;
+        let (mut board, parts) = (entry.board.clone(), entry.parts.clone());
+        let of_organization = self.taken_of.get(&rule.organization).copied().unwrap_or_default();
+        let room = Room::beside(of_organization.without(entry.taken), self.taken.without(entry.taken));
+        let was_whole = board.crowded_out.series() == 0;
+        let changes = board.take(&Policy::of(&rule.document), evaluation.at, readings, room);
+        let CrowdedOut { well, bad } = board.crowded_out;
+        if was_whole && well + bad > 0 {
+            let (rule, organization) = (rule.id.as_str(), &rule.organization);
+            tracing::warn!(rule, %organization, well, bad, "there is no room for all series of a rule");
+        }
+        // Until it is written both count: others must not take the room meanwhile.
+        let claimed = entry.taken.max(board.taken());
+        self.claim(&key, claimed);
+        Some((board, parts, changes))
     }
 
     /// The rule of an id that is not removed; ids are of one organization alone.
@@ -250,11 +305,13 @@ impl Book {
         let mut standing = Standing {
             counts: self.counts,
             evaluating: self.agenda.begun() as u64,
+            series: self.taken.series as u64,
             lag: Length::of_us(late.max(0)),
             ..Standing::default()
         };
         for entry in self.entries.values() {
             standing.rules += u64::from(!entry.is_removed);
+            standing.crowded_out += entry.board.crowded_out.series();
             for series in entry.board.series.values() {
                 standing.firing += u64::from(series.state == AlertState::Firing);
                 standing.pending += u64::from(series.state == AlertState::Pending);
@@ -302,6 +359,7 @@ impl Book {
         self.counts.evaluated += 1;
         self.counts.failed += u64::from(changed.is_err());
         self.settle(&key, evaluation, changed, now);
+        self.count_series(&key);
         self.plan(&key, now.max(evaluation.at));
         // After that, so that an organization with one rule does not forget when its turn was.
         self.agenda.end(kind_of(&evaluation.rule), &key);
@@ -332,6 +390,25 @@ impl Book {
         }
     }
 
+    /// Counts what the series of a rule take as it is.
+    fn count_series(&mut self, key: &Key) {
+        if let Some(taken) = self.entries.get(key).map(|entry| entry.board.taken()) {
+            self.claim(key, taken);
+        }
+    }
+
+    /// Has the series of a rule count as `taken`.
+    fn claim(&mut self, key: &Key, taken: Taken) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let before = std::mem::replace(&mut entry.taken, taken);
+        let of_organization = self.taken_of.entry(key.0.clone()).or_default();
+        *of_organization = of_organization.without(before).and(taken);
+        if *of_organization == Taken::default() {
+            self.taken_of.remove(&key.0);
+        }
+        self.taken = self.taken.without(before).and(taken);
+    }
+
     /// Plans the next evaluation after `after`.
     fn plan(&mut self, key: &Key, after: TimestampUs) {
         let Some(entry) = self.entries.get_mut(key) else { return };
@@ -350,3 +427,7 @@ impl Book {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "book_tests.rs"]
+mod tests;

@@ -252,8 +252,8 @@ impl Changed {
         for (key, entry) in self.0 {
             if entry.is_removed && entry.board.series.values().all(super::state::Series::is_forgettable) {
                 book.remove(&key);
-            } else if let Some(kept) = book.get_mut(&key) {
-                (kept.board, kept.parts) = (entry.board, entry.parts);
+            } else {
+                book.set_board(&key, entry.board, entry.parts);
             }
         }
     }

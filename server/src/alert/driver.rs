@@ -11,14 +11,14 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
 
 use super::board::{Board, Readings};
-use super::book::{Book, Entry, Evaluation, key_of};
+use super::book::{Book, Entry, Evaluation};
 use super::condition::Condition;
 use super::dispatch::Groups;
 use super::evaluate::{OVERLAP, Place, Since, look};
 use super::mute::Mutes;
 use super::overview::{self, Alert};
 use super::rule::Rule;
-use super::state::{Policy, Series};
+use super::state::Series;
 use super::watch::Watch;
 use super::{dispatch, history, record};
 use crate::app::AppState;
@@ -72,9 +72,8 @@ impl Alerts {
             }
         }
         for (key, value) in store.catalog_scan(CatalogKind::Setting, record::PREFIX.as_bytes()) {
-            if let Some(entry) = record::rule_of(&key).and_then(|key| book.get_mut(&key)) {
-                record::restore(&mut entry.board, &value, now);
-                entry.parts.push(record::essence(&value));
+            if let Some(key) = record::rule_of(&key) {
+                book.restore(&key, &value, now);
             }
         }
         book.pass_over(watch.gap().unwrap_or_default());
@@ -279,13 +278,9 @@ async fn settle(
     since: Since,
 ) -> Result<Settled, insights_engine::Error> {
     let rule = &evaluation.rule;
-    // A rule that was changed or removed meanwhile is not judged by what it was.
-    let is_current = |entry: &&Entry| Arc::ptr_eq(&entry.rule, rule) && !entry.is_removed;
-    let kept = state.alerts.book().get(&key_of(rule)).filter(is_current).cloned();
-    let Some(Entry { mut board, mut parts, .. }) = kept else {
+    let Some((board, mut parts, changes)) = state.alerts.book().judge(evaluation, readings) else {
         return Ok((Board::default(), Vec::new(), since));
     };
-    let changes = board.take(&Policy::of(&rule.document), evaluation.at, readings);
     let puts = record::puts(&rule.organization, &rule.id, &board, &mut parts);
     let batches: Vec<_> = history::batch(rule, &changes, state.clock.now()).into_iter().collect();
     if !puts.is_empty() || !batches.is_empty() {

@@ -22,6 +22,7 @@ pub mod overview;
 mod read;
 pub mod record;
 pub mod rehearse;
+pub mod room;
 pub mod rule;
 pub mod silence;
 pub mod state;

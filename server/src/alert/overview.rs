@@ -134,6 +134,7 @@ mod tests {
 
     use super::super::board::Readings;
     use super::super::mute::Mutes;
+    use super::super::room::Room;
     use super::super::rule::RuleDocument;
     use super::super::silence::{Silence, SilenceDocument};
     use super::super::state::{Observation, Policy};
@@ -155,7 +156,8 @@ mod tests {
         let of =
             |host: &&str| (Labels::from([("host".to_owned(), (*host).to_owned())]), Observation::Value(1.0));
         let series = hosts.iter().map(of).collect();
-        entry.board.take(&Policy::of(&entry.rule.document), now, Readings { series, ..Readings::default() });
+        let readings = Readings { series, ..Readings::default() };
+        entry.board.take(&Policy::of(&entry.rule.document), now, readings, Room::UNLIMITED);
         book.put(entry, now);
     }
 

@@ -155,6 +155,7 @@ pub fn restore(board: &mut Board, value: &[u8], now: TimestampUs) {
 #[cfg(test)]
 mod tests {
     use super::super::board::Readings;
+    use super::super::room::Room;
     use super::super::rule::NoData;
     use super::super::state::{Observation, Policy};
     use super::super::threshold::{Comparator, Threshold};
@@ -179,7 +180,8 @@ mod tests {
             (labels, Observation::Value(if n == count { 0.0 } else { 1.5 }))
         });
         let mut board = Board::default();
-        board.take(&policy, TimestampUs(7), Readings { series: series.collect(), ..Readings::default() });
+        let readings = Readings { series: series.collect(), ..Readings::default() };
+        board.take(&policy, TimestampUs(7), readings, Room::UNLIMITED);
         board
     }
 

@@ -12,6 +12,7 @@ use super::book::next_instant;
 use super::condition::Condition;
 use super::evaluate::{Place, Since, look, questions_of};
 use super::label::Labels;
+use super::room::Room;
 use super::rule::Rule;
 use super::state::{AlertState, Change, Policy};
 use crate::http::error::{ApiError, Code};
@@ -107,7 +108,7 @@ pub fn rehearse(place: &Place<'_>, rule: &Rule, window: TimeRange) -> Result<Reh
         let mut most = 1;
         for look in look(place, &rule.document, now, &mut since)? {
             most = most.max(look.readings.series.len());
-            let changes = board.take(&policy, look.at, look.readings);
+            let changes = board.take(&policy, look.at, look.readings, Room::UNLIMITED);
             account.series = account.series.max(board.series.len());
             account.add(changes);
         }

@@ -76,6 +76,15 @@ impl Policy {
         }
     }
 
+    /// Whether an observation of a series that was well is bad.
+    pub fn is_bad(&self, observation: Observation) -> bool {
+        match observation {
+            Observation::Value(value) => self.threshold.is_bad(value, false),
+            Observation::Nothing => self.no_data == NoData::Alerting,
+            Observation::Unknown => false,
+        }
+    }
+
     /// An observation of which the server that made it may be the cause.
     pub fn in_doubt(&self, observation: Observation) -> Observation {
         match observation {

@@ -2,6 +2,7 @@
 
 mod conditions;
 mod rehearsal;
+mod room;
 mod telling;
 mod turns;
 

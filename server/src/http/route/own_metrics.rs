@@ -108,6 +108,13 @@ fn alerts(registry: &mut Registry, standing: &book::Standing) {
     gauge(registry, "alerts_rules", "Alert rules of all organizations", standing.rules);
     gauge(registry, "alerts_firing", "Alerts that fire", standing.firing);
     gauge(registry, "alerts_pending", "Alerts that are pending", standing.pending);
+    gauge(registry, "alerts_series", "Series of rules that are kept", standing.series);
+    gauge(
+        registry,
+        "alerts_series_crowded_out",
+        "Series of rules that are not kept for want of room",
+        standing.crowded_out,
+    );
     counter(registry, "alerts_evaluations", "Evaluations of rules since the start", counts.evaluated);
     counter(registry, "alerts_evaluations_failed", "Evaluations that failed since the start", counts.failed);
     gauge(registry, "alerts_evaluating", "Evaluations that go on", standing.evaluating);

@@ -103,13 +103,15 @@ struct RuleView {
     pending: usize,
     /// Alerts that fire
     firing: usize,
-    /// Series that are not watched because there are more than 1,000
+    /// Series that are not watched: there are more than 1,000, or there is no room for them
     omitted_series: u64,
     /// When it was evaluated last
     #[schema(format = DateTime)]
     last_evaluated_at: Option<String>,
     /// Why the last evaluation failed; its alerts stay as they were
     error: Option<String>,
+    /// What somebody should look at: that the server has no room for all of its series
+    finding: Option<String>,
 }
 
 impl RuleView {
@@ -126,9 +128,10 @@ impl RuleView {
             state: board.state(),
             pending: count(AlertState::Pending),
             firing: count(AlertState::Firing),
-            omitted_series: board.omitted,
+            omitted_series: board.omitted.saturating_add(board.crowded_out.series()),
             last_evaluated_at: entry.evaluated.map(text),
             error: entry.error.clone(),
+            finding: board.crowded_out.finding(rule.document.lang),
         }
     }
 }
@@ -156,6 +159,8 @@ impl table::Table for RuleList {
         "updated_at",
         "last_evaluated_at",
         "error",
+        "omitted_series",
+        "finding",
     ];
     type Row = RuleView;
 
@@ -176,6 +181,8 @@ impl table::Table for RuleList {
         csv.plain(&row.updated_at);
         csv.plain(row.last_evaluated_at.as_deref().unwrap_or_default());
         csv.text(row.error.as_deref().unwrap_or_default());
+        csv.plain(row.omitted_series);
+        csv.text(row.finding.as_deref().unwrap_or_default());
     }
 }
 
