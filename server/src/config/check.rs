@@ -141,8 +141,12 @@ impl Fields<'_> {
         let url = self
             .optional("smtp_url")
             .map(|text| SmtpUrl::parse(&text).map_err(|reason| self.error("smtp_url", "", reason)));
+        let unsubscribe = self.optional("smtp_unsubscribe").map(|text| {
+            notify::parse_unsubscribe(&text).map_err(|reason| self.error("smtp_unsubscribe", &text, reason))
+        });
+        let unsubscribe = unsubscribe.transpose()?;
         let smtp = match (url.transpose()?, from) {
-            (Some(url), Some(from)) => Some(SmtpConfig { url, from }),
+            (Some(url), Some(from)) => Some(SmtpConfig { url, from, unsubscribe }),
             (Some(_), None) => {
                 return Err(self.error("smtp_from", "", "is needed with smtp_url: who e-mails come from"));
             }

@@ -23,6 +23,8 @@ pub struct SmtpConfig {
     pub url: SmtpUrl,
     /// Who it comes from.
     pub from: String,
+    /// Where somebody asks for no more of it: an `https` or a `mailto` URL.
+    pub unsubscribe: Option<String>,
 }
 
 /// How a connection to a relay is protected.
@@ -108,6 +110,27 @@ pub fn check_address(text: &str) -> Result<(), &'static str> {
     if is_right && !text.contains(['\r', '\n']) { Ok(()) } else { Err(wrong) }
 }
 
+/// Reads where somebody asks for no more e-mails: a page, or an address.
+///
+/// # Errors
+///
+/// What is wrong.
+pub fn parse_unsubscribe(text: &str) -> Result<String, &'static str> {
+    let wrong = "is neither an https URL nor an address such as ann@example.com";
+    // What it becomes a part of is a header in angle brackets.
+    if !text.is_ascii() || text.contains(|c: char| c.is_control() || matches!(c, ' ' | '<' | '>' | ',')) {
+        return Err(wrong);
+    }
+    let address = text.strip_prefix("mailto:").unwrap_or(text);
+    match Url::parse(text) {
+        Ok(url) if url.scheme() == "https" && url.has_host() => Ok(url.into()),
+        _ if check_address(address.split('?').next().unwrap_or_default()).is_ok() => {
+            Ok(format!("mailto:{address}"))
+        }
+        _ => Err(wrong),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,5 +169,25 @@ mod tests {
             assert!(check_address(text).is_err(), "{text}");
         }
         assert!(check_address("Insights <insights@example.com>").is_ok());
+    }
+
+    #[test]
+    fn the_way_out_is_a_page_or_an_address() {
+        let read = |text: &str| parse_unsubscribe(text).unwrap();
+        assert_eq!(read("https://corp.example/alerts?x=1"), "https://corp.example/alerts?x=1");
+        assert_eq!(read("ops@corp.example"), "mailto:ops@corp.example");
+        assert_eq!(read("mailto:ops@corp.example?subject=stop"), "mailto:ops@corp.example?subject=stop");
+        for wrong in [
+            "",
+            "http://corp.example/",
+            "https://",
+            "ops",
+            "a@b.example, c@d.example",
+            "<ops@corp.example>",
+            "mailto:",
+            "https://corp.example/\r\nBcc: x@example.com",
+        ] {
+            assert!(parse_unsubscribe(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -147,6 +147,11 @@ pub const SETTINGS: &[Setting] = &[
         "Relay for e-mail: smtps://user:password@host (TLS), smtp://user:password@host (STARTTLS; plain on loopback).",
     ),
     one("smtp_from", None, "Who e-mails come from, such as `Insights <insights@example.com>`."),
+    one(
+        "smtp_unsubscribe",
+        None,
+        "Where somebody asks for no more e-mails, for their `List-Unsubscribe`: an https URL or an address; left out when unset.",
+    ),
     list("trusted_proxies", Some(""), "Addresses and networks whose X-Forwarded-For is believed."),
     one("log", Some("info"), "What is logged: a level, or directives such as `info,insights_server=debug`."),
     one("log_format", Some("text"), "text or json."),

@@ -104,6 +104,40 @@ impl Attempt {
     }
 }
 
+/// What the relay made of one recipient of an e-mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RecipientState {
+    /// It took the mail for it.
+    Taken,
+    /// It refused it for now: it is asked again while there are attempts, and until a later message of the group.
+    Deferred,
+    /// It refused it for good, or it is none of the channel's people any more.
+    Refused,
+}
+
+/// One recipient of an e-mail of which not all were taken at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipient {
+    /// The address.
+    pub address: String,
+    /// What became of it.
+    pub state: RecipientState,
+    /// The status of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Why it was not taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Recipient {
+    /// One that was taken.
+    pub fn taken(address: String) -> Self {
+        Self { address, state: RecipientState::Taken, status: None, error: None }
+    }
+}
+
 /// One message on its way to one channel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delivery {
@@ -119,7 +153,8 @@ pub struct Delivery {
     pub attempts: u32,
     /// When it was enqueued.
     pub enqueued: TimestampUs,
-    /// When it is due, while it is queued. Of one that arrived: when it is said again, where the channel wants that.
+    /// When it is due, while it is queued. Of one that arrived: when it is said again, where the channel wants that, or
+    /// tried again with the rest of its recipients.
     pub due: Option<TimestampUs>,
     /// When it arrived or was given up.
     pub ended: Option<TimestampUs>,
@@ -127,6 +162,8 @@ pub struct Delivery {
     pub last: Option<Attempt>,
     /// Whether it is told once whatever the channel wants: nobody will tell how what it says ended.
     pub once: bool,
+    /// What became of its recipients, when it is an e-mail of which not all were taken at once.
+    pub recipients: Vec<Recipient>,
     /// What is told. Of one that arrived only the headline, unless it is said again.
     pub message: Arc<Message>,
 }
@@ -148,6 +185,8 @@ struct Record {
     last: Option<Attempt>,
     #[serde(default, skip_serializing_if = "is_false")]
     once: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    recipients: Vec<Recipient>,
     message: StoredMessage,
 }
 
@@ -161,6 +200,11 @@ impl Delivery {
     /// The organization whose message it is.
     pub fn organization(&self) -> &TenantId {
         &self.message.organization
+    }
+
+    /// Whether some of its recipients are to be tried again.
+    pub fn has_deferred(&self) -> bool {
+        self.recipients.iter().any(|recipient| recipient.state == RecipientState::Deferred)
     }
 
     /// Nothing of it is to be sent any more: it is not said again, and its alerts are not kept.
@@ -189,6 +233,7 @@ impl Delivery {
             ended_us: self.ended.map(|at| at.0),
             last: self.last.clone(),
             once: self.once,
+            recipients: self.recipients.clone(),
             message: StoredMessage::from(&*self.message),
         };
         let value = serde_json::to_vec(&record).unwrap_or_default();
@@ -222,6 +267,7 @@ impl Delivery {
             ended: record.ended_us.map(TimestampUs),
             last: record.last,
             once: record.once,
+            recipients: record.recipients,
             message: Arc::new(message),
         })
     }
@@ -251,6 +297,7 @@ pub(super) mod tests {
             ended: None,
             last: Some(Attempt::new(TimestampUs(6), Some(503), Some("unavailable".to_owned()))),
             once: false,
+            recipients: Vec::new(),
             message: Arc::new(message("shop", TimestampUs(5))),
         }
     }
@@ -278,6 +325,26 @@ pub(super) mod tests {
         let once = Delivery { once: true, ..delivery() };
         let put = once.put();
         assert_eq!(Delivery::from_record(&put.key, &put.value.unwrap()), Some(once));
+    }
+
+    #[test]
+    fn what_became_of_recipients_is_kept() {
+        let deferred = Recipient {
+            address: "bob@example.com".to_owned(),
+            state: RecipientState::Deferred,
+            status: Some(452),
+            error: Some("full".to_owned()),
+        };
+        let recipients = vec![Recipient::taken("ann@example.com".to_owned()), deferred];
+        let partly = Delivery { recipients, ..delivery() };
+        let put = partly.put();
+        let value = put.value.unwrap();
+        let expected = concat!(
+            r#""recipients":[{"address":"ann@example.com","state":"taken"},"#,
+            r#"{"address":"bob@example.com","state":"deferred","status":452,"error":"full"}],"message""#
+        );
+        assert!(std::str::from_utf8(&value).unwrap().contains(expected));
+        assert_eq!(Delivery::from_record(&put.key, &value), Some(partly));
     }
 
     #[test]

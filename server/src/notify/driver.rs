@@ -8,6 +8,7 @@ use insights_engine::time::TimestampUs;
 
 use super::Notify;
 use super::channel::Channel;
+use super::delivery::Delivery;
 use super::outbox::{Outcome, Turn};
 
 /// Longest wait before the clock is looked at again: it may have been set.
@@ -80,7 +81,8 @@ impl Notify {
     async fn try_once(&self, channel: Arc<Channel>, turn: &Turn) -> Outcome {
         let (this, delivery) = (self.clone(), turn.delivery.clone());
         let mut attempt = tokio::spawn(async move {
-            this.0.sender.send(&channel, &delivery.id, &delivery.message, this.0.clock.now()).await
+            let Delivery { id, message, recipients, .. } = &delivery;
+            this.0.sender.send(&channel, id, message, recipients, this.0.clock.now()).await
         });
         let failed = |error: &str| Outcome::Failed {
             status: None,

@@ -11,7 +11,7 @@ use tokio::sync::MutexGuard;
 use url::Host;
 
 use super::channel::Channel;
-use super::delivery::{Delivery, DeliveryId, DeliveryState};
+use super::delivery::{Delivery, DeliveryId, DeliveryState, Recipient, RecipientState};
 use super::message::{AlertNotice, AlertStatus, Message};
 use super::outbox::{Counts, Outcome};
 use super::send::texts::{Text, text};
@@ -125,12 +125,13 @@ impl Notify {
         let began = self.0.clock.monotonic();
         let message = test_message(&channel, now);
         let id = DeliveryId::random(&self.0.entropy);
-        let attempt = self.0.sender.send(&channel, &id, &message, now);
+        let attempt = self.0.sender.send(&channel, &id, &message, &[], now);
         let outcome = tokio::time::timeout(driver::ATTEMPT_TIMEOUT, attempt).await;
         let took = self.0.clock.monotonic().saturating_sub(began);
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (delivered, status, error) = match outcome {
             Ok(Outcome::Delivered { status, .. }) => (true, status, None),
+            Ok(Outcome::Mailed { status, recipients }) => mailed(status, &recipients),
             Ok(Outcome::Failed { status, error, .. }) => (false, status, Some(error)),
             Err(_) => (false, None, Some("the attempt took too long".to_owned())),
         };
@@ -179,6 +180,18 @@ impl Notify {
         }
         standing
     }
+}
+
+/// What became of a test mail that was not taken for all of its recipients, and for whom not.
+fn mailed(status: Option<u16>, recipients: &[Recipient]) -> (bool, Option<u16>, Option<String>) {
+    let (taken, left_out): (Vec<&Recipient>, Vec<&Recipient>) =
+        recipients.iter().partition(|recipient| recipient.state == RecipientState::Taken);
+    let of = |recipient: &&Recipient| {
+        format!("{}: {}", recipient.address, recipient.error.as_deref().unwrap_or_default())
+    };
+    let errors: Vec<String> = left_out.iter().map(of).collect();
+    let status = left_out.iter().find_map(|recipient| recipient.status).or(status);
+    (!taken.is_empty(), status, Some(errors.join("; ")).filter(|error| !error.is_empty()))
 }
 
 /// A message that tests a channel. To an Alertmanager it is over as soon as it is said.

@@ -3,6 +3,7 @@
 //! The catalog is the truth across restarts; each change here gives the records that make it durable. [`room`] keeps
 //! it within its limits, [`turn`] says whose turn it is and what an attempt changes.
 
+mod mailed;
 pub mod room;
 pub mod turn;
 
@@ -43,6 +44,8 @@ pub struct Counts {
     pub failed: u64,
     /// Deliveries that became dead letters.
     pub dead: u64,
+    /// Recipients of e-mails that were given up, whatever became of the others.
+    pub recipients_refused: u64,
     /// Deliveries that were not taken, as there was no room.
     pub refused: u64,
     /// Dead letters that were forgotten before their time, as their place was needed.
@@ -110,6 +113,7 @@ impl Outbox {
                 ended: None,
                 last: None,
                 once: false,
+                recipients: Vec::new(),
                 message: Arc::clone(message),
             };
             self.next_seq += 1;

@@ -1,10 +1,12 @@
-//! A receiver for tests: a real socket on this machine, answers as they are wanted, and what was received.
+//! Receivers and mail relays for tests: real sockets on this machine, answers as they are wanted, and what was received.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::Value;
+#[cfg(feature = "mail")]
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -137,4 +139,54 @@ pub(crate) fn config() -> Config {
     let mut config = Config::default();
     config.notify.allowed_networks = vec![Network::parse("127.0.0.1").unwrap()];
     config
+}
+
+/// A relay that talks with one client: every command it was given, and the mail as one text. It answers as `replies` say to
+/// a verb and the whole command, and else that all is well.
+#[cfg(feature = "mail")]
+pub(crate) async fn relay(
+    replies: impl Fn(&str, &str) -> Option<&'static str> + Send + 'static,
+) -> (u16, JoinHandle<(Vec<String>, String)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let talk = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = BufReader::new(stream);
+        stream.write_all(b"220 relay.example ESMTP\r\n").await.unwrap();
+        talk(stream, replies).await
+    });
+    (port, talk)
+}
+
+/// Talks as a relay that has said who it is, until its client says good-bye or is gone.
+#[cfg(feature = "mail")]
+pub(crate) async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: BufReader<S>,
+    replies: impl Fn(&str, &str) -> Option<&'static str>,
+) -> (Vec<String>, String) {
+    let (mut commands, mut mail, mut in_mail) = (Vec::new(), String::new(), false);
+    let mut line = String::new();
+    while stream.read_line(&mut line).await.unwrap_or(0) > 0 {
+        let said = std::mem::take(&mut line);
+        if in_mail && said != ".\r\n" {
+            mail.push_str(&said);
+            continue;
+        }
+        let verb = said.split_whitespace().next().unwrap_or_default().to_owned();
+        let default = match verb.as_str() {
+            "EHLO" => "250-relay.example\r\n250 AUTH PLAIN",
+            "AUTH" => "235 welcome",
+            "DATA" => "354 go on",
+            "QUIT" => "221 bye",
+            _ => "250 fine",
+        };
+        in_mail = verb == "DATA";
+        commands.push(said.trim_end().to_owned());
+        let reply = replies(&verb, said.trim_end()).unwrap_or(default);
+        stream.write_all(format!("{reply}\r\n").as_bytes()).await.unwrap();
+        if verb == "QUIT" {
+            break;
+        }
+    }
+    (commands, mail)
 }

@@ -347,3 +347,59 @@ async fn an_answer_without_end_costs_little_and_says_enough() {
     let shown = json!(errors).to_string();
     assert!(!shown.contains("mail.example"), "nothing of a foreign answer is repeated: {shown}");
 }
+
+/// Mails of which the relay takes only some, up to what people see of it.
+#[cfg(feature = "mail")]
+#[tokio::test]
+async fn a_mail_reaches_whom_the_relay_takes_and_the_others_are_named_and_tried_again() {
+    use axum::http::{Method, StatusCode};
+
+    use super::testing::relay;
+    use crate::config::notify::{SmtpConfig, SmtpUrl};
+
+    let refuses = |_: &str, said: &str| match said {
+        "RCPT TO:<bob@example.com>" => Some("452 4.2.2 full"),
+        "RCPT TO:<eve@example.com>" => Some("550 5.1.1 who?"),
+        _ => None,
+    };
+    let (port, talk) = relay(refuses).await;
+    let mut config = config();
+    let url = SmtpUrl::parse(&format!("smtp://127.0.0.1:{port}")).unwrap();
+    config.notify.smtp =
+        Some(SmtpConfig { url, from: "insights@corp.example".to_owned(), unsubscribe: None });
+    let app = TestApp::with(config);
+    let to = ["ann@example.com", "bob@example.com", "eve@example.com"].map(str::to_owned).to_vec();
+    let mail = Channel { target: Target::Email { to }, ..webhook("ch_1", "https://x.example/") };
+    let id = add(&app, mail).await;
+    let key = app.key("acme", &["admin"]).await;
+    enqueue(&app, std::slice::from_ref(&id), "shop").await;
+    assert_eq!(app.state.notify.step().await, 1);
+    assert!(talk.await.unwrap().1.contains("To: ann@example.com, bob@example.com, eve@example.com"));
+    let show = async || {
+        let path = "/api/insights/alerts/deliveries/?state=delivered";
+        let answer = app.call(Method::GET, path, &key, &serde_json::Value::Null).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        answer.json()["results"][0].clone()
+    };
+    let shown = show().await;
+    let recipients = json!([
+        {"address": "ann@example.com", "state": "taken", "status": null, "error": null},
+        {"address": "bob@example.com", "state": "deferred", "status": 452,
+            "error": "the relay refused it for now (4.2.2: the mailbox is full)"},
+        {"address": "eve@example.com", "state": "refused", "status": 550,
+            "error": "the relay refused it (5.1.1: there is no such mailbox)"},
+    ]);
+    assert_eq!(shown["recipients"], recipients);
+    assert_eq!(shown["last_attempt"]["error"], "the relay refused 2 of 3 recipients");
+    assert!(shown["next_attempt_at"].is_string(), "{shown}");
+    // The next attempt is for one of them alone, and its relay is away.
+    pass(&app);
+    assert_eq!(app.state.notify.step().await, 1);
+    let shown = show().await;
+    assert_eq!((&shown["attempts"], &shown["recipients"]), (&json!(2), &recipients));
+    // The next message of the group goes to everybody, and ends that.
+    enqueue(&app, &[id], "shop").await;
+    let delivery = deliveries(&app).pop().unwrap();
+    assert_eq!((delivery.state, delivery.due), (DeliveryState::Delivered, None));
+    assert_eq!(app.state.notify.standing().counts.recipients_refused, 1);
+}

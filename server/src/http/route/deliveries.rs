@@ -19,14 +19,22 @@ use crate::http::error::{ApiError, Code, PROBLEM_JSON, Problem};
 use crate::http::extract::{NoParameters, Query};
 use crate::http::list::{Limit, Pages, filter, table};
 use crate::http::middleware::context::RequestContext;
-use crate::notify::delivery::{Delivery, DeliveryId, DeliveryState};
+use crate::notify::delivery::{Delivery, DeliveryId, DeliveryState, Recipient, RecipientState};
 use crate::notify::{AlertStatus, Redelivered};
 
 /// The part of the OpenAPI document that is about these routes.
 #[derive(Debug, OpenApi)]
 #[openapi(
     paths(list, redeliver),
-    components(schemas(DeliveryList, DeliveryView, DeliveryState, AttemptView, AlertStatus))
+    components(schemas(
+        DeliveryList,
+        DeliveryView,
+        DeliveryState,
+        AttemptView,
+        RecipientView,
+        RecipientState,
+        AlertStatus
+    ))
 )]
 pub struct Api;
 
@@ -46,6 +54,19 @@ pub struct AttemptView {
     /// The status of the answer, of HTTP or SMTP; null without one
     status: Option<u16>,
     /// What went wrong; null when it arrived
+    error: Option<String>,
+}
+
+/// A recipient of an e-mail.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct RecipientView {
+    /// The address
+    address: String,
+    /// What became of it
+    state: RecipientState,
+    /// The status of the relay's answer; null when it was taken
+    status: Option<u16>,
+    /// Why it was not taken; null when it was
     error: Option<String>,
 }
 
@@ -81,6 +102,15 @@ pub struct DeliveryView {
     ended_at: Option<String>,
     /// The last attempt
     last_attempt: Option<AttemptView>,
+    /// Each recipient of an e-mail of which not all were taken at once; else empty
+    recipients: Vec<RecipientView>,
+}
+
+impl From<&Recipient> for RecipientView {
+    fn from(recipient: &Recipient) -> Self {
+        let Recipient { address, state, status, error } = recipient.clone();
+        Self { address, state, status, error }
+    }
 }
 
 fn written(at: TimestampUs) -> String {
@@ -111,6 +141,7 @@ impl From<&Delivery> for DeliveryView {
                 status: last.status,
                 error: last.error.clone(),
             }),
+            recipients: delivery.recipients.iter().map(RecipientView::from).collect(),
         }
     }
 }
@@ -140,6 +171,7 @@ impl table::Table for DeliveryList {
         "ended_at",
         "last_status",
         "last_error",
+        "recipients_left_out",
     ];
     type Row = DeliveryView;
 
@@ -164,6 +196,9 @@ impl table::Table for DeliveryList {
         csv.plain(row.ended_at.as_deref().unwrap_or_default());
         csv.plain(status.as_deref().unwrap_or_default());
         csv.text(last.and_then(|last| last.error.as_deref()).unwrap_or_default());
+        let left_out = row.recipients.iter().filter(|recipient| recipient.state != RecipientState::Taken);
+        let left_out: Vec<&str> = left_out.map(|recipient| recipient.address.as_str()).collect();
+        csv.text(&left_out.join(" "));
     }
 }
 

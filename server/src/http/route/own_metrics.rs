@@ -130,6 +130,12 @@ fn notify(registry: &mut Registry, standing: &Standing, now: TimestampUs) {
     counter(registry, "notify_dead", "Deliveries that became dead letters since the start", counts.dead);
     counter(
         registry,
+        "notify_recipients_refused",
+        "Recipients of e-mails that were given up since the start",
+        counts.recipients_refused,
+    );
+    counter(
+        registry,
         "notify_refused",
         "Deliveries refused for want of room since the start",
         counts.refused,

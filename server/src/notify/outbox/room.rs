@@ -237,7 +237,8 @@ impl Outbox {
         let ended = of.into_iter().filter_map(|seq| {
             self.change(seq, |delivery| {
                 delivery.once = true;
-                if delivery.state == DeliveryState::Delivered {
+                // Those who have not got it are to get it still, once.
+                if delivery.state == DeliveryState::Delivered && !delivery.has_deferred() {
                     delivery.close();
                 }
             })

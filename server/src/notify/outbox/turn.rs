@@ -14,7 +14,7 @@ use insights_engine::time::TimestampUs;
 use super::{Entry, Line, Outbox};
 use crate::notify::backoff::{ATTEMPTS_MAX, RETRY_AFTER_MAX, wait_after};
 use crate::notify::channel::ChannelId;
-use crate::notify::delivery::{Attempt, Delivery, DeliveryId, DeliveryState};
+use crate::notify::delivery::{Attempt, Delivery, DeliveryId, DeliveryState, Recipient};
 
 /// Most attempts that are made at once.
 pub const AT_ONCE_MAX: usize = 16;
@@ -44,6 +44,13 @@ pub enum Outcome {
         /// Whether it is to be said again, until a later message of its group.
         again: bool,
     },
+    /// A mail that the relay took for some of its recipients, or for none.
+    Mailed {
+        /// The status of the answer to the mail.
+        status: Option<u16>,
+        /// What became of each that it was tried with.
+        recipients: Vec<Recipient>,
+    },
     /// It did not.
     Failed {
         /// The status of the answer, where there was one.
@@ -57,7 +64,7 @@ pub enum Outcome {
     },
 }
 
-fn after(at: TimestampUs, wait: Duration) -> TimestampUs {
+pub(super) fn after(at: TimestampUs, wait: Duration) -> TimestampUs {
     TimestampUs(at.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
 }
 
@@ -161,6 +168,9 @@ impl Outbox {
                 puts.extend(put.filter(|_| !turn.is_again || due.is_none()));
                 self.wake_line(&line, now);
             }
+            Outcome::Mailed { status, recipients } => {
+                puts.extend(self.mailed(turn, status, recipients, now));
+            }
             Outcome::Failed { status, error, retry_after, is_final } => {
                 self.counts.failed += 1;
                 let retry_after = retry_after.map(|wait| wait.min(RETRY_AFTER_MAX));
@@ -183,6 +193,9 @@ impl Outbox {
         is_final: bool,
     ) -> Option<CatalogPut> {
         let now = attempt.at;
+        if turn.is_again && turn.delivery.has_deferred() {
+            return self.rest_failed(turn, attempt, is_final);
+        }
         if turn.is_again {
             return self.failed_again(turn.delivery.seq, attempt, is_final);
         }
@@ -234,7 +247,7 @@ impl Outbox {
     }
 
     /// A channel that answers gets what waits for another attempt now rather than when its wait is over.
-    fn wake_line(&mut self, line: &Line, now: TimestampUs) {
+    pub(super) fn wake_line(&mut self, line: &Line, now: TimestampUs) {
         for seq in self.lines.get(line).into_iter().flatten() {
             if let Some(Entry { delivery, .. }) = self.entries.get_mut(seq)
                 && delivery.state == DeliveryState::Queued
@@ -257,6 +270,8 @@ impl Outbox {
         self.change(seq, |delivery| {
             delivery.state = DeliveryState::Queued;
             delivery.attempts = 0;
+            // Whatever was wrong with them has been mended.
+            delivery.recipients.clear();
             (delivery.due, delivery.ended) = (Some(now), None);
         })
     }

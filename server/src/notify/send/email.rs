@@ -6,20 +6,22 @@
 
 mod relay;
 
+use std::error::Error as StdError;
 use std::fmt::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
 use insights_engine::time::TimestampUs;
-use lettre::Message as Mail;
+use lettre::address::Envelope;
 use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
+use lettre::{Address, Message as Mail};
 use sha2::{Digest, Sha256};
 
-use self::relay::{Failure, Relay};
+use self::relay::{HandedOver, Refused, Relay};
 use super::texts::{self, Text, text};
 use crate::config::notify::SmtpConfig;
 use crate::notify::channel::Channel;
-use crate::notify::delivery::DeliveryId;
+use crate::notify::delivery::{DeliveryId, Recipient, RecipientState};
 use crate::notify::message::{AlertNotice, AlertStatus, Message};
 use crate::notify::outbox::Outcome;
 
@@ -43,6 +45,8 @@ pub struct Mailer {
     from: Mailbox,
     /// The right side of ids: the domain of the sender.
     domain: String,
+    /// Where somebody asks for no more mails.
+    unsubscribe: Option<String>,
 }
 
 impl Mailer {
@@ -54,37 +58,72 @@ impl Mailer {
     pub fn new(config: &SmtpConfig) -> Result<Self, MailError> {
         let from: Mailbox = config.from.parse().map_err(written)?;
         let domain = from.email.domain().to_owned();
-        Ok(Self { relay: Relay::new(&config.url, domain.clone())?, from, domain })
+        let relay = Relay::new(&config.url, domain.clone())?;
+        Ok(Self { relay, from, domain, unsubscribe: config.unsubscribe.clone() })
     }
 
-    /// Hands a message for a channel's people to the relay.
+    /// Hands a message for a channel's people to the relay: for those whom `before` does not settle.
     pub async fn send(
         &self,
         channel: &Channel,
         to: &[String],
+        before: &[Recipient],
         id: &DeliveryId,
         message: &Message,
         now: TimestampUs,
     ) -> Outcome {
-        let mail = match self.write(channel, to, id, message, now) {
+        let to: Vec<Mailbox> = match to.iter().map(|text| text.parse().map_err(written)).collect() {
+            Ok(to) => to,
+            Err(error) => return super::refused(error.to_string()),
+        };
+        let gone = gone(before, &to);
+        let Some(envelope) = self.envelope(&to, before) else {
+            return Outcome::Mailed { status: None, recipients: gone };
+        };
+        let pending: Vec<String> = envelope.to().iter().map(ToString::to_string).collect();
+        let mail = match self.write(channel, (to, envelope), id, message, now) {
             Ok(mail) => mail,
             Err(error) => return super::refused(error.to_string()),
         };
         match self.relay.hand_over(&mail).await {
-            Ok(response) => Outcome::Delivered { status: Some(response.code().into()), again: false },
-            Err(Failure { error, is_final }) => Outcome::Failed {
+            Ok(handed) if handed.refused.is_empty() && before.is_empty() => {
+                Outcome::Delivered { status: handed.status, again: false }
+            }
+            Ok(HandedOver { status, refused }) => {
+                let mut recipients: Vec<Recipient> = pending.into_iter().map(Recipient::taken).collect();
+                recipients.retain(|taken| refused.iter().all(|refused| refused.address != taken.address));
+                recipients.extend(refused.into_iter().map(noted));
+                recipients.extend(gone);
+                Outcome::Mailed { status, recipients }
+            }
+            Err(error) => Outcome::Failed {
                 status: error.status().map(Into::into),
                 error: said(&error),
                 retry_after: None,
-                is_final,
+                is_final: false,
             },
         }
     }
 
+    /// Whom the relay is asked to take a mail for; none when all of them are settled.
+    fn envelope(&self, to: &[Mailbox], before: &[Recipient]) -> Option<Envelope> {
+        let mut pending: Vec<Address> = Vec::with_capacity(to.len());
+        for mailbox in to {
+            let known = before.iter().find(|known| known.address == mailbox.email.as_ref());
+            if known.is_none_or(|known| known.state == RecipientState::Deferred)
+                && !pending.contains(&mailbox.email)
+            {
+                pending.push(mailbox.email.clone());
+            }
+        }
+        Envelope::new(Some(self.from.email.clone()), pending).ok()
+    }
+
+    /// A mail that names all its people, for those of the envelope.
     fn write(
         &self,
         channel: &Channel,
-        to: &[String],
+        (to, envelope): (Vec<Mailbox>, Envelope),
         id: &DeliveryId,
         message: &Message,
         now: TimestampUs,
@@ -98,9 +137,13 @@ impl Mailer {
             .in_reply_to(thread.clone())
             .references(thread)
             .subject(one_line(&texts::headline(channel.lang, message)))
-            .header(AutoSubmitted);
-        for address in to {
-            builder = builder.to(address.parse().map_err(written)?);
+            .header(AutoSubmitted)
+            .envelope(envelope);
+        for mailbox in to {
+            builder = builder.to(mailbox);
+        }
+        if let Some(way_out) = &self.unsubscribe {
+            builder = builder.header(ListUnsubscribe(way_out.clone()));
         }
         let parts = MultiPart::alternative_plain_html(plain(channel, message), html(channel, message));
         builder.multipart(parts).map_err(written)
@@ -146,6 +189,80 @@ fn said(error: &lettre::transport::smtp::Error) -> String {
         "the relay cannot be talked to"
     };
     kind.to_owned()
+}
+
+/// Those who were to be tried again and are none of the channel's people any more.
+fn gone(before: &[Recipient], to: &[Mailbox]) -> Vec<Recipient> {
+    let is_gone = |known: &&Recipient| {
+        known.state == RecipientState::Deferred
+            && to.iter().all(|mailbox| mailbox.email.as_ref() != known.address)
+    };
+    let error = || Some("no recipient of the channel any more".to_owned());
+    let of =
+        |known: &Recipient| Recipient { state: RecipientState::Refused, error: error(), ..known.clone() };
+    before.iter().filter(is_gone).map(of).collect()
+}
+
+/// What is kept of a recipient that was refused: the codes and what they mean, not the relay's words, which may name
+/// machines of the operator. Those are in the log.
+fn noted(Refused { address, error }: Refused) -> Recipient {
+    let words = StdError::source(&error).map(ToString::to_string).unwrap_or_default();
+    tracing::info!(
+        address,
+        status = error.status().map(u16::from),
+        words,
+        "a recipient of an e-mail was refused"
+    );
+    let state = if error.is_permanent() { RecipientState::Refused } else { RecipientState::Deferred };
+    let enhanced = words.split_whitespace().next().filter(|word| is_enhanced_status(word));
+    let meaning = enhanced.and_then(|code| Some((code, meaning_of(code.split_once('.')?.1)?)));
+    let said = match (meaning, enhanced) {
+        (Some((code, meaning)), _) => Some(format!("{code}: {meaning}")),
+        (None, Some(code)) => Some(code.to_owned()),
+        (None, None) => None,
+    };
+    let said = said.map_or_else(|| self::said(&error), |said| format!("{} ({said})", self::said(&error)));
+    Recipient { address, state, status: error.status().map(Into::into), error: Some(said) }
+}
+
+/// Whether a word is a status of RFC 3463, such as `5.1.1`.
+fn is_enhanced_status(word: &str) -> bool {
+    let parts: Vec<&str> = word.split('.').collect();
+    let is_number = |part: &&str| (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+    parts.len() == 3 && parts.iter().all(is_number)
+}
+
+/// What the subject and the detail of a status of RFC 3463 mean.
+fn meaning_of(status: &str) -> Option<&'static str> {
+    Some(match status {
+        "1.1" => "there is no such mailbox",
+        "1.2" => "there is no such host",
+        "1.3" => "the address is malformed",
+        "1.6" => "the mailbox has moved",
+        "1.10" => "its domain takes no mail",
+        "2.1" => "the mailbox is disabled",
+        "2.2" => "the mailbox is full",
+        "7.1" => "it is not allowed",
+        _ => return None,
+    })
+}
+
+/// `List-Unsubscribe` (RFC 2369): where somebody asks for no more of these mails.
+#[derive(Debug, Clone)]
+struct ListUnsubscribe(String);
+
+impl Header for ListUnsubscribe {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("List-Unsubscribe")
+    }
+
+    fn parse(text: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self(text.trim_matches(['<', '>']).to_owned()))
+    }
+
+    fn display(&self) -> HeaderValue {
+        HeaderValue::new(Self::name(), format!("<{}>", self.0))
+    }
 }
 
 /// `Auto-Submitted: auto-generated` (RFC 3834): no out-of-office reply, please.

@@ -12,7 +12,7 @@ use hyper::StatusCode;
 use insights_engine::time::TimestampUs;
 
 use super::channel::{Channel, Target};
-use super::delivery::DeliveryId;
+use super::delivery::{DeliveryId, Recipient};
 use super::message::{AlertStatus, Message};
 use super::net::client::{HttpClient, NoReply, Reply};
 use super::outbox::Outcome;
@@ -60,12 +60,14 @@ impl Sender {
         sends
     }
 
-    /// Sends a message to a channel once. The id is the same at every attempt.
+    /// Sends a message to a channel once. The id is the same at every attempt; those whom `before` settles are not sent
+    /// it again.
     pub async fn send(
         &self,
         channel: &Channel,
         id: &DeliveryId,
         message: &Message,
+        before: &[Recipient],
         now: TimestampUs,
     ) -> Outcome {
         match &channel.target {
@@ -87,7 +89,7 @@ impl Sender {
                 let reply = self.http.post(&url, &headers, alertmanager::body(message, now), now).await;
                 judge(reply, message.status == AlertStatus::Firing, false)
             }
-            Target::Email { to } => self.mail(channel, to, id, message, now).await,
+            Target::Email { to } => self.mail(channel, (to, before), id, message, now).await,
         }
     }
 }
@@ -97,20 +99,27 @@ impl Sender {
     async fn mail(
         &self,
         channel: &Channel,
-        to: &[String],
+        (to, before): (&[String], &[Recipient]),
         id: &DeliveryId,
         message: &Message,
         now: TimestampUs,
     ) -> Outcome {
         match &self.mailer {
-            Some(mailer) => mailer.send(channel, to, id, message, now).await,
+            Some(mailer) => mailer.send(channel, to, before, id, message, now).await,
             None => refused(NO_MAIL.to_owned()),
         }
     }
 
     #[cfg(not(feature = "mail"))]
     #[expect(clippy::unused_async, reason = "as with e-mail")]
-    async fn mail(&self, _: &Channel, _: &[String], _: &DeliveryId, _: &Message, _: TimestampUs) -> Outcome {
+    async fn mail(
+        &self,
+        _: &Channel,
+        _: (&[String], &[Recipient]),
+        _: &DeliveryId,
+        _: &Message,
+        _: TimestampUs,
+    ) -> Outcome {
         refused(NO_MAIL.to_owned())
     }
 }
@@ -187,7 +196,7 @@ mod tests {
     fn only_a_word_of_an_answer_is_repeated() {
         let error = |body| match of(404, body) {
             Outcome::Failed { error, .. } => error,
-            delivered @ Outcome::Delivered { .. } => panic!("{delivered:?}"),
+            other => panic!("{other:?}"),
         };
         assert_eq!(error("channel_is_archived\n"), "the answer is 404: channel_is_archived");
         for body in ["", "<html>", "two words", "AKIA0000", "{\"key\": 1}"] {

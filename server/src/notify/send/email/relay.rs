@@ -1,7 +1,8 @@
 //! The talk with the relay, step by step: who is refused decides whether another attempt can help.
 //!
-//! A relay that refuses a recipient for good (5xx to `RCPT`) will do so again. Whatever else it refuses is between it and
-//! this server - a password that changed, a sender it does not know, a full disk - and passes when an operator mends it.
+//! A relay that refuses a recipient for good (5xx to `RCPT`) will do so again, for now (4xx) perhaps not; the others get
+//! the mail all the same. Whatever else it refuses is between it and this server - a password that changed, a sender it
+//! does not know, a full disk - and passes when an operator mends it.
 
 use std::time::Duration;
 
@@ -11,26 +12,31 @@ use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail as MailFrom, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, MailBodyParameter, MailParameter};
-use lettre::transport::smtp::response::Response;
 
 use crate::config::notify::{SmtpProtection, SmtpUrl};
 
 /// How long it may take to connect, and to say good-bye.
 const STEP_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A mail that the relay did not take.
+/// The status of a relay that says nothing more on this connection.
+const CLOSING: u16 = 421;
+
+/// What became of a mail that was not refused as a whole.
 #[derive(Debug)]
-pub(super) struct Failure {
-    /// What went wrong.
-    pub(super) error: Error,
-    /// Whether another attempt would be the same.
-    pub(super) is_final: bool,
+pub(super) struct HandedOver {
+    /// The status of the answer to the mail; none when nobody was there to get it.
+    pub(super) status: Option<u16>,
+    /// Those that do not get it.
+    pub(super) refused: Vec<Refused>,
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self { error, is_final: false }
-    }
+/// A recipient that the relay refused.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// Who.
+    pub(super) address: String,
+    /// What it said.
+    pub(super) error: Error,
 }
 
 /// The relay, and what gets in.
@@ -62,7 +68,7 @@ impl Relay {
     }
 
     /// Hands a mail over; a connection for each.
-    pub(super) async fn hand_over(&self, mail: &Mail) -> Result<Response, Failure> {
+    pub(super) async fn hand_over(&self, mail: &Mail) -> Result<HandedOver, Error> {
         let mut connection = self.connect().await?;
         let taken = talk(&mut connection, mail).await;
         // What was taken is taken, however the good-bye goes.
@@ -86,7 +92,7 @@ impl Relay {
 }
 
 /// The mail itself: whom it is from, whom it is to, and its text.
-async fn talk(connection: &mut AsyncSmtpConnection, mail: &Mail) -> Result<Response, Failure> {
+async fn talk(connection: &mut AsyncSmtpConnection, mail: &Mail) -> Result<HandedOver, Error> {
     let (envelope, text) = (mail.envelope(), mail.formatted());
     let mut parameters = Vec::new();
     if envelope.to().iter().chain(envelope.from()).any(|address| !address.to_string().is_ascii()) {
@@ -96,10 +102,20 @@ async fn talk(connection: &mut AsyncSmtpConnection, mail: &Mail) -> Result<Respo
         parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
     }
     connection.command(MailFrom::new(envelope.from().cloned(), parameters)).await?;
+    let mut refused = Vec::new();
     for recipient in envelope.to() {
-        let answered = connection.command(Rcpt::new(recipient.clone(), Vec::new())).await;
-        answered.map_err(|error| Failure { is_final: error.is_permanent(), error })?;
+        match connection.command(Rcpt::new(recipient.clone(), Vec::new())).await {
+            Ok(_) => {}
+            Err(error) if error.status().is_none_or(|status| u16::from(status) == CLOSING) => {
+                return Err(error);
+            }
+            Err(error) => refused.push(Refused { address: recipient.to_string(), error }),
+        }
+    }
+    if refused.len() == envelope.to().len() {
+        return Ok(HandedOver { status: None, refused });
     }
     connection.command(Data).await?;
-    Ok(connection.message(&text).await?)
+    let status = Some(connection.message(&text).await?.code().into());
+    Ok(HandedOver { status, refused })
 }

@@ -1,58 +1,18 @@
 //! E-mails, and what a relay on a real socket receives.
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
-
 use super::*;
 use crate::config::notify::{SmtpProtection, SmtpUrl};
 use crate::notify::channel::Target;
 use crate::notify::channel::tests::webhook;
 use crate::notify::message::Lang;
 use crate::notify::message::tests::message;
-
-/// A relay that talks with one client: every command it was given, and the mail as one text.
-async fn relay(
-    replies: impl Fn(&str) -> Option<&'static str> + Send + 'static,
-) -> (u16, JoinHandle<(Vec<String>, String)>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let talk = tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut stream = BufReader::new(stream);
-        stream.write_all(b"220 relay.example ESMTP\r\n").await.unwrap();
-        let (mut commands, mut mail, mut in_mail) = (Vec::new(), String::new(), false);
-        let mut line = String::new();
-        while stream.read_line(&mut line).await.unwrap_or(0) > 0 {
-            let said = std::mem::take(&mut line);
-            if in_mail && said != ".\r\n" {
-                mail.push_str(&said);
-                continue;
-            }
-            let verb = said.split_whitespace().next().unwrap_or_default().to_owned();
-            let default = match verb.as_str() {
-                "EHLO" => "250-relay.example\r\n250 AUTH PLAIN",
-                "AUTH" => "235 welcome",
-                "DATA" => "354 go on",
-                "QUIT" => "221 bye",
-                _ => "250 fine",
-            };
-            in_mail = verb == "DATA";
-            commands.push(said.trim_end().to_owned());
-            let reply = replies(&verb).unwrap_or(default);
-            stream.write_all(format!("{reply}\r\n").as_bytes()).await.unwrap();
-            if verb == "QUIT" {
-                break;
-            }
-        }
-        (commands, mail)
-    });
-    (port, talk)
-}
+use crate::notify::testing::relay;
 
 fn mailer(url: &str) -> Mailer {
     let url = SmtpUrl::parse(url).unwrap();
-    Mailer::new(&SmtpConfig { url, from: "Insights <insights@corp.example>".to_owned() }).unwrap()
+    let unsubscribe = Some("mailto:ops@corp.example".to_owned());
+    Mailer::new(&SmtpConfig { url, from: "Insights <insights@corp.example>".to_owned(), unsubscribe })
+        .unwrap()
 }
 
 fn channel() -> Channel {
@@ -61,9 +21,22 @@ fn channel() -> Channel {
 }
 
 async fn send(mailer: &Mailer, channel: &Channel, message: &Message) -> Outcome {
+    send_again(mailer, channel, &[], message).await
+}
+
+async fn send_again(mailer: &Mailer, channel: &Channel, before: &[Recipient], message: &Message) -> Outcome {
     let Target::Email { to } = &channel.target else { panic!("{channel:?}") };
     let id = DeliveryId::parse("msg_1").unwrap();
-    mailer.send(channel, to, &id, message, TimestampUs(1_700_000_000_000_000)).await
+    mailer.send(channel, to, before, &id, message, TimestampUs(1_700_000_000_000_000)).await
+}
+
+/// A mail to one person.
+fn written(mailer: &Mailer, id: &str, message: &Message) -> Mail {
+    let to: Vec<Mailbox> = vec!["ann@example.com".parse().unwrap()];
+    let envelope = mailer.envelope(&to, &[]).unwrap();
+    mailer
+        .write(&channel(), (to, envelope), &DeliveryId::parse(id).unwrap(), message, TimestampUs(0))
+        .unwrap()
 }
 
 /// The header of a mail, folded lines put together.
@@ -75,7 +48,7 @@ fn header(mail: &str, name: &str) -> Option<String> {
 
 #[tokio::test]
 async fn a_mail_reaches_everybody_as_text_and_html_in_their_language() {
-    let (port, talk) = relay(|_| None).await;
+    let (port, talk) = relay(|_, _| None).await;
     let mailer = mailer(&format!("smtp://ann:hush@127.0.0.1:{port}"));
     let outcome = send(&mailer, &channel(), &message("shop", TimestampUs(0))).await;
     assert_eq!(outcome, Outcome::Delivered { status: Some(250), again: false });
@@ -92,6 +65,7 @@ async fn a_mail_reaches_everybody_as_text_and_html_in_their_language() {
     assert_eq!(header(&mail, "Subject").unwrap(), "[Alerte: critique] Errors of the shop");
     assert_eq!(header(&mail, "Message-ID").unwrap(), "<msg_1@corp.example>");
     assert_eq!(header(&mail, "Auto-Submitted").unwrap(), "auto-generated");
+    assert_eq!(header(&mail, "List-Unsubscribe").unwrap(), "<mailto:ops@corp.example>");
     assert_eq!(header(&mail, "Date").unwrap(), "Tue, 14 Nov 2023 22:13:20 +0000");
     assert!(header(&mail, "Content-Type").unwrap().starts_with("multipart/alternative"));
     for part in ["text/plain; charset=utf-8", "text/html; charset=utf-8", "Seuil", "<html lang=3D\"fr\">"] {
@@ -105,9 +79,7 @@ async fn mails_of_a_group_are_one_thread_and_of_others_another() {
     let head = |group: &str, organization: &str, id: &str| {
         let mut message = message(group, TimestampUs(0));
         message.organization = insights_engine::id::TenantId::new(organization).unwrap();
-        let id = DeliveryId::parse(id).unwrap();
-        let to = ["ann@example.com".to_owned()];
-        let mail = mailer.write(&channel(), &to, &id, &message, TimestampUs(0)).unwrap();
+        let mail = written(&mailer, id, &message);
         let text = String::from_utf8(mail.formatted()).unwrap();
         let thread = header(&text, "In-Reply-To").unwrap();
         assert_eq!(header(&text, "References").unwrap(), thread);
@@ -127,45 +99,122 @@ async fn hostile_texts_stay_texts() {
     hostile.title = "x\r\nBcc: evil@example.com\r\n\r\nbody".to_owned();
     hostile.alerts[0].name = "<script>alert(\"1\")</script>".to_owned();
     hostile.alerts[0].labels = [("a\"b".to_owned(), "<img src=x onerror='y'>\r\n.\r\n".to_owned())].into();
-    let to = ["ann@example.com".to_owned()];
-    let id = DeliveryId::parse("msg_1").unwrap();
-    let mail = mailer.write(&channel(), &to, &id, &hostile, TimestampUs(0)).unwrap();
+    let mail = written(&mailer, "msg_1", &hostile);
     let text = String::from_utf8(mail.formatted()).unwrap();
     assert_eq!(header(&text, "Bcc"), None, "{text}");
     assert_eq!(mail.envelope().to().len(), 1);
     let page = html(&channel(), &hostile);
     assert!(!page.contains("<script") && !page.contains("<img") && !page.contains("a\"b"), "{page}");
-    let nobody = ["ann@example.com>\r\nRCPT TO:<evil@example.com".to_owned()];
-    assert!(mailer.write(&channel(), &nobody, &id, &hostile, TimestampUs(0)).is_err());
+    let to = vec!["ann@example.com>\r\nRCPT TO:<evil@example.com".to_owned()];
+    let nobody = Channel { target: Target::Email { to }, ..channel() };
+    let outcome = send(&mailer, &nobody, &hostile).await;
+    assert!(matches!(outcome, Outcome::Failed { is_final: true, .. }), "{outcome:?}");
 }
 
 #[tokio::test]
-async fn only_a_recipient_that_is_refused_for_good_is_not_tried_again() {
-    for (refused, reply, status, is_final) in [
-        ("RCPT", "550 no such user", 550, true),
-        ("RCPT", "451 try again later", 451, false),
-        ("RCPT", "421 busy", 421, false),
-        ("EHLO", "554 not now", 554, false),
-        ("AUTH", "535 the password has changed", 535, false),
-        ("MAIL", "550 you are not known here", 550, false),
-        ("DATA", "554 no", 554, false),
+async fn what_is_refused_to_this_server_is_tried_again() {
+    for (refused, reply, status) in [
+        ("RCPT", "421 busy", 421),
+        ("EHLO", "554 not now", 554),
+        ("AUTH", "535 the password has changed", 535),
+        ("MAIL", "550 you are not known here", 550),
+        ("DATA", "554 no", 554),
     ] {
-        let (port, _talk) = relay(move |verb| (verb == refused).then_some(reply)).await;
+        let (port, _talk) = relay(move |verb, _| (verb == refused).then_some(reply)).await;
         let url = format!("smtp://ann:hush@127.0.0.1:{port}");
         let outcome = send(&mailer(&url), &channel(), &message("a", TimestampUs(0))).await;
-        let Outcome::Failed { status: told, error, is_final: last, .. } = outcome else { panic!("{reply}") };
-        assert_eq!((told, last), (Some(status), is_final), "{refused}: {reply}");
+        let Outcome::Failed { status: told, error, is_final, .. } = outcome else { panic!("{reply}") };
+        assert_eq!((told, is_final), (Some(status), false), "{refused}: {reply}");
         assert!(error.starts_with("the relay refused"), "{error}");
     }
 }
 
+/// The address, state, status and reason of each recipient.
+fn told(outcome: &Outcome) -> Vec<(&str, RecipientState, Option<u16>, &str)> {
+    let Outcome::Mailed { recipients, .. } = outcome else { panic!("{outcome:?}") };
+    let mut told = Vec::new();
+    for Recipient { address, state, status, error } in recipients {
+        told.push((address.as_str(), *state, *status, error.as_deref().unwrap_or_default()));
+    }
+    told
+}
+
+#[tokio::test]
+async fn whom_the_relay_refuses_is_left_out_and_the_others_get_the_mail() {
+    for (reply, state, status, reason) in [
+        (
+            "550 5.1.1 <bob@example.com> at mx7.corp.internal: unknown",
+            RecipientState::Refused,
+            550,
+            "the relay refused it (5.1.1: there is no such mailbox)",
+        ),
+        (
+            "452-4.2.2 over quota\r\n452 4.2.2 really",
+            RecipientState::Deferred,
+            452,
+            "the relay refused it for now (4.2.2: the mailbox is full)",
+        ),
+        ("451 4.3.5 later", RecipientState::Deferred, 451, "the relay refused it for now (4.3.5)"),
+        ("553 no", RecipientState::Refused, 553, "the relay refused it"),
+    ] {
+        let (port, talk) = relay(move |_, said| said.contains("<bob@").then_some(reply)).await;
+        let mailer = mailer(&format!("smtp://127.0.0.1:{port}"));
+        let outcome = send(&mailer, &channel(), &message("a", TimestampUs(0))).await;
+        let expected = [
+            ("ann@example.com", RecipientState::Taken, None, ""),
+            ("bob@example.com", state, Some(status), reason),
+        ];
+        assert_eq!(told(&outcome), expected);
+        assert!(matches!(outcome, Outcome::Mailed { status: Some(250), .. }));
+        let (_, mail) = talk.await.unwrap();
+        assert_eq!(header(&mail, "To").unwrap(), "ann@example.com, Bob <bob@example.com>");
+    }
+}
+
+#[tokio::test]
+async fn whom_it_took_or_refused_for_good_is_not_asked_for_again() {
+    let (port, talk) = relay(|_, _| None).await;
+    let mailer = mailer(&format!("smtp://127.0.0.1:{port}"));
+    let known = |address: &str, state| Recipient { state, ..Recipient::taken(address.to_owned()) };
+    let before = [
+        known("ann@example.com", RecipientState::Taken),
+        known("bob@example.com", RecipientState::Deferred),
+        known("who-left@example.com", RecipientState::Deferred),
+    ];
+    let outcome = send_again(&mailer, &channel(), &before, &message("a", TimestampUs(0))).await;
+    let expected = [
+        ("bob@example.com", RecipientState::Taken, None, ""),
+        ("who-left@example.com", RecipientState::Refused, None, "no recipient of the channel any more"),
+    ];
+    assert_eq!(told(&outcome), expected);
+    let (commands, mail) = talk.await.unwrap();
+    let asked: Vec<&String> = commands.iter().filter(|command| command.starts_with("RCPT")).collect();
+    assert_eq!(asked, ["RCPT TO:<bob@example.com>"]);
+    assert_eq!(header(&mail, "To").unwrap(), "ann@example.com, Bob <bob@example.com>", "it is the same mail");
+    // When nobody is left the relay is not even talked to.
+    let before =
+        ["ann@example.com", "bob@example.com"].map(|address| known(address, RecipientState::Refused));
+    let outcome = send_again(&mailer, &channel(), &before, &message("a", TimestampUs(0))).await;
+    assert_eq!(outcome, Outcome::Mailed { status: None, recipients: Vec::new() });
+}
+
+#[tokio::test]
+async fn a_mail_that_everybody_is_refused_is_not_sent() {
+    let (port, talk) = relay(|verb, _| (verb == "RCPT").then_some("550 no")).await;
+    let mailer = mailer(&format!("smtp://127.0.0.1:{port}"));
+    let outcome = send(&mailer, &channel(), &message("a", TimestampUs(0))).await;
+    assert!(matches!(outcome, Outcome::Mailed { status: None, .. }), "{outcome:?}");
+    let (commands, _) = talk.await.unwrap();
+    assert!(commands.iter().all(|command| command != "DATA"), "{commands:?}");
+}
+
 #[tokio::test]
 async fn nothing_is_sent_unprotected_to_a_relay_elsewhere() {
-    let (port, talk) = relay(|_| None).await;
+    let (port, talk) = relay(|_, _| None).await;
     // As if it were elsewhere: STARTTLS is needed, and this relay does not offer it.
     let mut url = SmtpUrl::parse(&format!("smtp://ann:hush@127.0.0.1:{port}")).unwrap();
     url.protection = SmtpProtection::StartTls;
-    let config = SmtpConfig { url, from: "insights@corp.example".to_owned() };
+    let config = SmtpConfig { url, from: "insights@corp.example".to_owned(), unsubscribe: None };
     let outcome = send(&Mailer::new(&config).unwrap(), &channel(), &message("a", TimestampUs(0))).await;
     assert!(matches!(outcome, Outcome::Failed { is_final: false, .. }), "{outcome:?}");
     let (commands, mail) = talk.await.unwrap();
