@@ -3,9 +3,9 @@
 use insights_tests::Call;
 use serde_json::{Value, json};
 
-use super::shapes::{cell_is, csv_rows};
 use super::{Beds, same};
 use crate::truth::bed::Bed;
+use crate::truth::flat::{cell_is, csv_rows};
 use crate::truth::platform::FOCUS;
 use crate::truth::random::Random;
 
@@ -27,8 +27,8 @@ pub(super) fn any_list(random: &mut Random) -> String {
                 "app_id=shop",
                 "event_data.plan=pro",
                 "event_data.n=12",
-                "q=s1",
-                "session_id=s3",
+                "q=s.1",
+                "session_id=s.3",
             ];
             format!("events/?{}{order}{window}", random.choose(&filters))
         }

@@ -32,12 +32,30 @@ pub(crate) struct Event {
     pub(crate) session: Option<String>,
     pub(crate) app: Option<&'static str>,
     pub(crate) data: Value,
+    pub(crate) single: Option<Single>,
+}
+
+/// An event that is sent alone: the answer names its session, and the client hands that name back with what
+/// follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Single {
+    /// Of which visit it is.
+    pub(crate) visit: i64,
+    /// Whether it is the first one, so that there is no name yet.
+    pub(crate) first: bool,
+}
+
+/// What stands for the name that the server gives to the session of a visit of nobody.
+pub(crate) fn nobody(visit: i64) -> String {
+    format!("s_nobody.{visit}")
 }
 
 impl Event {
     pub(crate) fn json(&self) -> Value {
+        // Who is nobody is told apart by the connection.
+        let address = self.single.map(|single| format!("10.0.{}.{}", single.visit / 250, single.visit % 250));
         json!({"event_type": self.event_type, "user_id": self.user, "anonymous_id": self.visitor, "session_id": self.session,
-            "app_id": self.app, "timestamp": text(self.at), "event_data": self.data})
+            "app_id": self.app, "timestamp": text(self.at), "event_data": self.data, "ip_address": address})
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::data::{DAY, Event, HOUR, MINUTE, NOW, Point, SECOND, at};
+use super::data::{DAY, Event, HOUR, MINUTE, NOW, Point, SECOND, Single, at, nobody};
 use super::random::Random;
 
 /// Around these instants most of the data lies: clocks that are set, a leap day, a day that does not exist
@@ -22,8 +22,15 @@ pub(crate) const FOCUS: [&str; 12] = [
     NOW,
 ];
 
-/// Applications that are probed, and how many seconds apart.
-pub(crate) const PROBED: [(&str, i64); 4] = [("shop", 60), ("blog", 300), ("slow", 1_200), ("pulse", 30)];
+/// Applications that are probed, and how many seconds apart; `mall` and what has no name at the instants of `blog`.
+pub(crate) const PROBED: [(Option<&str>, i64); 6] = [
+    (Some("shop"), 60),
+    (Some("blog"), 300),
+    (Some("mall"), 300),
+    (None, 300),
+    (Some("slow"), 1_200),
+    (Some("pulse"), 30),
+];
 
 /// The hour in which `pulse` fails for 90 seconds and else answers.
 pub(crate) const PULSE: (&str, &str) = ("2024-10-21T10:00:00Z", "2024-10-21T11:00:00Z");
@@ -57,6 +64,9 @@ impl Organization {
             visit(&mut random, &mut events);
         }
         marathon(&mut random, &mut events);
+        for number in 0..visits / 5 {
+            named(&mut random, number, &mut events);
+        }
         let mut points = Vec::new();
         measure(&mut random, visits, &mut points);
         for (app, apart) in PROBED {
@@ -83,10 +93,12 @@ impl Organization {
         let now = at(NOW);
         events.retain(|event| event.at < now);
         points.retain(|point| point.at < now);
-        // No two points at one instant, so that there is one that is the last.
+        // No two points at one instant but probes, so that there is one that is the last.
         points.sort_by_key(|point| point.at);
-        for place in 1..points.len() {
-            points[place].at = points[place].at.max(points[place - 1].at + 1);
+        let mut before = i64::MIN;
+        for point in points.iter_mut().filter(|point| point.name != "uptime") {
+            point.at = point.at.max(before + 1);
+            before = point.at;
         }
         random.shuffle(&mut events);
         random.shuffle(&mut points);
@@ -107,7 +119,7 @@ fn instant(random: &mut Random) -> i64 {
 /// A burst of events of one person, with gaps on both sides of half an hour.
 fn visit(random: &mut Random, all: &mut Vec<Event>) {
     let who = random.below(75);
-    let session = (random.once_in(3)).then(|| format!("s{}", random.below(60)));
+    let session = (random.once_in(3)).then(|| format!("s.{}", random.below(60)));
     let app = random.choose(&[None, Some("shop"), Some("blog"), Some("slow")]);
     let mut at = instant(random);
     for _ in 0..=random.below(7) {
@@ -121,10 +133,39 @@ fn visit(random: &mut Random, all: &mut Vec<Event>) {
             session: session.clone(),
             app,
             data: data(random, event_type.contains("page")),
+            single: None,
         });
-        let half = 30 * MINUTE;
-        at += random.choose(&[0, 1, 20 * SECOND, 5 * MINUTE, 29 * MINUTE, half - 1, half, 45 * MINUTE]);
-        at += if random.once_in(2) { random.below(SECOND) } else { 0 };
+        at += gap(random);
+    }
+}
+
+/// The time between two events of a visit.
+fn gap(random: &mut Random) -> i64 {
+    let half = 30 * MINUTE;
+    let gap = random.choose(&[0, 1, 20 * SECOND, 5 * MINUTE, 29 * MINUTE, half - 1, half, 45 * MINUTE]);
+    gap + if random.once_in(2) { random.below(SECOND) } else { 0 }
+}
+
+/// A visit whose events come one by one, with the name that the server gave to its session: of a user or a visitor
+/// that others are of, too, of a visitor who becomes a user, or of nobody.
+fn named(random: &mut Random, visit: i64, all: &mut Vec<Event>) {
+    let (kind, who, app) = (random.below(4), random.below(60), random.choose(&[None, Some("shop")]));
+    let mut at = instant(random);
+    for number in 0..=random.below(6) {
+        let first = number == 0;
+        let event_type = random.choose(&["page_view", "click", "save", "scroll"]);
+        all.push(Event {
+            at,
+            event_type,
+            user: (kind == 0 || (kind == 2 && number > 1)).then(|| format!("u{who}")),
+            visitor: (kind == 1 || kind == 2).then(|| format!("v{}", 50 + who % 20)),
+            // Of somebody the name is that of the chain, of nobody it is a session like a client's own.
+            session: (kind == 3 && !first).then(|| nobody(visit)),
+            app,
+            data: data(random, event_type.contains("page")),
+            single: Some(Single { visit, first }),
+        });
+        at += gap(random);
     }
 }
 
@@ -169,6 +210,7 @@ fn marathon(random: &mut Random, all: &mut Vec<Event>) {
         session: None,
         app: Some("shop"),
         data: json!({"interactive": step == 7}),
+        single: None,
     };
     all.extend((0..60).map(event));
 }
@@ -178,7 +220,9 @@ fn measure(random: &mut Random, visits: i64, all: &mut Vec<Point>) {
     for _ in 0..visits {
         let app = random.choose(&[Some("shop"), Some("blog"), Some("lonely"), None]);
         let mut add = |random: &mut Random, name, value| {
-            all.push(Point { app, ..Point::of(instant(random), name, value) });
+            let routes = [None, Some("/"), Some("/pay"), Some("/cart"), Some("/help"), Some("=cmd()")];
+            let labels = random.choose(&routes).map(|route| ("route", route)).into_iter().collect();
+            all.push(Point { app, labels, ..Point::of(instant(random), name, value) });
         };
         // Values are quarters, so that no sum depends on the order of its parts.
         let slow = if random.once_in(5) { 4 } else { 1 };
@@ -206,17 +250,19 @@ fn measure(random: &mut Random, visits: i64, all: &mut Vec<Point>) {
     }
 }
 
-/// Probes of an application: failures alone and in rows, maintenance, holes of hours.
-fn probe(random: &mut Random, app: &'static str, apart: i64, all: &mut Vec<Point>) {
+/// Probes of an application: failures alone and in rows, maintenance, holes of hours; now and then of several
+/// probers at one instant, who do not always agree.
+fn probe(random: &mut Random, app: Option<&'static str>, apart: i64, all: &mut Vec<Point>) {
     let (from, count) = match app {
-        "shop" => ("2024-03-30T15:00:00Z", 1_000),
-        "blog" => ("2024-11-01T20:00:07Z", 1_100),
-        "slow" => ("2024-10-03T09:00:13Z", 400),
-        _ => (PULSE.0, 120),
+        Some("shop") => ("2024-03-30T15:00:00Z", 1_000),
+        Some("blog") => ("2024-11-01T20:00:07Z", 1_100),
+        Some("mall") | None => ("2024-11-01T20:00:07Z", 300),
+        Some("slow") => ("2024-10-03T09:00:13Z", 400),
+        Some(_) => (PULSE.0, 120),
     };
     let (mut down, mut maintained, mut hole) = (false, false, false);
     for number in 0..count {
-        if app == "pulse" {
+        if app == Some("pulse") {
             down = (40..43).contains(&number) || number == 80;
         } else {
             down = if down { !random.once_in(3) } else { random.once_in(25) };
@@ -229,8 +275,15 @@ fn probe(random: &mut Random, app: &'static str, apart: i64, all: &mut Vec<Point
             continue;
         }
         let at = at(from) + number * apart * SECOND;
-        let labels = if maintained { vec![("maintenance", "true")] } else { Vec::new() };
-        all.push(Point { app: Some(app), labels, ..Point::of(at, "uptime", f64::from(!down)) });
+        let mut add = |up: bool, maintained: bool| {
+            let labels = if maintained { vec![("maintenance", "true")] } else { Vec::new() };
+            all.push(Point { app, labels, ..Point::of(at, "uptime", f64::from(up)) });
+        };
+        add(!down, maintained);
+        while app != Some("pulse") && random.once_in(6) {
+            let disagrees = random.once_in(3);
+            add(down == disagrees, if random.once_in(8) { !maintained } else { maintained });
+        }
     }
 }
 

@@ -73,7 +73,7 @@ pub(crate) fn event_triple(random: &mut Random) -> [Value; 3] {
         ("event_type", &["click", "login", "page_view", "scroll"]),
         ("user_id", &["u1", "u33", "u7", "walker", "nobody"]),
         ("anonymous_id", &["v51", "v60", "v70"]),
-        ("session_id", &["s1", "s12", "s40"]),
+        ("session_id", &["s.1", "s.12", "s.40"]),
         ("app_id", &["shop", "blog", "none"]),
         ("event_data.plan", &["free", "pro"]),
         ("event_data.feature", &["export", "share"]),
@@ -150,7 +150,7 @@ pub(crate) fn metric_question(random: &mut Random) -> MetricQuestion {
     let aggregates =
         ["avg", "sum", "min", "max", "count", "last", "rate", "p50", "p75", "p90", "p95", "p99", "p99.9"];
     let by = if random.once_in(2) {
-        random.some(&["app_id", "host", "user_id", "queue", "labels.region"])
+        random.some(&["app_id", "host", "user_id", "queue", "labels.region", "route"])
     } else {
         Vec::new()
     };

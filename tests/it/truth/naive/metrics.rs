@@ -98,21 +98,21 @@ fn app_numbers(points: &[&Point], known: Account, range: Range, exact: bool) -> 
 pub(crate) fn app_metrics(points: &[Point], app: Option<&str>, span: &Span, exact: bool) -> Value {
     let chosen: Vec<&Point> = points.iter().filter(|point| app.is_none() || point.app == app).collect();
     let window = span.range();
-    let account = |app: &str| Timeline::of(points, app).account(window);
+    let account = |app: Option<&str>| Timeline::of(points, app).account(window);
     let mut named: Vec<&str> = chosen.iter().filter_map(|point| point.app).collect();
     named.sort_unstable();
     named.dedup();
     let has_something = |app: &&str| {
         let metrics = ["requests.count", "errors.count", "response.time"];
         let mut inside = chosen.iter().filter(|point| point.app == Some(*app) && window.has(point.at));
-        inside.any(|point| metrics.contains(&point.metric())) || Timeline::of(points, app).knows(window)
+        inside.any(|point| metrics.contains(&point.metric())) || Timeline::of(points, Some(app)).knows(window)
     };
     let listed: Vec<&str> = named.iter().copied().filter(has_something).collect();
     let mut apps: Vec<Value> = listed
         .into_iter()
         .map(|app| {
             let own: Vec<&Point> = chosen.iter().copied().filter(|point| point.app == Some(app)).collect();
-            let mut row = app_numbers(&own, account(app), window, exact);
+            let mut row = app_numbers(&own, account(Some(app)), window, exact);
             row["app_id"] = json!(app);
             row
         })
@@ -125,7 +125,10 @@ pub(crate) fn app_metrics(points: &[Point], app: Option<&str>, span: &Span, exac
         json!({"requests": requests, "errors": errors, "error_rate": ratio(errors, requests),
             "response_time": {"avg": mean(&times), "p95": shown_quantile(&times, 0.95, exact)}})
     };
-    let all = named.iter().fold(Account::default(), |sum, app| sum.and(account(app)));
+    // What names no application is up or down all the same.
+    let mut probed: Vec<Option<&str>> = named.into_iter().map(Some).collect();
+    probed.extend(app.is_none().then_some(None));
+    let all = probed.into_iter().fold(Account::default(), |sum, app| sum.and(account(app)));
     json!({"summary": app_numbers(&chosen, all, window, exact), "apps": apps,
         "series": span.buckets().iter().map(|b| in_bucket(span, *b, row(b.cut))).collect::<Value>()})
 }

@@ -18,12 +18,12 @@ pub(crate) use metrics::{app_metrics, system_performance};
 pub(crate) use performance::performance;
 pub(crate) use query::{MetricQuestion, metric_query};
 
-fn mean(values: &[f64]) -> Option<f64> {
+pub(crate) fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 /// The quantile between the two nearest values.
-fn quantile(values: &[f64], q: f64) -> Option<f64> {
+pub(crate) fn quantile(values: &[f64], q: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let place = q * (sorted.len().checked_sub(1)?) as f64;
@@ -40,7 +40,7 @@ fn shown_quantile(values: &[f64], q: f64, exact: bool) -> Value {
     }
 }
 
-fn ratio(part: f64, whole: f64) -> Option<f64> {
+pub(crate) fn ratio(part: f64, whole: f64) -> Option<f64> {
     (whole > 0.0).then(|| part / whole)
 }
 

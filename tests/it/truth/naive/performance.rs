@@ -17,7 +17,7 @@ pub(crate) fn performance(points: &[Point], app: &str, span: &Span, apdex_t_ms: 
     };
     let mut error_rate = rate(span.range());
     error_rate["series"] = span.buckets().iter().map(|b| in_bucket(span, *b, rate(b.cut))).collect();
-    let timeline = Timeline::of(points, app);
+    let timeline = Timeline::of(points, Some(app));
     let uptime = if timeline.knows(span.range()) { probed(&timeline, span) } else { requested(&own, span) };
     json!({"response_time": response_time(&own, span, apdex_t_ms, exact), "error_rate": error_rate, "uptime": uptime})
 }

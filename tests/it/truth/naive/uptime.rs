@@ -1,4 +1,7 @@
-//! Uptime by probes: how long each outcome stands, and what of that lies where.
+//! Uptime by probes: how long each outcome stands, and what of that lies where. Probes of one instant are one: up when
+//! any of them is up, in maintenance when any of them is.
+
+use std::collections::BTreeMap;
 
 use super::super::calendar::Range;
 use super::super::data::{MINUTE, NOW, Point, SECOND, at};
@@ -9,6 +12,14 @@ pub(super) enum State {
     Up,
     Down,
     Maintenance,
+}
+
+/// What is known at one instant.
+#[derive(Debug, Clone, Copy)]
+struct Probe {
+    at: i64,
+    up: bool,
+    maintained: bool,
 }
 
 /// Microseconds by state.
@@ -38,29 +49,33 @@ impl Account {
 pub(super) struct Timeline(Vec<(Range, State)>);
 
 impl Timeline {
-    pub(super) fn of(points: &[Point], app: &str) -> Self {
-        let mut probes: Vec<&Point> =
-            points.iter().filter(|point| point.name == "uptime" && point.app == Some(app)).collect();
-        probes.sort_by_key(|probe| probe.at);
-        let is_maintained = |probe: &Point| probe.labels.contains(&("maintenance", "true"));
+    pub(super) fn of(points: &[Point], app: Option<&str>) -> Self {
+        let mut instants: BTreeMap<i64, Vec<&Point>> = BTreeMap::new();
+        for point in points.iter().filter(|point| point.name == "uptime" && point.app == app) {
+            instants.entry(point.at).or_default().push(point);
+        }
+        let probe = |(at, of): (i64, Vec<&Point>)| Probe {
+            at,
+            up: of.iter().any(|one| one.value >= 0.5),
+            maintained: of.iter().any(|one| one.labels.contains(&("maintenance", "true"))),
+        };
+        let probes: Vec<Probe> = instants.into_iter().map(probe).collect();
         let fails = |place: Option<usize>| {
-            place
-                .and_then(|place| probes.get(place))
-                .is_some_and(|probe| probe.value < 0.5 && !is_maintained(probe))
+            place.and_then(|place| probes.get(place)).is_some_and(|probe| !probe.up && !probe.maintained)
         };
         // A state stands for ten minutes, or for two of the usual intervals.
         let apart = PROBED.iter().find(|(name, _)| *name == app).map_or(0, |(_, seconds)| seconds * SECOND);
         let stands = (10 * MINUTE).max(2 * apart);
         let mut down = false;
-        let stretch = |(place, probe): (usize, &&Point)| {
-            if !is_maintained(probe) && probe.value >= 0.5 {
+        let stretch = |(place, probe): (usize, &Probe)| {
+            if !probe.maintained && probe.up {
                 down = false;
             } else if fails(Some(place)) && (fails(place.checked_sub(1)) || fails(Some(place + 1))) {
                 down = true;
             }
             let next = probes.get(place + 1).map_or(i64::MAX, |next| next.at);
             let end = next.min(probe.at + stands).min(at(NOW));
-            let state = match (is_maintained(probe), down) {
+            let state = match (probe.maintained, down) {
                 (true, _) => State::Maintenance,
                 (false, true) => State::Down,
                 (false, false) => State::Up,
