@@ -61,16 +61,26 @@ pub struct Day {
     pub firing_s: f64,
 }
 
+/// Most evaluations of a rehearsal of a rule.
+fn instants_max(rule: &Rule) -> usize {
+    match rule.document.condition {
+        Condition::Report(_) => REPORTS_MAX,
+        _ => INSTANTS_MAX,
+    }
+}
+
+/// The longest time that a rule can be rehearsed on, as far as evaluations count, in microseconds.
+pub fn longest_us(rule: &Rule) -> i64 {
+    i64::try_from(instants_max(rule)).unwrap_or(i64::MAX).saturating_mul(rule.document.interval.us().max(1))
+}
+
 /// The instants at which a rule is evaluated in a window.
 ///
 /// # Errors
 ///
 /// `too_many_cells` when they, or the questions that they make, are too many.
 fn instants(rule: &Rule, window: TimeRange) -> Result<Vec<TimestampUs>, ApiError> {
-    let limit = match rule.document.condition {
-        Condition::Report(_) => REPORTS_MAX,
-        _ => INSTANTS_MAX,
-    };
+    let limit = instants_max(rule);
     let mut instants = Vec::new();
     let mut at = next_instant(rule, TimestampUs(window.start.0.saturating_sub(1)));
     while at < window.end {

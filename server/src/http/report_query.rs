@@ -12,6 +12,8 @@ const LISTS: [&str; 4] = ["metrics", "names", "aggregates", "by"];
 const FLAGS: [&str; 2] = ["exact", "allow_partial"];
 /// Parameters that are numbers, or may be.
 const NUMBERS: [&str; 5] = ["apdex_t_ms", "start_date", "end_date", "start", "end"];
+/// Parameters that are dates or instants.
+const INSTANTS: [&str; 4] = ["start_date", "end_date", "start", "end"];
 /// The parameter that is JSON.
 const FILTERS: &str = "filters";
 /// The parameter of the answer's format.
@@ -93,7 +95,23 @@ fn value(name: &str, text: &str) -> Result<Value, String> {
     {
         return Ok(number);
     }
+    if INSTANTS.contains(&name) {
+        return Ok(with_plus(text).into());
+    }
     Ok(text.into())
+}
+
+/// An instant whose offset was written with a `+` that is not encoded: it is read as a space, and `01:00` after it
+/// can be nothing else.
+fn with_plus(text: &str) -> String {
+    match text.rsplit_once(' ') {
+        Some((time, offset))
+            if time.contains(['T', 't']) && offset.starts_with(|c: char| c.is_ascii_digit()) =>
+        {
+            format!("{time}+{offset}")
+        }
+        _ => text.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -115,6 +133,17 @@ mod tests {
             json!({"start_date": "2024-01-01", "end_date": 1_706_659_200, "metrics": ["user_activity", "app_metrics", "a"],
                    "exact": true, "apdex_t_ms": 250.5, "filters": [["page", "is", "/"]], "timezone": "Europe/Paris",
                    "organization_id": "42"})
+        );
+    }
+
+    #[test]
+    fn a_plus_that_is_not_encoded_is_a_plus_in_instants_alone() {
+        let query = "start=2024-01-01T00:00:00+01:00&end=2024-01-02T00:00:00%2B05:45&end_date=2024-01-02+00:00:00Z&name=a+b";
+        let (_, body) = read(query).unwrap();
+        assert_eq!(
+            body,
+            json!({"start": "2024-01-01T00:00:00+01:00", "end": "2024-01-02T00:00:00+05:45",
+                   "end_date": "2024-01-02 00:00:00Z", "name": "a b"})
         );
     }
 

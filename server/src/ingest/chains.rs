@@ -24,6 +24,8 @@ struct Chain {
     last: TimestampUs,
     /// Whether nothing before `first` can belong to it.
     settled: bool,
+    /// The latest event that its identity may have had before the chain was taken in, and that is not in it.
+    unseen: Option<TimestampUs>,
 }
 
 /// What is known of an organization's events that are not in any chain here.
@@ -83,7 +85,9 @@ impl Chain {
             self.first = self.first.min(at);
             self.last = self.last.max(at);
         } else if at > self.last {
-            // Every event of an identity that has a chain here was taken in, so this is a new start.
+            // Every event of an identity that has a chain here was taken in, but for those that were there
+            // before it: after them this is a new start.
+            self.settled = self.unseen.is_none_or(|unseen| at.0.saturating_sub(unseen.0) >= SESSION_GAP_US);
             (self.first, self.last) = (at, at);
         } else {
             return None;
@@ -136,8 +140,10 @@ impl Chains {
         }
         let unseen = inner.organizations.get(organization).copied().unwrap_or_default();
         let latest = unseen.latest.max(inner.dropped);
-        let settled = unseen.asked && latest.is_none_or(|latest| at.0 - latest.0 >= SESSION_GAP_US);
-        inner.insert(identity, Chain { first: at, last: at, settled });
+        // Of what is not known anything may be there.
+        let latest = if unseen.asked { latest } else { Some(TimestampUs(i64::MAX)) };
+        let settled = latest.is_none_or(|latest| at.0.saturating_sub(latest.0) >= SESSION_GAP_US);
+        inner.insert(identity, Chain { first: at, last: at, settled, unseen: latest });
         if settled { Place::Known(at) } else { Place::Unknown }
     }
 
@@ -151,7 +157,7 @@ impl Chains {
                 None => at,
             };
         }
-        inner.insert(identity, Chain { first: at, last: at, settled: true });
+        inner.insert(identity, Chain { first: at, last: at, settled: true, unseen: None });
         at
     }
 
@@ -243,6 +249,21 @@ mod tests {
         assert_eq!(chains.note(&acme, ada, at(980)), Place::Unknown);
         assert_eq!(chains.settle(ada, at(980), at(980), at(980)), at(980));
         assert_eq!(chains.note(&acme, ada, at(1_010)), Place::Known(at(980)));
+    }
+
+    #[test]
+    fn after_a_chain_of_old_events_the_store_is_asked_for_what_came_before_it() {
+        let (chains, acme, ada) = setup();
+        chains.begin(&acme, Some(at(1_000)));
+        assert_eq!(chains.note(&acme, ada, at(500)), Place::Unknown);
+        assert_eq!(chains.settle(ada, at(500), at(490), at(500)), at(490));
+        assert_eq!(chains.note(&acme, ada, at(519)), Place::Known(at(490)));
+        // Before it was remembered, ada may have done something until 1,000.
+        assert_eq!(chains.note(&acme, ada, at(900)), Place::Unknown);
+        assert_eq!(chains.settle(ada, at(900), at(880), at(900)), at(880));
+        assert_eq!(chains.note(&acme, ada, at(1_029)), Place::Unknown);
+        assert_eq!(chains.settle(ada, at(1_029), at(1_000), at(1_029)), at(1_000));
+        assert_eq!(chains.note(&acme, ada, at(1_060)), Place::Known(at(1_060)));
     }
 
     #[test]

@@ -44,6 +44,9 @@ pub(crate) struct Envelope {
     pub(crate) group_by: String,
     /// The time zone of days, buckets and the answer's instants.
     pub(crate) timezone: String,
+    /// The day on which weeks begin.
+    #[schema(value_type = String)]
+    pub(crate) week_start: &'static str,
     /// The window as instants.
     pub(crate) window: Bounds,
     /// When the question was asked.
@@ -103,6 +106,7 @@ impl Envelope {
             end_date: common.end.clone(),
             group_by: common.group_by.clone(),
             timezone: window.zone_name().to_owned(),
+            week_start: common.week_start,
             window: Bounds::of(window.range, window),
             generated_at: window.text(window.now()),
             complete_until: window.text(window.complete_until()),

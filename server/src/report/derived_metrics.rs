@@ -122,7 +122,8 @@ fn durations(
         if sessions.is_empty() {
             continue;
         }
-        sessions.sort_by_key(|(first, _)| *first);
+        // Of those that begin at one instant the longest is the last, in whatever order they were read.
+        sessions.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
         let values: Vec<f64> = sessions.into_iter().map(|(_, duration)| duration).collect();
         series.insert(bucket, stats.iter().map(|stat| number(*stat, &values)).collect());
     }

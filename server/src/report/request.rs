@@ -14,7 +14,7 @@ use super::filters;
 use super::metric_query::{By, MetricQuestion, Wanted};
 use super::system_performance::SYSTEM_METRICS;
 use super::user_activity::Selection;
-use super::window::{CELLS_MAX, NoWindow, Width, Window};
+use super::window::{CELLS_MAX, NoWindow, WEEK_START, WEEK_STARTS, Width, Window};
 use crate::config::Config;
 use crate::domain::metric::{canonical_name, is_metric_name};
 use crate::http::error::{ApiError, Code, FieldError};
@@ -39,6 +39,8 @@ pub(crate) struct Common {
     pub(crate) end: Value,
     /// The width of the buckets as it was asked for.
     pub(crate) group_by: String,
+    /// The day on which weeks begin.
+    pub(crate) week_start: &'static str,
     /// Whether quantiles interpolate over all rows.
     pub(crate) exact: bool,
     /// Whether damage is answered with what is left.
@@ -123,12 +125,21 @@ pub(super) fn common(
     let mut echo =
         |names: [&'static str; 2]| fields.either(&names).map_or(Value::Null, |(_, value)| value.clone());
     let (start, end) = (echo(["start_date", "start"]), echo(["end_date", "end"]));
-    let group_by = fields.either(&["group_by", "step"]).and_then(|(_, value)| value.as_str());
-    let group_by = group_by.unwrap_or("day").to_owned();
+    let names: &[&str] = if width == Width::GroupByOrStep { &["group_by", "step"] } else { &["group_by"] };
+    let group_by = fields.either(names).and_then(|(_, value)| value.as_str()).unwrap_or("day").to_owned();
+    let week_start = fields.get("week_start").and_then(Value::as_str);
+    let week_start = WEEK_STARTS.into_iter().find(|start| week_start == Some(*start)).unwrap_or(WEEK_START);
     match window {
-        Ok(window) => {
-            Ok(Some(Common { organization_id, window, start, end, group_by, exact, allow_partial }))
-        }
+        Ok(window) => Ok(Some(Common {
+            organization_id,
+            window,
+            start,
+            end,
+            group_by,
+            week_start,
+            exact,
+            allow_partial,
+        })),
         Err(NoWindow::Noted) => Ok(None),
         Err(NoWindow::TooMany) => Err(too_many(format!("the window has more than {CELLS_MAX} buckets"))),
     }

@@ -94,3 +94,29 @@ fn a_metric_question_is_read() {
     let error = read(&json!({"name": "a b", "start": 1, "end": 2, "host": 1})).unwrap_err();
     assert_eq!(pointers(&error), ["/name", "/host"]);
 }
+
+#[test]
+fn only_questions_about_metrics_have_steps_and_weeks_begin_as_they_are_told() {
+    let window = json!({"app_id": "a", "name": "x", "start_date": "2024-01-01", "end_date": "2024-01-31"});
+    let with = |name: &str, value: &str| {
+        let mut body = window.clone();
+        body[name] = json!(value);
+        body
+    };
+    let stepped = with("step", "1h");
+    let known = MetricQueryRequest::read(&stepped, &Config::default(), NOW).unwrap().common;
+    assert_eq!((known.group_by.as_str(), known.window.buckets.len()), ("1h", 31 * 24));
+    // What is not looked at is not taken in silence, and not told as if it had been.
+    let mut stepped = stepped;
+    stepped.as_object_mut().unwrap().remove("name");
+    assert_eq!(pointers(&PerformanceRequest::read(&stepped, NOW).unwrap_err()), ["/step"]);
+    assert_eq!(pointers(&analytics(&stepped).unwrap_err()), ["/step"]);
+    for (given, expected) in [("sunday", "sunday"), ("monday", "monday")] {
+        let mut body = with("week_start", given);
+        body.as_object_mut().unwrap().remove("name");
+        assert_eq!(analytics(&body).unwrap().common.week_start, expected);
+    }
+    let mut body = window.clone();
+    body.as_object_mut().unwrap().remove("name");
+    assert_eq!(analytics(&body).unwrap().common.week_start, "monday");
+}

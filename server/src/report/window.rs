@@ -44,6 +44,11 @@ pub(crate) struct Window {
     days: Option<(Date, Date)>,
 }
 
+/// When weeks begin unless told otherwise.
+pub(crate) const WEEK_START: &str = "monday";
+/// What `week_start` may be.
+pub(crate) const WEEK_STARTS: [&str; 3] = [WEEK_START, "sunday", "saturday"];
+
 /// How a body names its buckets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Width {
@@ -248,7 +253,7 @@ fn read_zone(fields: &mut Fields<'_>) -> Option<TimeZone> {
 }
 
 fn read_unit(fields: &mut Fields<'_>, width: Width) -> Option<BucketUnit> {
-    let week = fields.choice("week_start", &["monday", "sunday", "saturday"]);
+    let week = fields.choice("week_start", &WEEK_STARTS);
     let week_given = fields.get("week_start").is_some();
     let week = match week {
         Some(1) => WeekStart::Sunday,

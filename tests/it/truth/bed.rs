@@ -87,7 +87,7 @@ impl Bed {
         let mut record = event.json();
         record["organization_id"] = json!(organization);
         if !first {
-            record["session_id"] = json!(names[&(organization, visit)]);
+            record["session_id"] = json!(names.get(&(organization, visit)));
         }
         let path = if event.at > at(NOW) - 29 * DAY {
             "/api/insights/track/"

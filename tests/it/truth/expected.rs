@@ -17,7 +17,7 @@ fn envelope(organization: &str, span: &Span, exact: bool) -> Value {
         json!({"exact": false, "relative_error": 0.0055})
     };
     json!({"organization_id": organization, "start_date": body["start_date"], "end_date": body["end_date"],
-        "group_by": span.group_by, "timezone": span.zone, "window": span.bounds(span.range()),
+        "group_by": span.group_by, "timezone": span.zone, "week_start": span.week_start, "window": span.bounds(span.range()),
         "generated_at": span.text(at(NOW)), "complete_until": span.text(span.range().end.min(at(NOW))),
         "exactness": {"quantiles": quantiles}})
 }

@@ -83,5 +83,5 @@ fn check_names(acme: Organization, seed: u64, merged: bool) {
     different.sort_unstable();
     different.dedup();
     assert_eq!(different.len(), count, "two chains have one name");
-    assert!(known > 10 && nobody.len() > 3 && count > 30, "{known} {} {count}", nobody.len());
+    assert!(known > 4 && !nobody.is_empty() && count > 10, "{known} {} {count}", nobody.len());
 }

@@ -148,6 +148,33 @@ async fn a_rehearsal_of_a_rule_that_is_not_kept_counts_what_it_would_have_done()
     assert_eq!(answer["changes_omitted"], 0);
     assert!(results(&app, &key, RULES).await.is_empty() && results(&app, &key, HISTORY).await.is_empty());
     assert_eq!(app.call(Method::POST, path, &reader, &body).await.status, StatusCode::FORBIDDEN);
+    // Days are instants, too: the first one from its start, the last one to its end.
+    let days = json!({"rule": body["rule"], "start": "2023-11-13", "end": "2023-11-14"});
+    let answer = app.call(Method::POST, path, &key, &days).await.json();
+    assert_eq!(
+        (&answer["start"], &answer["end"]),
+        (&json!("2023-11-13T00:00:00Z"), &json!("2023-11-15T00:00:00Z"))
+    );
+    let backwards = json!({"rule": body["rule"], "start": "2023-11-14", "end": "2023-11-13"});
+    let answer = app.call(Method::POST, path, &key, &backwards).await.json();
+    assert_eq!(answer["errors"][0]["pointer"], "/end", "{answer}");
+    // Without a window every rule can be rehearsed: of those that look often on less than a week.
+    for (rule, evaluations) in [
+        (json!({"name": "e", "condition": {"type": "errors"}}), 50_000),
+        (
+            json!({"name": "r", "condition": {"type": "report", "report": "analytics", "window": "2m",
+            "number": "user_activity.summary.events", "op": "gte", "threshold": 1}}),
+            1_500,
+        ),
+        (body["rule"].clone(), 10_080),
+    ] {
+        let answer = app.call(Method::POST, path, &key, &json!({"rule": rule})).await;
+        assert_eq!(
+            (answer.status, &answer.json()["evaluations"]),
+            (StatusCode::OK, &json!(evaluations)),
+            "{rule}"
+        );
+    }
     // Too much of it is refused before any work, and what is wrong is below the rule.
     body["start"] = json!("2022-01-01T00:00:00Z");
     let answer = app.call(Method::POST, path, &key, &body).await;

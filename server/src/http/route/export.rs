@@ -113,7 +113,7 @@ impl ExportQuery {
         let strange = own.iter().filter(|(_, _, text, of)| *of != stream && filter::present(*text).is_some());
         let errors: Vec<FieldError> = strange
             .map(|(name, ..)| {
-                let detail = format!("{stream} have no `{name}`");
+                let detail = format!("records of the stream {stream} have no `{name}`");
                 FieldError::new(format!("/{name}"), "invalid", detail)
             })
             .collect();

@@ -68,8 +68,8 @@ pub(crate) enum LiveFormat {
 /// Live view
 ///
 /// Events, requests, errors and active users of the last five minutes, as they come in. A stream sends a `snapshot`, then
-/// an `update` whenever something has changed, four times a second at most: the sums, and the seconds that have changed,
-/// whose numbers replace those before. Every message has an `id`; a client that comes back with it as `Last-Event-ID` gets
+/// an `update` with each second, sooner when something has changed, four times a second at most: the sums, and the seconds
+/// that have changed, whose numbers replace those before. Every message has an `id`; a client that comes back with it as `Last-Event-ID` gets
 /// one update with all it has missed, or a snapshot when that is too long ago. A stream ends after 15 minutes.
 #[utoipa::path(get, path = "/api/insights/live/", tag = "reports",
     params(LiveQuery, ("Last-Event-ID" = Option<String>, Header, description = "The id of the last message before")),

@@ -12,6 +12,7 @@ use crate::report::analytics::{AnalyticsAnswer, Families, analytics};
 use crate::report::reader::Reader;
 use crate::report::request::{AnalyticsRequest, Common, Family};
 use crate::report::user_activity::Selection;
+use crate::report::window::WEEK_START;
 
 /// Lists of the families, and how each is called in `omitted`.
 const LISTS: [(&str, &str); 4] = [
@@ -87,6 +88,7 @@ fn question(source: &Source<'_>, request: &StoredRequest, group_by: &str) -> Ana
             start: json!(start),
             end: json!(end),
             group_by: group_by.to_owned(),
+            week_start: WEEK_START,
             exact: false,
             allow_partial: request.allow_partial,
         },

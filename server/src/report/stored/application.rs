@@ -14,7 +14,7 @@ use crate::report::apdex;
 use crate::report::performance::{PerformanceAnswer, performance};
 use crate::report::reader::Reader;
 use crate::report::request::{Common, PerformanceMetric, PerformanceRequest};
-use crate::report::window::Window;
+use crate::report::window::{WEEK_START, Window};
 
 /// Most incidents of a report.
 const INCIDENTS_MAX: usize = 1_000;
@@ -71,6 +71,7 @@ fn ask(
             start: json!(start),
             end: json!(end),
             group_by: "day".to_owned(),
+            week_start: WEEK_START,
             exact: false,
             allow_partial: request.allow_partial,
         },

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{ReportType, VERSION, WINDOW_DAYS_MAX};
 use crate::export::rows::hex;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, FieldError};
 use crate::job::zone::Zone;
 use crate::report::body::{Fields, identifier};
 use crate::report::request;
@@ -52,6 +52,9 @@ impl StoredRequest {
             fields.problem("date", "invalid", "name one day in date, or a window by start_date and end_date");
         }
         let common = request::common(&mut fields, Width::GroupBy, now)?;
+        if fields.get("date").is_some() && !names_window(asked) {
+            say_date(&mut fields.problems);
+        }
         for name in ["group_by", "step", "week_start", "exact"] {
             if fields.get(name).is_some() {
                 fields.problem(name, "unknown_field", "a report has the buckets and quantiles of its type");
@@ -119,6 +122,17 @@ fn with_defaults(body: &Value, zone: &Zone) -> Value {
         members.insert("end_date".to_owned(), date);
     }
     body
+}
+
+/// What is wrong with the window that `date` became is wrong with `date`, and said once.
+fn say_date(problems: &mut Vec<FieldError>) {
+    let is_of_window =
+        |problem: &FieldError| ["/start_date", "/end_date"].contains(&problem.pointer.as_str());
+    let before = problems.len();
+    problems.retain(|problem| !is_of_window(problem));
+    if problems.len() < before {
+        problems.push(FieldError::new("/date", "invalid", "a day of the calendar (YYYY-MM-DD) is expected"));
+    }
 }
 
 /// Whether a body says when its window starts or ends.

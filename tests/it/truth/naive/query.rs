@@ -45,8 +45,9 @@ impl MetricQuestion {
     /// Whether events, which have no hosts, values and labels, can answer it.
     fn is_of_events(&self) -> bool {
         let filter = self.filter().to_string();
-        let foreign =
-            |name: &str| ["host", "value", "queue", "region"].iter().any(|foreign| name.contains(foreign));
+        let foreign = |name: &str| {
+            ["host", "value", "queue", "region", "route"].iter().any(|foreign| name.contains(foreign))
+        };
         !foreign(&filter) && !self.by.iter().any(|by| foreign(by))
     }
 }
@@ -73,7 +74,8 @@ pub(crate) fn metric_query(points: &[Point], events: &[Event], asked: &MetricQue
         }
     }
     let one = |((name, key), mut values): ((&str, Vec<Option<String>>), Values)| {
-        values.sort_by_key(|(at, _)| *at);
+        // Of sessions that begin at one instant the longest is the last.
+        values.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
         let labels: Map<String, Value> = asked
             .by
             .iter()

@@ -4,6 +4,8 @@ use axum::extract::State;
 use axum::routing::post;
 use axum::{Json as JsonAnswer, Router};
 use insights_engine::time::{DAY_US, TimeRange, TimestampUs};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
@@ -13,7 +15,7 @@ use super::{organization_of, writable};
 use crate::alert::board::Transition;
 use crate::alert::driver;
 use crate::alert::label::{Labels, fingerprint};
-use crate::alert::rehearse::{Rehearsal, rehearse};
+use crate::alert::rehearse::{Rehearsal, longest_us, rehearse};
 use crate::alert::rule::{Rule, RuleDocument};
 use crate::alert::state::Change;
 use crate::app::AppState;
@@ -30,6 +32,8 @@ pub(super) struct Api;
 
 /// How much history is rehearsed when nothing is said.
 const DAYS_DEFAULT: i64 = 7;
+/// Bytes of a date.
+const DATE_BYTES: usize = 10;
 
 /// The routes.
 pub(super) fn routes() -> Router<AppState> {
@@ -45,11 +49,9 @@ struct RehearsalBody {
     rule: Option<RuleBody>,
     /// A rule that is kept; with `rule` too, that is what it is to become
     rule_id: Option<String>,
-    /// From when on; a week before the end when absent
-    #[schema(format = DateTime)]
+    /// From when on: an instant, or a UTC day; a week before the end when absent, or as much of it as may be rehearsed
     start: Option<String>,
-    /// Until when, not included; now when absent
-    #[schema(format = DateTime)]
+    /// Until when: an instant, not included, or a UTC day, all of it; now when absent
     end: Option<String>,
 }
 
@@ -148,8 +150,31 @@ struct Asked {
     organization: Option<String>,
     rule_id: Option<String>,
     rule: Option<RuleDocument>,
-    window: Option<TimeRange>,
+    start: Option<TimestampUs>,
+    end: TimestampUs,
     problems: Vec<FieldError>,
+}
+
+impl Asked {
+    /// The time on which `rule` is rehearsed.
+    fn window(&self, rule: &Rule) -> Result<TimeRange, ApiError> {
+        let usual = || TimestampUs(self.end.0.saturating_sub(longest_us(rule).min(DAYS_DEFAULT * DAY_US)));
+        let (start, end) = (self.start.unwrap_or_else(usual), self.end);
+        if start < end {
+            return Ok(TimeRange { start, end });
+        }
+        Err(ApiError::invalid_at("/end", "invalid", "the end is not after the start"))
+    }
+}
+
+/// An instant; of a UTC day its start, or for an end that of the day after.
+fn edge(fields: &mut Fields<'_>, name: &'static str, days_after: i64) -> Option<TimestampUs> {
+    let date = fields.get(name).and_then(Value::as_str).filter(|text| text.len() == DATE_BYTES);
+    let date = date.and_then(|text| text.parse::<Date>().ok());
+    let Some(midnight) = date.and_then(|date| date.to_zoned_datetime(TimeZone::UTC).ok()) else {
+        return crate::alert::silence::instant(fields, name);
+    };
+    Some(TimestampUs(midnight.timestamp().as_microsecond() + days_after * DAY_US))
 }
 
 fn read(body: &Value, now: TimestampUs) -> Result<Asked, ApiError> {
@@ -171,14 +196,8 @@ fn read(body: &Value, now: TimestampUs) -> Result<Asked, ApiError> {
     if rule.is_none() && rule_id.is_none() && fields.problems.is_empty() {
         fields.problem("rule", "required", "name a rule in rule_id, or say one in rule");
     }
-    let end = crate::alert::silence::instant(&mut fields, "end").unwrap_or(now);
-    let start = crate::alert::silence::instant(&mut fields, "start");
-    let start = start.unwrap_or(TimestampUs(end.0.saturating_sub(DAYS_DEFAULT * DAY_US)));
-    let window = (start < end).then_some(TimeRange { start, end });
-    if window.is_none() {
-        fields.problem("end", "invalid", "the end is not after the start");
-    }
-    Ok(Asked { organization, rule_id, rule, window, problems: fields.finish() })
+    let (start, end) = (edge(&mut fields, "start", 0), edge(&mut fields, "end", 1).unwrap_or(now));
+    Ok(Asked { organization, rule_id, rule, start, end, problems: fields.finish() })
 }
 
 /// Rehearses an alert rule
@@ -205,15 +224,15 @@ async fn run(
     if let Some(named) = named {
         principal.write_organization(Some(named), Scopes::ADMIN)?;
     }
-    let kept = asked.rule_id.map(|id| known(&state, &principal, &id, Scopes::ADMIN)).transpose()?;
+    let kept = asked.rule_id.as_ref().map(|id| known(&state, &principal, id, Scopes::ADMIN)).transpose()?;
     let organization = match &kept {
         Some(kept) => kept.rule.organization.clone(),
         None => writable(&state, &principal, named)?,
     };
-    let (Some(window), []) = (asked.window, asked.problems.as_slice()) else {
+    if !asked.problems.is_empty() {
         return Err(ApiError::invalid(asked.problems));
-    };
-    let rule = match (kept, asked.rule) {
+    }
+    let rule = match (kept, asked.rule.clone()) {
         (Some(kept), None) => Rule::clone(&kept.rule),
         (Some(kept), Some(document)) => Rule { document, ..Rule::clone(&kept.rule) },
         (None, Some(document)) => {
@@ -221,10 +240,11 @@ async fn run(
         }
         (None, None) => return Err(ApiError::not_found()),
     };
+    let window = asked.window(&rule)?;
     driver::check(&state, &rule).await.map_err(below_rule)?;
-    let asked = rule.clone();
+    let rehearsed = rule.clone();
     let rehearsal =
-        driver::within(&state, &rule.organization, move |place| rehearse(place, &asked, window)).await?;
+        driver::within(&state, &rule.organization, move |place| rehearse(place, &rehearsed, window)).await?;
     Ok(JsonAnswer(RehearsalView::of(&rule, window, rehearsal)))
 }
 

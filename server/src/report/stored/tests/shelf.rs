@@ -152,12 +152,14 @@ async fn what_is_no_report_is_named() {
     };
     for (body, pointer) in [
         (day(json!({"date": null})), "/start_date"),
-        (day(json!({"date": "soon"})), "/start_date"),
+        (day(json!({"date": "soon"})), "/date"),
         (day(json!({"date": null, "start_date": "2023-11-12", "end_date": "2023-11-13"})), "/date"),
         (day(json!({"start_date": "2023-11-12", "end_date": "2023-11-13"})), "/date"),
         (day(json!({"start_date": "2023-11-13", "end_date": "2023-11-13"})), "/date"),
         (day(json!({"type": "security", "start_date": "2023-11-12"})), "/date"),
         (day(json!({"type": "security", "end": "2023-11-12"})), "/date"),
+        (day(json!({"date": "2023-11-31"})), "/date"),
+        (day(json!({"date": 7.5})), "/date"),
         (day(json!({"app_id": "shop"})), "/app_id"),
         (day(json!({"type": "application"})), "/app_id"),
         (day(json!({"timezone": "Mars/Base"})), "/timezone"),
