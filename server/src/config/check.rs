@@ -11,7 +11,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily};
 
 use super::error::ConfigError;
 use super::jobs::JobsConfig;
-use super::notify::{self, NotifyConfig, SmtpConfig, SmtpUrl};
+use super::notify::{self, Authorities, NotifyConfig, SmtpConfig, SmtpUrl};
 use super::raw::{Origin, RawConfig};
 use super::security::{Actions, Patterns, Rule, SecuritySettings, Thresholds};
 use super::units::{Network, parse_bytes, parse_duration};
@@ -131,6 +131,21 @@ impl Fields<'_> {
         self.list(name).iter().map(network).collect()
     }
 
+    /// What is in the file that a setting names.
+    fn file(&self, name: &str) -> Result<Option<Vec<u8>>, ConfigError> {
+        let Some(path) = self.optional(name) else { return Ok(None) };
+        std::fs::read(&path)
+            .map(Some)
+            .map_err(|error| self.error(name, &path, &format!("cannot be read: {error}")))
+    }
+
+    /// The authorities of the file that a setting names.
+    fn authorities(&self, name: &str) -> Result<Authorities, ConfigError> {
+        let Some(pem) = self.file(name)? else { return Ok(Authorities::default()) };
+        let path = self.text(name).unwrap_or_default();
+        Authorities::parse(&pem).map_err(|reason| self.error(name, path, &reason))
+    }
+
     fn notify(&self) -> Result<NotifyConfig, ConfigError> {
         let from = self.optional("smtp_from").map(|text| {
             notify::check_address(&text).map_err(|reason| self.error("smtp_from", &text, reason))?;
@@ -152,7 +167,11 @@ impl Fields<'_> {
             }
             (None, _) => None,
         };
-        Ok(NotifyConfig { allowed_networks: self.networks("notify_allowed_networks")?, smtp })
+        Ok(NotifyConfig {
+            allowed_networks: self.networks("notify_allowed_networks")?,
+            smtp,
+            authorities: self.authorities("notify_ca_file")?,
+        })
     }
 
     fn limits(&self) -> Result<Limits, ConfigError> {
@@ -269,14 +288,8 @@ impl Fields<'_> {
     }
 
     fn jwt(&self) -> Result<Option<JwtConfig>, ConfigError> {
-        let file = |name: &str| -> Result<Option<Vec<u8>>, ConfigError> {
-            let Some(path) = self.optional(name) else { return Ok(None) };
-            std::fs::read(&path)
-                .map(Some)
-                .map_err(|error| self.error(name, &path, &format!("cannot be read: {error}")))
-        };
         let secret = self.secret("jwt_secret")?;
-        let (pem, jwks) = (file("jwt_public_key_file")?, file("jwt_jwks_file")?);
+        let (pem, jwks) = (self.file("jwt_public_key_file")?, self.file("jwt_jwks_file")?);
         let keys = match (secret, pem, jwks) {
             (None, None, None) => return Ok(None),
             (Some(secret), None, None) => JwtKeys::Secret(secret),

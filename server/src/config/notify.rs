@@ -1,6 +1,7 @@
 //! The settings of notifications.
 
 use std::fmt;
+use std::sync::Arc;
 
 use url::{Host, Url};
 
@@ -14,6 +15,68 @@ pub struct NotifyConfig {
     pub allowed_networks: Vec<Network>,
     /// How e-mail leaves; without it there is none.
     pub smtp: Option<SmtpConfig>,
+    /// Who may vouch for receivers and the relay besides the authorities of Mozilla's list.
+    pub authorities: Authorities,
+}
+
+/// Most bytes of a file of certificates: all of Mozilla's list are a quarter of that.
+#[cfg(any(feature = "mail", feature = "tls"))]
+const AUTHORITIES_BYTES_MAX: usize = 1 << 20;
+
+/// Certificates of authorities. Cheap to clone.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Authorities(Arc<[Vec<u8>]>);
+
+impl Authorities {
+    /// Reads certificates in PEM.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them.
+    #[cfg(any(feature = "mail", feature = "tls"))]
+    pub fn parse(pem: &[u8]) -> Result<Self, String> {
+        use rustls::pki_types::CertificateDer;
+        use rustls::pki_types::pem::PemObject;
+
+        if pem.len() > AUTHORITIES_BYTES_MAX {
+            return Err(format!("has more than {AUTHORITIES_BYTES_MAX} bytes"));
+        }
+        let mut certificates = Vec::new();
+        for (n, certificate) in (1..).zip(CertificateDer::pem_slice_iter(pem)) {
+            let certificate =
+                certificate.map_err(|error| format!("is no PEM at certificate {n}: {error}"))?;
+            // Whether it can be trusted at all is said now and not at the first message.
+            rustls::RootCertStore::empty()
+                .add(certificate.clone())
+                .map_err(|error| format!("has a certificate that cannot be read, number {n}: {error}"))?;
+            certificates.push(certificate.to_vec());
+        }
+        if certificates.is_empty() {
+            return Err("holds no certificate in PEM (-----BEGIN CERTIFICATE-----)".to_owned());
+        }
+        Ok(Self(certificates.into()))
+    }
+
+    /// Certificates are of no use without anything that looks at them.
+    ///
+    /// # Errors
+    ///
+    /// Always.
+    #[cfg(not(any(feature = "mail", feature = "tls")))]
+    pub fn parse(_: &[u8]) -> Result<Self, String> {
+        Err("is of no use: this server was built without e-mail and https".to_owned())
+    }
+
+    /// The certificates, as DER.
+    pub fn certificates(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(Vec::as_slice)
+    }
+}
+
+impl fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authorities({})", self.0.len())
+    }
 }
 
 /// How e-mail leaves.

@@ -142,6 +142,11 @@ pub const SETTINGS: &[Setting] = &[
         Some(""),
         "Networks that channels may lead to besides the public Internet, such as 10.1.0.0/16.",
     ),
+    one(
+        "notify_ca_file",
+        None,
+        "PEM file with the certificates of authorities that channels and the relay may have besides Mozilla's list.",
+    ),
     secret(
         "smtp_url",
         "Relay for e-mail: smtps://user:password@host (TLS), smtp://user:password@host (STARTTLS; plain on loopback).",

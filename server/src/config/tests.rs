@@ -113,6 +113,33 @@ fn a_public_key_is_never_an_hmac_secret() {
     assert!(config(&file, &[], &[("jwt_algorithm", "RS256")]).unwrap().jwt.is_some());
 }
 
+#[cfg(any(feature = "mail", feature = "tls"))]
+#[test]
+fn authorities_are_read_at_the_start_and_what_is_none_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ca.pem");
+    let file = format!("notify_ca_file = '{}'", path.display());
+    assert!(message(config(&file, &[], &[])).contains("cannot be read"));
+    let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let certificate = parameters.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    let pem = crate::notify::testing::pem(&certificate);
+    for (text, reason) in [
+        ("", "holds no certificate"),
+        ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "holds no certificate"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "cannot be read, number 1"),
+        (&pem[..pem.len() / 2], "is no PEM at certificate 1"),
+        (&"x".repeat(2 << 20), "more than 1048576 bytes"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let said = message(config(&file, &[], &[]));
+        assert!(said.contains(reason) && said.starts_with("notify_ca_file: "), "{said}");
+    }
+    std::fs::write(&path, pem.repeat(2)).unwrap();
+    assert_eq!(config(&file, &[], &[]).unwrap().notify.authorities.certificates().count(), 2);
+    assert_eq!(config("", &[], &[]).unwrap().notify.authorities.certificates().count(), 0);
+}
+
 #[test]
 fn the_engine_gets_limits_that_fit_each_other() {
     let config =

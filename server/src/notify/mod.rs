@@ -106,14 +106,14 @@ impl Notify {
         let channels = Channels::load(|kind, prefix| store.catalog_scan(kind, prefix));
         let outbox = Mutex::new(Outbox::load(|kind, prefix| store.catalog_scan(kind, prefix)));
         let guard = Guard::new(config.allowed_networks.clone());
-        let http = HttpClient::new(Connector::new(resolver, guard.clone()));
+        let http = HttpClient::new(Connector::new(resolver, guard.clone()), &config.authorities);
         Self(Arc::new(Shared {
             store,
             clock,
             entropy,
             channels,
             outbox,
-            sender: Sender::new(http, config.smtp.as_ref()),
+            sender: Sender::new(http, config.smtp.as_ref(), &config.authorities),
             guard,
             changing: sync::Mutex::new(()),
             tests: sync::Semaphore::new(manage::TESTS_AT_ONCE_MAX),
@@ -256,3 +256,5 @@ impl fmt::Debug for Notify {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+#[cfg(any(feature = "mail", feature = "tls"))]
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 #[cfg(feature = "mail")]
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -63,6 +65,27 @@ impl Receiver {
         Self::serving(|_| None).await
     }
 
+    /// A receiver behind TLS that answers 200.
+    #[cfg(all(feature = "mail", feature = "tls"))]
+    pub(crate) async fn tls(acceptor: tokio_rustls::TlsAcceptor) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, received) = mpsc::unbounded_channel();
+        let serving = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (acceptor, sender) = (acceptor.clone(), sender.clone());
+                tokio::spawn(async move {
+                    // One that does not trust us says so in the handshake.
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        serve(stream, 0, Arc::new(|_| Some(answer(200, ""))), sender).await;
+                    }
+                });
+            }
+        });
+        Self { address, received, serving }
+    }
+
     async fn serving(answers: impl Fn(usize) -> Option<String> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -75,6 +98,12 @@ impl Receiver {
             }
         });
         Self { address, received, serving }
+    }
+
+    /// Its port.
+    #[cfg(all(feature = "mail", feature = "tls"))]
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// Its URL with a path.
@@ -100,7 +129,7 @@ impl Drop for Receiver {
 }
 
 async fn serve(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     n: usize,
     answers: Arc<Answers>,
     sender: mpsc::UnboundedSender<Received>,
@@ -132,6 +161,13 @@ async fn serve(
         Some(answer) => drop(stream.write_all(answer.as_bytes()).await),
         None => std::future::pending().await,
     }
+}
+
+/// A certificate in PEM.
+#[cfg(any(feature = "mail", feature = "tls"))]
+pub(crate) fn pem(certificate: &rcgen::Certificate) -> String {
+    let text = STANDARD.encode(certificate.der());
+    format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
 }
 
 /// The default settings, and channels may lead to this machine.

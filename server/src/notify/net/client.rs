@@ -12,6 +12,7 @@ use hyper_util::rt::TokioExecutor;
 use insights_engine::time::TimestampUs;
 
 use super::connect::{ConnectError, Connector};
+use crate::config::notify::Authorities;
 use crate::notify::target_url::TargetUrl;
 
 /// How long a request may take, from the look-up of the name to the last byte of the answer.
@@ -66,12 +67,12 @@ pub struct HttpClient {
 }
 
 impl HttpClient {
-    /// A client over connections of `connector`.
-    pub fn new(connector: Connector) -> Self {
+    /// A client over connections of `connector`, which trusts these authorities and those of Mozilla's list.
+    pub fn new(connector: Connector, authorities: &Authorities) -> Self {
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         // A connection is used once: its address is judged for each request.
         builder.pool_max_idle_per_host(0).retry_canceled_requests(false).http1_max_buf_size(HEAD_BYTES_MAX);
-        Self { client: builder.build(transport(connector)) }
+        Self { client: builder.build(transport(connector, authorities)) }
     }
 
     /// Posts JSON with further headers and gives the answer, whatever its status.
@@ -119,13 +120,17 @@ impl fmt::Debug for HttpClient {
 }
 
 #[cfg(feature = "tls")]
-fn transport(connector: Connector) -> Transport {
-    let tls = hyper_rustls::HttpsConnectorBuilder::new().with_webpki_roots();
-    tls.https_or_http().enable_http1().wrap_connector(connector)
+fn transport(connector: Connector, authorities: &Authorities) -> Transport {
+    let mut roots: rustls::RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+    // Each of them was looked at when the settings were.
+    roots.add_parsable_certificates(authorities.certificates().map(Into::into));
+    let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let https = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls);
+    https.https_or_http().enable_http1().wrap_connector(connector)
 }
 
 #[cfg(not(feature = "tls"))]
-fn transport(connector: Connector) -> Transport {
+fn transport(connector: Connector, _: &Authorities) -> Transport {
     connector
 }
 

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use self::relay::{HandedOver, Refused, Relay};
 use super::texts::{self, Text, text};
-use crate::config::notify::SmtpConfig;
+use crate::config::notify::{Authorities, SmtpConfig};
 use crate::notify::channel::Channel;
 use crate::notify::delivery::{DeliveryId, Recipient, RecipientState};
 use crate::notify::message::{AlertNotice, AlertStatus, Message};
@@ -50,15 +50,15 @@ pub struct Mailer {
 }
 
 impl Mailer {
-    /// A mailer for a relay.
+    /// A mailer for a relay, for which these authorities may vouch, and those of Mozilla's list.
     ///
     /// # Errors
     ///
     /// [`MailError`] when the sender's address or the relay's name is none.
-    pub fn new(config: &SmtpConfig) -> Result<Self, MailError> {
+    pub fn new(config: &SmtpConfig, authorities: &Authorities) -> Result<Self, MailError> {
         let from: Mailbox = config.from.parse().map_err(written)?;
         let domain = from.email.domain().to_owned();
-        let relay = Relay::new(&config.url, domain.clone())?;
+        let relay = Relay::new(&config.url, domain.clone(), authorities)?;
         Ok(Self { relay, from, domain, unsubscribe: config.unsubscribe.clone() })
     }
 

@@ -16,7 +16,7 @@ use super::delivery::{DeliveryId, Recipient};
 use super::message::{AlertStatus, Message};
 use super::net::client::{HttpClient, NoReply, Reply};
 use super::outbox::Outcome;
-use crate::config::notify::SmtpConfig;
+use crate::config::notify::{Authorities, SmtpConfig};
 
 /// Most characters of what Slack says of an error.
 const SLACK_ERROR_CHARS_MAX: usize = 64;
@@ -32,10 +32,10 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// A sender over this client, and over a relay where there is one.
+    /// A sender over this client, and over a relay where there is one, for which these authorities may vouch.
     #[cfg(feature = "mail")]
-    pub fn new(http: HttpClient, smtp: Option<&SmtpConfig>) -> Self {
-        let mailer = smtp.and_then(|config| match email::Mailer::new(config) {
+    pub fn new(http: HttpClient, smtp: Option<&SmtpConfig>, authorities: &Authorities) -> Self {
+        let mailer = smtp.and_then(|config| match email::Mailer::new(config, authorities) {
             Ok(mailer) => Some(mailer),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "there is no e-mail");
@@ -47,7 +47,7 @@ impl Sender {
 
     /// A sender over this client; the program was built without e-mail.
     #[cfg(not(feature = "mail"))]
-    pub fn new(http: HttpClient, _: Option<&SmtpConfig>) -> Self {
+    pub fn new(http: HttpClient, _: Option<&SmtpConfig>, _: &Authorities) -> Self {
         Self { http }
     }
 

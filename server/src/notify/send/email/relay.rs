@@ -9,11 +9,11 @@ use std::time::Duration;
 use lettre::Message as Mail;
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail as MailFrom, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, MailBodyParameter, MailParameter};
 
-use crate::config::notify::{SmtpProtection, SmtpUrl};
+use crate::config::notify::{Authorities, SmtpProtection, SmtpUrl};
 
 /// How long it may take to connect, and to say good-bye.
 const STEP_TIMEOUT: Duration = Duration::from_secs(15);
@@ -53,8 +53,14 @@ pub(super) struct Relay {
 
 impl Relay {
     /// A relay, greeted in the name of `domain`.
-    pub(super) fn new(url: &SmtpUrl, domain: String) -> Result<Self, Error> {
-        let tls = || TlsParameters::new(url.host.clone()).map(Some);
+    pub(super) fn new(url: &SmtpUrl, domain: String, authorities: &Authorities) -> Result<Self, Error> {
+        let tls = || {
+            let mut parameters = TlsParameters::builder(url.host.clone());
+            for certificate in authorities.certificates() {
+                parameters = parameters.add_root_certificate(Certificate::from_der(certificate.to_vec())?);
+            }
+            parameters.build().map(Some)
+        };
         let (wrapper, start_tls) = match url.protection {
             SmtpProtection::Tls => (tls()?, None),
             SmtpProtection::StartTls => (None, tls()?),

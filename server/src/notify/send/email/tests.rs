@@ -11,8 +11,8 @@ use crate::notify::testing::relay;
 fn mailer(url: &str) -> Mailer {
     let url = SmtpUrl::parse(url).unwrap();
     let unsubscribe = Some("mailto:ops@corp.example".to_owned());
-    Mailer::new(&SmtpConfig { url, from: "Insights <insights@corp.example>".to_owned(), unsubscribe })
-        .unwrap()
+    let from = "Insights <insights@corp.example>".to_owned();
+    Mailer::new(&SmtpConfig { url, from, unsubscribe }, &Authorities::default()).unwrap()
 }
 
 fn channel() -> Channel {
@@ -215,7 +215,12 @@ async fn nothing_is_sent_unprotected_to_a_relay_elsewhere() {
     let mut url = SmtpUrl::parse(&format!("smtp://ann:hush@127.0.0.1:{port}")).unwrap();
     url.protection = SmtpProtection::StartTls;
     let config = SmtpConfig { url, from: "insights@corp.example".to_owned(), unsubscribe: None };
-    let outcome = send(&Mailer::new(&config).unwrap(), &channel(), &message("a", TimestampUs(0))).await;
+    let outcome = send(
+        &Mailer::new(&config, &Authorities::default()).unwrap(),
+        &channel(),
+        &message("a", TimestampUs(0)),
+    )
+    .await;
     assert!(matches!(outcome, Outcome::Failed { is_final: false, .. }), "{outcome:?}");
     let (commands, mail) = talk.await.unwrap();
     assert!(commands.iter().all(|command| !command.starts_with("AUTH") && !command.starts_with("MAIL")));
