@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{allowed, organization_of, writable};
+use super::{allowed, read_new, unmute};
 use crate::alert::maintenance::{MAINTENANCE_MAX, Maintenance, MaintenanceDocument, When};
 use crate::app::AppState;
 use crate::auth::api_key::random_text;
@@ -22,7 +22,6 @@ use crate::http::error::ApiError;
 use crate::http::extract::{Json, NoParameters, Query};
 use crate::http::list::{Pages, TableQuery, table};
 use crate::http::middleware::context::RequestContext;
-use crate::report::body::Fields;
 
 /// The part of the OpenAPI document that is about these routes.
 #[derive(Debug, OpenApi)]
@@ -180,12 +179,7 @@ async fn create(
 ) -> Result<Response, ApiError> {
     principal.require(Scopes::ADMIN)?;
     let now = state.clock.now();
-    let mut fields = Fields::of(&body).map_err(|problem| ApiError::invalid(vec![problem]))?;
-    let organization = organization_of(&mut fields);
-    let document = MaintenanceDocument::of_fields(&mut fields);
-    let organization = writable(&state, &principal, organization.as_deref())?;
-    let problems = fields.finish();
-    let document = document.filter(|_| problems.is_empty()).ok_or_else(|| ApiError::invalid(problems))?;
+    let (organization, document) = read_new(&state, &principal, &body, MaintenanceDocument::of_fields)?;
     let window = Maintenance {
         id: format!("maintenance_{}", random_text(&state.entropy, ID_CHARS)),
         organization: organization.clone(),
@@ -225,12 +219,7 @@ async fn remove(
     let window = state.alerts.mutes().maintenance(None).find(|window| window.id == id).cloned();
     let window = window.ok_or_else(ApiError::not_found)?;
     allowed(&principal, &window.organization, Scopes::ADMIN)?;
-    let turn = state.alerts.turn(&window.organization).await;
-    state.store.put(vec![window.removal()]).await?;
-    state.alerts.mutes().remove_maintenance(&window);
-    state.alerts.book().tell(window.organization.clone(), state.clock.now());
-    drop(turn);
-    state.alerts.wake();
+    unmute(&state, &window.organization, window.removal(), |mutes| mutes.remove_maintenance(&window)).await?;
     let organization = Some(&window.organization);
     state.own_acts.record(&principal, &context, OwnAct::MaintenanceDeleted, organization, &id);
     Ok(StatusCode::NO_CONTENT)

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{allowed, organization_of, writable};
+use super::{allowed, read_new, unmute};
 use crate::alert::matcher::{MatchOp, Matcher};
 use crate::alert::silence::{SILENCES_MAX, Silence, SilenceDocument};
 use crate::app::AppState;
@@ -163,12 +163,8 @@ async fn create(
 ) -> Result<Response, ApiError> {
     principal.require(Scopes::ADMIN)?;
     let now = state.clock.now();
-    let mut fields = Fields::of(&body).map_err(|problem| ApiError::invalid(vec![problem]))?;
-    let organization = organization_of(&mut fields);
-    let document = SilenceDocument::of_fields(&mut fields, now);
-    let organization = writable(&state, &principal, organization.as_deref())?;
-    let problems = fields.finish();
-    let document = document.filter(|_| problems.is_empty()).ok_or_else(|| ApiError::invalid(problems))?;
+    let of_fields = |fields: &mut Fields<'_>| SilenceDocument::of_fields(fields, now);
+    let (organization, document) = read_new(&state, &principal, &body, of_fields)?;
     let silence = Silence {
         id: format!("silence_{}", random_text(&state.entropy, ID_CHARS)),
         organization: organization.clone(),
@@ -219,12 +215,7 @@ async fn end(
     let silence = state.alerts.mutes().silences(None).find(|silence| silence.id == id).cloned();
     let silence = silence.ok_or_else(ApiError::not_found)?;
     allowed(&principal, &silence.organization, Scopes::ADMIN)?;
-    let turn = state.alerts.turn(&silence.organization).await;
-    state.store.put(vec![silence.removal()]).await?;
-    state.alerts.mutes().remove_silence(&silence);
-    state.alerts.book().tell(silence.organization.clone(), state.clock.now());
-    drop(turn);
-    state.alerts.wake();
+    unmute(&state, &silence.organization, silence.removal(), |mutes| mutes.remove_silence(&silence)).await?;
     let organization = Some(&silence.organization);
     state.own_acts.record(&principal, &context, OwnAct::SilenceDeleted, organization, &id);
     Ok(StatusCode::NO_CONTENT)
