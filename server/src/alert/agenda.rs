@@ -40,16 +40,24 @@ impl Kind {
 }
 
 /// When rules are due, and which of them are being evaluated.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Agenda {
     questions: Lane,
     error_looks: Lane,
 }
 
 /// The rules of one kind.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lane {
+    /// Most evaluations that ask the store at once.
+    at_once_max: usize,
+    /// Most evaluations of an organization that are not over.
+    of_organization_max: usize,
     queues: BTreeMap<TenantId, Queue>,
+    /// The organizations that may begin an evaluation, by when one is due.
+    waiting: BTreeSet<(TimestampUs, TenantId)>,
+    /// Those for which it was due when somebody looked last, by the number of their last turn.
+    ready: BTreeSet<(u64, TenantId)>,
     /// Evaluations that ask the store.
     asking: usize,
     /// Turns that were given so far.
@@ -63,6 +71,8 @@ struct Queue {
     begun: BTreeMap<String, Begun>,
     /// The number of its last turn.
     turn: u64,
+    /// Where it stands among those that wait; none while it has as many evaluations as it may, or nothing planned.
+    waits_for: Option<TimestampUs>,
 }
 
 /// An evaluation that is not over.
@@ -72,45 +82,37 @@ struct Begun {
     is_asking: bool,
 }
 
-/// How many evaluations may go on at once.
-#[derive(Debug, Clone, Copy)]
-struct AtOnce {
-    all: usize,
-    of_organization: usize,
+impl Default for Agenda {
+    fn default() -> Self {
+        Self {
+            questions: Lane::new(QUESTIONS_MAX, QUESTIONS_OF_ORGANIZATION_MAX),
+            error_looks: Lane::new(ERROR_LOOKS_MAX, ERROR_LOOKS_OF_ORGANIZATION_MAX),
+        }
+    }
 }
-
-const QUESTIONS: AtOnce = AtOnce { all: QUESTIONS_MAX, of_organization: QUESTIONS_OF_ORGANIZATION_MAX };
-const ERROR_LOOKS: AtOnce = AtOnce { all: ERROR_LOOKS_MAX, of_organization: ERROR_LOOKS_OF_ORGANIZATION_MAX };
 
 impl Agenda {
     /// A rule is due at `at`.
     pub fn plan(&mut self, kind: Kind, (organization, rule): Key, at: TimestampUs) {
-        self.lane(kind).queues.entry(organization).or_default().planned.insert((at, rule));
+        self.lane(kind).change(&organization, |queue| queue.planned.insert((at, rule)));
     }
 
     /// A rule that was due at `at` is not.
     pub fn unplan(&mut self, kind: Kind, (organization, rule): &Key, at: TimestampUs) {
-        let lane = self.lane(kind);
-        if let Some(queue) = lane.queues.get_mut(organization) {
-            queue.planned.remove(&(at, rule.clone()));
-        }
-        lane.tidy(organization);
+        self.lane(kind).change(organization, |queue| queue.planned.remove(&(at, rule.clone())));
     }
 
     /// No rule of an organization is due any more.
     pub fn unplan_all(&mut self, organization: &TenantId) {
         for lane in [&mut self.questions, &mut self.error_looks] {
-            if let Some(queue) = lane.queues.get_mut(organization) {
-                queue.planned.clear();
-            }
-            lane.tidy(organization);
+            lane.change(organization, |queue| queue.planned.clear());
         }
     }
 
     /// The next rule that is evaluated at `now`, with when it was due; it counts as begun until [`Self::end`]. None when
     /// none is due, or none may begin before another one has ended.
     pub fn begin(&mut self, now: TimestampUs) -> Option<(TimestampUs, Key)> {
-        self.error_looks.begin(ERROR_LOOKS, now).or_else(|| self.questions.begin(QUESTIONS, now))
+        self.error_looks.begin(now).or_else(|| self.questions.begin(now))
     }
 
     /// The store has answered an evaluation: another organization may ask. Its own still waits until this is over.
@@ -126,17 +128,12 @@ impl Agenda {
     pub fn end(&mut self, kind: Kind, key: &Key) {
         self.answered(kind, key);
         let (organization, rule) = key;
-        let lane = self.lane(kind);
-        if let Some(queue) = lane.queues.get_mut(organization) {
-            queue.begun.remove(rule);
-        }
-        lane.tidy(organization);
+        self.lane(kind).change(organization, |queue| queue.begun.remove(rule));
     }
 
     /// When to look again at the latest; none when nothing is to come but by the end of an evaluation.
     pub fn next(&self) -> Option<TimestampUs> {
-        let next = [self.questions.next(QUESTIONS), self.error_looks.next(ERROR_LOOKS)];
-        next.into_iter().flatten().min()
+        [self.questions.next(), self.error_looks.next()].into_iter().flatten().min()
     }
 
     /// How many evaluations are not over.
@@ -150,7 +147,7 @@ impl Agenda {
         let queues = self.questions.queues.values().chain(self.error_looks.queues.values());
         let of = |queue: &Queue| {
             let begun = queue.begun.values().map(|begun| begun.due);
-            queue.planned.first().map(|(at, _)| *at).into_iter().chain(begun).min()
+            queue.first().into_iter().chain(begun).min()
         };
         queues.filter_map(of).min()
     }
@@ -163,44 +160,98 @@ impl Agenda {
     }
 }
 
+impl Queue {
+    /// When its first rule is due.
+    fn first(&self) -> Option<TimestampUs> {
+        self.planned.first().map(|(at, _)| *at)
+    }
+}
+
 impl Lane {
-    /// The organizations that may begin an evaluation, with their rules.
-    fn free(&self, at_once: AtOnce) -> impl Iterator<Item = (&TenantId, &Queue)> {
-        let has_room = self.asking < at_once.all;
-        self.queues.iter().filter(move |(_, queue)| has_room && queue.begun.len() < at_once.of_organization)
+    fn new(at_once_max: usize, of_organization_max: usize) -> Self {
+        Self {
+            at_once_max,
+            of_organization_max,
+            queues: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            asking: 0,
+            turns: 0,
+        }
     }
 
-    fn begin(&mut self, at_once: AtOnce, now: TimestampUs) -> Option<(TimestampUs, Key)> {
-        let due = self.free(at_once).filter_map(|(organization, queue)| {
-            let (at, _) = queue.planned.first().filter(|(at, _)| *at <= now)?;
-            Some((queue.turn, *at, organization))
-        });
-        // Whose turn is longest ago.
-        let (_, _, organization) = due.min()?;
-        let organization = organization.clone();
-        let queue = self.queues.get_mut(&organization)?;
-        let (due, rule) = queue.planned.pop_first()?;
-        self.turns += 1;
-        self.asking += 1;
-        queue.turn = self.turns;
-        queue.begun.insert(rule.clone(), Begun { due, is_asking: true });
-        Some((due, (organization, rule)))
-    }
-
-    fn next(&self, at_once: AtOnce) -> Option<TimestampUs> {
-        self.free(at_once).filter_map(|(_, queue)| queue.planned.first().map(|(at, _)| *at)).min()
-    }
-
-    /// Forgets an organization of which nothing is left.
-    fn tidy(&mut self, organization: &TenantId) {
-        if self.queues.get(organization).is_some_and(|q| q.planned.is_empty() && q.begun.is_empty()) {
+    /// Changes the rules of an organization, and what it waits for accordingly; forgets it when nothing is left of it.
+    fn change<T>(&mut self, organization: &TenantId, change: impl FnOnce(&mut Queue) -> T) {
+        let queue = self.queues.entry(organization.clone()).or_default();
+        let turn = queue.turn;
+        change(queue);
+        let has_room = queue.begun.len() < self.of_organization_max;
+        let waits_for = queue.first().filter(|_| has_room);
+        let before = std::mem::replace(&mut queue.waits_for, waits_for);
+        if queue.planned.is_empty() && queue.begun.is_empty() {
             self.queues.remove(organization);
         }
+        // Whether it is ready is seen when somebody looks.
+        self.ready.remove(&(turn, organization.clone()));
+        if let Some(at) = before {
+            self.waiting.remove(&(at, organization.clone()));
+        }
+        if let Some(at) = waits_for {
+            self.waiting.insert((at, organization.clone()));
+        }
+    }
+
+    /// Has all stand in order of their turns for which a rule is due at `now`, and no others.
+    fn look(&mut self, now: TimestampUs) {
+        while let Some((at, organization)) = self.waiting.pop_first() {
+            if at > now {
+                self.waiting.insert((at, organization));
+                break;
+            }
+            let turn = self.queues.get(&organization).map_or(0, |queue| queue.turn);
+            self.ready.insert((turn, organization));
+        }
+    }
+
+    fn begin(&mut self, now: TimestampUs) -> Option<(TimestampUs, Key)> {
+        if self.asking >= self.at_once_max {
+            return None;
+        }
+        self.look(now);
+        // Whose turn is longest ago.
+        while let Some((_, organization)) = self.ready.pop_first() {
+            let first = self.queues.get_mut(&organization).and_then(|queue| queue.planned.pop_first());
+            let Some((due, rule)) = first else { continue };
+            if due > now {
+                // The clock was set back.
+                self.change(&organization, |queue| queue.planned.insert((due, rule)));
+                continue;
+            }
+            self.turns += 1;
+            self.asking += 1;
+            let turn = self.turns;
+            self.change(&organization, |queue| {
+                queue.turn = turn;
+                queue.begun.insert(rule.clone(), Begun { due, is_asking: true });
+            });
+            return Some((due, (organization, rule)));
+        }
+        None
+    }
+
+    fn next(&self) -> Option<TimestampUs> {
+        if self.asking >= self.at_once_max {
+            return None;
+        }
+        let ready = self.ready.iter().filter_map(|(_, organization)| self.queues.get(organization)?.first());
+        self.waiting.first().map(|(at, _)| *at).into_iter().chain(ready).min()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn key(organization: &str, rule: &str) -> Key {
@@ -319,5 +370,79 @@ mod tests {
             agenda.end(Kind::Question, key);
         }
         assert_eq!(organizations(&begun(&mut agenda, at(60))), ["beta", "beta"]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_waits() {
+        let mut agenda = agenda(Kind::Question, &[("acme", 3), ("beta", 3), ("corp", 3)]);
+        let first = begun(&mut agenda, at(60));
+        for key in &first {
+            agenda.end(Kind::Question, key);
+        }
+        assert!(begun(&mut agenda, at(59)).is_empty());
+        assert_eq!(agenda.next(), Some(at(60)));
+        assert_eq!(organizations(&begun(&mut agenda, at(60))), ["beta", "corp", "acme", "beta"]);
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: limits hold, nobody is begun twice or before its time, whoever may begin does,
+        /// and everything that is planned is begun in the end.
+        #[test]
+        fn limits_hold_and_nothing_is_forgotten(acts in proptest::collection::vec((0_u8..6, 0_usize..4, 0_usize..3, 0_i64..20), 1..200)) {
+            let mut agenda = Agenda::default();
+            let mut planned = BTreeMap::<Key, TimestampUs>::new();
+            let mut going_on = BTreeMap::<Key, bool>::new();
+            let mut now = at(0);
+            for (act, organization, rule, second) in acts {
+                let key = key(["a", "b", "c", "d"][organization], ["x", "y", "z"][rule]);
+                match act {
+                    0 if !planned.contains_key(&key) && !going_on.contains_key(&key) => {
+                        planned.insert(key.clone(), at(second));
+                        agenda.plan(Kind::Question, key, at(second));
+                    }
+                    1 => {
+                        if let Some(at) = planned.remove(&key) {
+                            agenda.unplan(Kind::Question, &key, at);
+                        }
+                    }
+                    2 => {
+                        if let Some(is_asking) = going_on.get_mut(&key) {
+                            *is_asking = false;
+                            agenda.answered(Kind::Question, &key);
+                        }
+                    }
+                    3 => {
+                        if going_on.remove(&key).is_some() {
+                            agenda.end(Kind::Question, &key);
+                        }
+                    }
+                    4 => now = at(second),
+                    _ => while let Some((due, key)) = agenda.begin(now) {
+                        prop_assert!(due <= now);
+                        prop_assert_eq!(planned.remove(&key), Some(due));
+                        prop_assert_eq!(going_on.insert(key, true), None);
+                    },
+                }
+                let of = |name: &TenantId| going_on.keys().filter(|(of, _)| of == name).count();
+                let asking = going_on.values().filter(|is_asking| **is_asking).count();
+                prop_assert!(asking <= QUESTIONS_MAX);
+                prop_assert!(going_on.keys().all(|(name, _)| of(name) <= QUESTIONS_OF_ORGANIZATION_MAX));
+                prop_assert_eq!(agenda.begun(), going_on.len());
+                // When to look again is when the first of those is due that may begin.
+                let may = planned.iter().filter(|((name, _), _)| of(name) < QUESTIONS_OF_ORGANIZATION_MAX);
+                let next = may.map(|(_, at)| *at).min().filter(|_| asking < QUESTIONS_MAX);
+                prop_assert_eq!(agenda.next().map(|next| next.max(now)), next.map(|next| next.max(now)));
+            }
+            for _ in 0..20 {
+                for key in std::mem::take(&mut going_on).into_keys() {
+                    agenda.end(Kind::Question, &key);
+                }
+                while let Some((_, key)) = agenda.begin(at(20)) {
+                    planned.remove(&key);
+                    going_on.insert(key, true);
+                }
+            }
+            prop_assert!(planned.is_empty(), "{:?}", planned);
+        }
     }
 }
