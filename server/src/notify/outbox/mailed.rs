@@ -60,7 +60,8 @@ impl Outbox {
         // Nobody waits for the rest of what has arrived; who got nothing is waited for.
         let is_wanted = deferred > 0 && (!is_taken || self.is_rest_wanted(turn));
         let wait = wait_after(&turn.delivery.id, attempts).filter(|_| is_wanted && attempts < ATTEMPTS_MAX);
-        let given_up = if wait.is_none() { deferred } else { 0 };
+        // The next message goes to those who are not asked for again because of it.
+        let given_up = if wait.is_none() && !self.has_later(&turn.delivery) { deferred } else { 0 };
         self.counts.recipients_refused += (refused.saturating_sub(before) + given_up) as u64;
         self.counts.failed += u64::from(!is_taken);
         self.counts.dead += u64::from(!is_taken && wait.is_none());
@@ -92,7 +93,7 @@ impl Outbox {
         let attempts = turn.delivery.attempts.saturating_add(1);
         let is_wanted = !is_final && attempts < ATTEMPTS_MAX && self.is_rest_wanted(turn);
         let wait = wait_after(&turn.delivery.id, attempts).filter(|_| is_wanted);
-        if wait.is_none() {
+        if wait.is_none() && !self.has_later(&turn.delivery) {
             self.counts.recipients_refused +=
                 count(&turn.delivery.recipients, RecipientState::Deferred) as u64;
         }

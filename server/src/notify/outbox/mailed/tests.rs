@@ -119,6 +119,7 @@ fn a_later_message_of_the_group_ends_the_rest_of_the_one_before() {
         mailed(&mut outbox, &["ta", "tb"]);
     }
     assert!(outbox.next().is_none());
+    assert_eq!(outbox.counts().recipients_refused, 0, "each of them got the later one");
 }
 
 #[test]
