@@ -2,6 +2,7 @@
 
 mod judge;
 mod platform;
+mod whole;
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;

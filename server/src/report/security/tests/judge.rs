@@ -38,13 +38,13 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
 }
 
 /// What a record counts for: whose window, and which member of it; `None` where it counts for nothing.
-type Counts = fn(&Entry) -> Option<(String, Option<String>)>;
+pub(super) type Counts = fn(&Entry) -> Option<(String, Option<String>)>;
 
 fn is_failed_login(entry: &Entry) -> bool {
     entry.action == "user.login_failed" || (entry.action == "user.login" && entry.failed)
 }
 
-const RULES: [(Rule, usize, i64, Counts); 4] = [
+pub(super) const RULES: [(Rule, usize, i64, Counts); 4] = [
     (Rule::PasswordSpraying, 10, 10 * MINUTE, |e| {
         is_failed_login(e).then(|| Some((e.address.clone()?, Some(e.user.clone()?)))).flatten()
     }),
@@ -60,7 +60,12 @@ const RULES: [(Rule, usize, i64, Counts); 4] = [
 ];
 
 /// (subject, first, last, records) of each stretch, sorted.
-fn judged(entries: &[Entry], least: usize, window: i64, counts: Counts) -> Vec<(String, i64, i64, u64)> {
+pub(super) fn judged(
+    entries: &[Entry],
+    least: usize,
+    window: i64,
+    counts: Counts,
+) -> Vec<(String, i64, i64, u64)> {
     let mut by_subject: BTreeMap<String, Vec<(i64, Option<String>)>> = BTreeMap::new();
     for entry in entries {
         if let Some((subject, member)) = counts(entry) {
