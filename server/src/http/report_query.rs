@@ -103,7 +103,7 @@ fn value(name: &str, text: &str) -> Result<Value, String> {
 
 /// An instant whose offset was written with a `+` that is not encoded: it is read as a space, and `01:00` after it
 /// can be nothing else.
-fn with_plus(text: &str) -> String {
+pub(super) fn with_plus(text: &str) -> String {
     match text.rsplit_once(' ') {
         Some((time, offset))
             if time.contains(['T', 't']) && offset.starts_with(|c: char| c.is_ascii_digit()) =>

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use super::filter::present;
 use crate::domain::instant;
 use crate::http::error::{ApiError, FieldError};
+use crate::http::report_query::with_plus;
 
 /// The event times from `start` to `end`; without one of them the window is open on that side.
 ///
@@ -27,7 +28,10 @@ pub fn window(start: Option<&str>, end: Option<&str>) -> Result<TimeRange, ApiEr
     };
     let start_at = edge(start, "/start", 0, TimeRange::ALL.start);
     let end_at = edge(end, "/end", 1, TimeRange::ALL.end);
-    if errors.is_empty() && start_at > end_at {
+    // A day that is told as the end ends after it: the day before a start is not the start.
+    let is_day = |text: Option<&str>| present(text).is_some_and(|text| matches!(parse(text), Ok((_, true))));
+    let is_backwards = start_at > end_at || (start_at == end_at && is_day(start) && is_day(end));
+    if errors.is_empty() && is_backwards {
         errors.push(FieldError::new("/start", "invalid", "the start is after the end"));
     }
     if errors.is_empty() {
@@ -39,6 +43,7 @@ pub fn window(start: Option<&str>, end: Option<&str>) -> Result<TimeRange, ApiEr
 
 /// An instant, or the start of a date, and whether it was a date.
 fn parse(text: &str) -> Result<(TimestampUs, bool), String> {
+    let text = &with_plus(text);
     if let Ok(date) = text.parse::<Date>()
         && text.len() == 10
     {
@@ -64,6 +69,11 @@ mod tests {
             Some((DAY_US, 2 * DAY_US))
         );
         assert_eq!(days(Some("86400"), None), Some((DAY_US, i64::MAX)));
+        // A `+` that was not encoded.
+        assert_eq!(
+            days(Some("1970-01-02T01:00:00 01:00"), Some("1970-01-02T00:00:00Z")),
+            Some((DAY_US, DAY_US))
+        );
         assert_eq!(days(None, None), Some((i64::MIN, i64::MAX)));
     }
 
@@ -72,6 +82,8 @@ mod tests {
         let error = window(Some("soon"), Some("1970-13-01")).unwrap_err();
         let pointers: Vec<_> = error.errors().iter().map(|e| e.pointer.as_str()).collect();
         assert_eq!(pointers, ["/start", "/end"]);
-        assert_eq!(window(Some("1970-01-03"), Some("1970-01-01")).unwrap_err().errors()[0].pointer, "/start");
+        for (start, end) in [("1970-01-03", "1970-01-01"), ("1970-01-03", "1970-01-02")] {
+            assert_eq!(window(Some(start), Some(end)).unwrap_err().errors()[0].pointer, "/start");
+        }
     }
 }
