@@ -32,6 +32,8 @@ pub(crate) struct Chunk {
     stream: Stream,
     rows: usize,
     bytes: u64,
+    /// The first and the last frame that rows came in.
+    lsns: (u64, u64),
     /// The columns in the schema's order; text as [`ColumnVector::Bytes`].
     vectors: Vec<Arc<ColumnVector>>,
     /// Code columns as [`ColumnVector::Dict`], built when a query first asks.
@@ -49,9 +51,11 @@ impl Chunk {
         let run =
             Run { tenant, rows: 0..rows as u64, min_time: TimestampUs(min), max_time: TimestampUs(max) };
         let bytes = columns.iter().map(|c| c.memory_bytes() as u64).sum();
+        let lsns = Schema::of(stream).index_of(stream::LSN.id).and_then(|at| columns.get(at)?.as_u64());
+        let lsns = lsns.and_then(|lsns| lsns.iter().copied().min().zip(lsns.iter().copied().max()));
         let dictionaries = columns.iter().map(|_| OnceLock::new()).collect();
         let vectors = columns.into_iter().map(|c| Arc::new(vector_of(c))).collect();
-        Self { run: [run], stream, rows, bytes, vectors, dictionaries }
+        Self { run: [run], stream, rows, bytes, lsns: lsns.unwrap_or_default(), vectors, dictionaries }
     }
 
     /// Whose rows they are.
@@ -103,6 +107,10 @@ impl Part for Chunk {
 
     fn zone_map(&self, stream: Stream, column: ColumnId, _granule: usize) -> Option<ZoneMap> {
         let run = self.runs(stream).first()?;
+        if column == stream::LSN.id {
+            let (min, max) = self.lsns;
+            return Some(ZoneMap::U64 { min, max });
+        }
         (column == stream::TIME.id).then_some(ZoneMap::I64 { min: run.min_time.0, max: run.max_time.0 })
     }
 
@@ -130,6 +138,10 @@ impl Part for Chunk {
             ColumnVector::Bytes(documents) => Ok(Arc::new(path_of_documents(documents, path)?)),
             _ => Err(Error::invalid("a path into a column that holds no documents")),
         }
+    }
+
+    fn lsn_max(&self) -> Option<Lsn> {
+        Some(Lsn(self.lsns.1))
     }
 
     fn bytes_of(&self, stream: Stream) -> u64 {

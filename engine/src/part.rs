@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::id::{Stream, TenantNo};
+use crate::id::{Lsn, Stream, TenantNo};
 use crate::query::PartId;
 use crate::rollup::{CellFile, Tier};
 use crate::schema::{BytesColumn, ColumnId, ColumnVector, Scalar};
@@ -119,6 +119,10 @@ pub trait Part: Send + Sync + std::fmt::Debug {
         _granule: usize,
     ) -> Result<Option<Vec<ZoneMap>>> {
         Ok(None)
+    }
+    /// A frame that no row came after, where one is known.
+    fn lsn_max(&self) -> Option<Lsn> {
+        None
     }
     /// Bytes that the rows of a stream take, on the disk or in memory.
     fn bytes_of(&self, stream: Stream) -> u64;

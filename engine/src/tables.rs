@@ -76,6 +76,10 @@ impl Part for LiveSegment {
         self.reader.path_zones(stream, column, path, granule)
     }
 
+    fn lsn_max(&self) -> Option<Lsn> {
+        Some(self.meta.lsn_max)
+    }
+
     fn bytes_of(&self, stream: Stream) -> u64 {
         self.reader.bytes_of(stream)
     }

@@ -11,9 +11,9 @@ use crate::error::Result;
 use crate::id::{Lsn, Stream};
 use crate::part::Part;
 use crate::query::{
-    self, Answer, DataVersion, Filter, Hidden, ProbeAnswer, ProbeRequest, Query, RowPage, RowRequest,
+    self, Advance, Answer, DataVersion, Filter, Hidden, ProbeAnswer, ProbeRequest, Query, RowPage, RowRequest,
     Samples, ScanEnd, ScanRequest, ScanVector, Scope, Series, SeriesList, SessionAnswer, SessionRequest,
-    Snapshot, Stop,
+    Snapshot, StandingQueries, StandingSessions, Stop,
 };
 use crate::time::TimeRange;
 
@@ -51,6 +51,12 @@ impl View {
         self.snapshot(scope, stream).hidden.revision() == self.core.hidden().revision()
     }
 
+    /// Whether a question about a scope and stream was asked already: what follows is of that moment.
+    pub fn has_asked(&self, scope: &Scope, stream: Stream) -> bool {
+        let moments = self.moments.get(usize::from(stream.tag()));
+        moments.is_some_and(|moments| moments.lock().iter().any(|(known, _)| known == scope))
+    }
+
     /// Answers a question for numbers.
     ///
     /// # Errors
@@ -72,11 +78,42 @@ impl View {
     /// [`crate::Error::Invalid`] for questions of several scopes or streams; of each question those of
     /// [`Self::aggregate`].
     pub fn aggregate_all(&self, questions: &[Query]) -> Result<Vec<Result<Answer>>> {
-        let Some(first) = questions.first() else { return Ok(Vec::new()) };
-        if questions.iter().any(|q| q.scope != first.scope || q.stream != first.stream) {
-            return Err(crate::Error::invalid("questions of several scopes or streams in one pass"));
-        }
+        let Some(first) = same_scope(questions)? else { return Ok(Vec::new()) };
         let answers = query::aggregate_all(&self.snapshot(&first.scope, first.stream), questions);
+        Ok(self.with_missing(questions, answers))
+    }
+
+    /// As [`Self::aggregate_all`], and keeps the questions, when all have whole answers: asked again of a later
+    /// moment they read the rows that have come since, and no other ones.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::aggregate_all`].
+    pub fn aggregate_standing(
+        &self,
+        questions: &[Query],
+    ) -> Result<(Vec<Result<Answer>>, Option<StandingQueries>)> {
+        let Some(first) = same_scope(questions)? else { return Ok((Vec::new(), None)) };
+        let snapshot = self.snapshot(&first.scope, first.stream);
+        let (answers, standing) = StandingQueries::start(&snapshot, questions);
+        let answers = self.with_missing(questions, answers);
+        let is_whole = |answer: &Result<Answer>| answer.as_ref().is_ok_and(|a| a.damaged.is_empty());
+        let standing = standing.filter(|_| answers.iter().all(is_whole));
+        Ok((answers, standing))
+    }
+
+    /// Brings questions that were kept to this moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::aggregate`]; questions that failed are of no use any more.
+    pub fn advance(&self, standing: &mut StandingQueries) -> Result<Advance> {
+        let Some(first) = standing.queries().first() else { return Ok(Advance::Done) };
+        let snapshot = self.snapshot(&first.scope, first.stream);
+        standing.advance(&snapshot)
+    }
+
+    fn with_missing(&self, questions: &[Query], answers: Vec<Result<Answer>>) -> Vec<Result<Answer>> {
         let whole = |(question, answer): (&Query, Result<Answer>)| {
             let mut answer = answer?;
             let missing = self.core.missing_from(question.stream, question.window, question.allow_partial)?;
@@ -84,7 +121,7 @@ impl View {
             self.core.note_damage(&answer.damaged);
             Ok(answer)
         };
-        Ok(questions.iter().zip(answers).map(whole).collect())
+        questions.iter().zip(answers).map(whole).collect()
     }
 
     /// Gives the fields of all matching rows to `each`, vector by vector, in no order.
@@ -151,13 +188,39 @@ impl View {
     ///
     /// As [`crate::Engine::aggregate`].
     pub fn sessions(&self, request: &SessionRequest) -> Result<SessionAnswer> {
-        let mut answer = query::sessions(&self.snapshot(&request.scope, Stream::Events), request)?;
+        Ok(self.sessions_standing(request)?.0)
+    }
+
+    /// As [`Self::sessions`], and keeps the question, when its answer is whole: asked again of a later moment it
+    /// reads the events that have come since, and no other ones.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::sessions`].
+    pub fn sessions_standing(
+        &self,
+        request: &SessionRequest,
+    ) -> Result<(SessionAnswer, Option<StandingSessions>)> {
+        let snapshot = self.snapshot(&request.scope, Stream::Events);
+        let (mut answer, standing) = StandingSessions::start(&snapshot, request)?;
         let read = answer.read.unwrap_or(request.window);
         let missing = self.core.missing_from(Stream::Events, read, request.allow_partial)?;
         answer.exact &= missing.is_empty();
         answer.damaged.extend(missing);
         self.core.note_damage(&answer.damaged);
-        Ok(answer)
+        let standing = standing.filter(|_| answer.exact);
+        Ok((answer, standing))
+    }
+
+    /// Brings a question that was kept to this moment. It is lost also when an event is of a day of which it has sums
+    /// alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::sessions`]; a question that failed is of no use any more.
+    pub fn advance_sessions(&self, standing: &mut StandingSessions) -> Result<Advance> {
+        let snapshot = self.snapshot(&standing.request().scope, Stream::Events);
+        standing.advance(&snapshot)
     }
 
     /// The state of what a question of `scope` over `window` may read. An answer that was given at this
@@ -196,6 +259,15 @@ impl View {
         moments.push((scope.clone(), snapshot.clone()));
         snapshot
     }
+}
+
+/// The first of questions that are all of one scope and stream.
+fn same_scope(questions: &[Query]) -> Result<Option<&Query>> {
+    let Some(first) = questions.first() else { return Ok(None) };
+    if questions.iter().any(|q| q.scope != first.scope || q.stream != first.stream) {
+        return Err(crate::Error::invalid("questions of several scopes or streams in one pass"));
+    }
+    Ok(Some(first))
 }
 
 /// All rows of parts, hidden or not: what the engine asks about its own files, of which no answer leaves it.

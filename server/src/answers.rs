@@ -19,6 +19,8 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 
+use crate::standing::{Ask, Standing};
+
 /// Bytes that an answer takes beside its groups, about.
 const ENTRY_BYTES: usize = 256;
 
@@ -31,12 +33,15 @@ pub struct Given<T> {
     pub cached: bool,
 }
 
-/// The answers that are kept. One for a store.
+/// The answers that are kept, and the questions that stay. One for a store.
 #[derive(Debug)]
-pub(crate) struct Answers(Cache<Key, Entry, Bytes>);
+pub(crate) struct Answers {
+    kept: Cache<Key, Entry, Bytes>,
+    standing: Standing,
+}
 
 /// SHA-256 of the question.
-type Key = [u8; 32];
+pub(crate) type Key = [u8; 32];
 
 /// An answer, and what it depends on.
 #[derive(Debug, Clone)]
@@ -83,16 +88,22 @@ fn key_of_numbers(query: &Query) -> Key {
 }
 
 impl Answers {
-    /// Keeps at most about `bytes_max` bytes.
-    pub(crate) fn new(bytes_max: u64) -> Self {
+    /// Keeps at most about `bytes_max` bytes of answers, and `standing_bytes_max` of questions that stay.
+    pub(crate) fn new(bytes_max: u64, standing_bytes_max: u64) -> Self {
         // An answer of a report is a few KiB.
         let items = usize::try_from(bytes_max / 4_096).unwrap_or(usize::MAX).max(16);
-        Self(Cache::with_weighter(items, bytes_max, Bytes))
+        let kept = Cache::with_weighter(items, bytes_max, Bytes);
+        Self { kept, standing: Standing::new(standing_bytes_max) }
     }
 
     /// What is kept, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
-        self.0.weight()
+        self.kept.weight()
+    }
+
+    /// The questions that stay.
+    pub(crate) fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     /// Answers a question for numbers, from here when nothing has changed.
@@ -100,12 +111,9 @@ impl Answers {
     /// # Errors
     ///
     /// As [`View::aggregate`].
-    pub(crate) fn numbers(&self, view: &View, query: &Query) -> Result<Given<Answer>> {
-        let key = key_of_numbers(query);
-        match self.kept_numbers(view, &key, query)? {
-            Some(given) => Ok(given),
-            None => self.keep_numbers(view, key, query, view.aggregate(query)?),
-        }
+    pub(crate) fn numbers(&self, ask: Ask<'_>, query: &Query) -> Result<Given<Answer>> {
+        let mut given = self.numbers_all(ask, std::slice::from_ref(query))?;
+        given.pop().unwrap_or(Err(Error::Closed))
     }
 
     /// Answers several questions for numbers, all of one scope and stream: those that are not here in one
@@ -114,21 +122,33 @@ impl Answers {
     /// # Errors
     ///
     /// As [`View::aggregate_all`].
-    pub(crate) fn numbers_all(&self, view: &View, queries: &[Query]) -> Result<Vec<Result<Given<Answer>>>> {
+    pub(crate) fn numbers_all(
+        &self,
+        ask: Ask<'_>,
+        queries: &[Query],
+    ) -> Result<Vec<Result<Given<Answer>>>> {
+        let Some(first) = queries.first() else { return Ok(Vec::new()) };
         let keys: Vec<Key> = queries.iter().map(key_of_numbers).collect();
+        let together = key_of("together", &keys);
+        self.standing.take(ask, &together, (&first.scope, first.stream));
         let mut given = Vec::with_capacity(queries.len());
         for (key, query) in keys.iter().zip(queries) {
-            given.push(self.kept_numbers(view, key, query)?);
+            given.push(self.kept_numbers(ask.view, key, query)?);
         }
         let asked = queries.iter().zip(&given).filter(|(_, given)| given.is_none());
         let asked: Vec<Query> = asked.map(|(query, _)| query.clone()).collect();
-        let mut answers = view.aggregate_all(&asked)?.into_iter();
+        let answers = if asked.len() == queries.len() {
+            self.standing.numbers(ask, together, &asked)?
+        } else {
+            ask.view.aggregate_all(&asked)?
+        };
+        let mut answers = answers.into_iter();
         let whole = |((query, key), given): ((&Query, Key), Option<Given<Answer>>)| {
             if let Some(given) = given {
                 return Ok(given);
             }
             let answer = answers.next().ok_or(Error::Closed)??;
-            self.keep_numbers(view, key, query, answer)
+            self.keep_numbers(ask.view, key, query, answer)
         };
         Ok(queries.iter().zip(keys).zip(given).map(whole).collect())
     }
@@ -143,7 +163,7 @@ impl Answers {
     fn keep_numbers(&self, view: &View, key: Key, query: &Query, answer: Answer) -> Result<Given<Answer>> {
         if answer.damaged.is_empty() {
             let version = view.version(&query.scope, query.stream, query.window)?;
-            self.0.insert(key, Entry { read: query.window, version, kept: Kept::Numbers(answer.clone()) });
+            self.kept.insert(key, Entry { read: query.window, version, kept: Kept::Numbers(answer.clone()) });
         }
         Ok(Given { answer, cached: false })
     }
@@ -153,23 +173,25 @@ impl Answers {
     /// # Errors
     ///
     /// As [`View::sessions`].
-    pub(crate) fn sessions(&self, view: &View, request: &SessionRequest) -> Result<Given<SessionAnswer>> {
+    pub(crate) fn sessions(&self, ask: Ask<'_>, request: &SessionRequest) -> Result<Given<SessionAnswer>> {
         let key =
             key_of("sessions", &SessionRequest { budget: of_any_memory(request.budget), ..request.clone() });
-        if let Some(Kept::Sessions(answer)) = self.fresh(view, &key, &request.scope, Stream::Events)? {
+        let (view, scope) = (ask.view, &request.scope);
+        self.standing.take(ask, &key, (scope, Stream::Events));
+        if let Some(Kept::Sessions(answer)) = self.fresh(view, &key, scope, Stream::Events)? {
             return Ok(Given { answer: SessionAnswer { cost: Cost::default(), ..answer }, cached: true });
         }
-        let answer = view.sessions(request)?;
+        let answer = self.standing.sessions(ask, key, request)?;
         if let (Some(read), true) = (answer.read, answer.damaged.is_empty()) {
-            let version = view.version(&request.scope, Stream::Events, read)?;
-            self.0.insert(key, Entry { read, version, kept: Kept::Sessions(answer.clone()) });
+            let version = view.version(scope, Stream::Events, read)?;
+            self.kept.insert(key, Entry { read, version, kept: Kept::Sessions(answer.clone()) });
         }
         Ok(Given { answer, cached: false })
     }
 
     /// What is kept of a question, when the rows it depends on are as they were.
     fn fresh(&self, view: &View, key: &Key, scope: &Scope, stream: Stream) -> Result<Option<Kept>> {
-        let Some(entry) = self.0.get(key) else { return Ok(None) };
+        let Some(entry) = self.kept.get(key) else { return Ok(None) };
         Ok((view.version(scope, stream, entry.read)? == entry.version).then_some(entry.kept))
     }
 }
@@ -180,7 +202,7 @@ fn of_any_memory(budget: Budget) -> Budget {
 }
 
 /// The key of a question: of its kind and everything that is asked.
-fn key_of(kind: &str, question: &impl fmt::Debug) -> Key {
+pub(crate) fn key_of(kind: &str, question: &impl fmt::Debug) -> Key {
     struct Hash(Sha256);
 
     impl Write for Hash {

@@ -22,6 +22,7 @@ pub mod openapi;
 pub mod organization;
 pub mod report;
 mod shared_memory;
+mod standing;
 pub mod store;
 #[cfg(test)]
 mod testing;

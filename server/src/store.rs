@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::answers::{Answers, Given};
 use crate::auth::ReadScope;
 use crate::shared_memory::SharedMemory;
+use crate::standing::{self, Ask, Taken};
 
 /// An open engine, shared by all handlers. Cheap to clone.
 ///
@@ -48,6 +49,8 @@ pub struct QueryLimits {
     pub memory_bytes_max: u64,
     /// Bytes of answers that are kept for the same question.
     pub kept_bytes_max: u64,
+    /// Bytes of questions that are kept up to date while they are asked again and again.
+    pub standing_bytes_max: u64,
 }
 
 /// One moment of the store, for questions whose answers must agree: on a thread that may wait.
@@ -56,6 +59,8 @@ pub struct Asking {
     view: View,
     store: Store,
     memory: SharedMemory,
+    /// Questions that stay, for as long as this moment is asked.
+    taken: Taken,
 }
 
 /// A client that has left takes its work along.
@@ -78,7 +83,7 @@ impl Asking {
         query.scope = scope.of(query.stream)?;
         let (mut given, refused) = self.within_memory(|bytes_max| {
             query.budget.memory_bytes_max = bytes_max;
-            self.store.answers.numbers(&self.view, &query)
+            self.store.answers.numbers(self.ask(), &query)
         })?;
         given.answer.cost.bytes_read += refused;
         // A number without rows that were asked for would be a wrong one.
@@ -105,7 +110,7 @@ impl Asking {
             for query in &mut queries {
                 query.budget.memory_bytes_max = share;
             }
-            self.store.answers.numbers_all(&self.view, &queries)
+            self.store.answers.numbers_all(self.ask(), &queries)
         })?;
         let mut out = Vec::with_capacity(queries.len());
         for (answer, query) in answers.into_iter().zip(queries) {
@@ -133,7 +138,7 @@ impl Asking {
         request.scope = scope.of(Stream::Events)?;
         let (mut given, refused) = self.within_memory(|bytes_max| {
             request.budget.memory_bytes_max = bytes_max;
-            self.store.answers.sessions(&self.view, &request)
+            self.store.answers.sessions(self.ask(), &request)
         })?;
         given.answer.cost.bytes_read += refused;
         match given.answer.expired {
@@ -170,6 +175,10 @@ impl Asking {
         other: impl FnOnce() -> std::result::Result<B, E> + Send,
     ) -> std::result::Result<(A, B), E> {
         if at_once { self.memory.both(one, other) } else { Ok((one()?, other()?)) }
+    }
+
+    fn ask(&self) -> Ask<'_> {
+        Ask { view: &self.view, taken: &self.taken }
     }
 
     /// Asks with what the budget of memory leaves. Gives the bytes, too, that were read before a smaller share
@@ -278,7 +287,7 @@ impl Store {
     /// A bridge to an open engine that lets questions use this much.
     pub fn new(engine: Arc<Engine>, limits: QueryLimits) -> Self {
         let queries = Semaphore::new(limits.queries_max.clamp(1, Semaphore::MAX_PERMITS));
-        let answers = Arc::new(Answers::new(limits.kept_bytes_max));
+        let answers = Arc::new(Answers::new(limits.kept_bytes_max, limits.standing_bytes_max));
         Self { engine, queries: Arc::new(queries), limits, answers }
     }
 
@@ -333,7 +342,8 @@ impl Store {
         let cancel = Cancel::new();
         let _guard = CancelOnDrop(cancel.clone());
         let view = self.engine.view_until(self.limits.deadline, cancel);
-        let asking = Asking { view, store: self.clone(), memory: SharedMemory::default() };
+        let (store, memory, taken) = (self.clone(), SharedMemory::default(), Taken::default());
+        let asking = Asking { view, store, memory, taken };
         self.run(move |_| Ok(work(&asking))).await
     }
 
@@ -511,6 +521,36 @@ impl Store {
     /// Bytes of answers that are kept for the same question.
     pub fn kept_bytes(&self) -> u64 {
         self.answers.bytes()
+    }
+
+    /// Bytes of questions that are kept up to date.
+    pub fn standing_bytes(&self) -> u64 {
+        self.answers.standing().bytes()
+    }
+
+    /// Brings the questions that stay up to date, again and again.
+    pub(crate) async fn keep_up(self) {
+        let mut every = tokio::time::interval(standing::EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            every.tick().await;
+            if self.answers.standing().is_empty() {
+                continue;
+            }
+            let store = self.clone();
+            let advanced = tokio::task::spawn_blocking(move || store.advance_standing()).await;
+            if let Err(failed) = advanced
+                && failed.is_panic()
+            {
+                std::panic::resume_unwind(failed.into_panic());
+            }
+        }
+    }
+
+    /// Brings the questions that stay up to date.
+    pub(crate) fn advance_standing(&self) {
+        let view = || self.engine.view_until(self.limits.deadline, Cancel::new());
+        self.answers.standing().advance(&view);
     }
 
     /// Runs blocking work of the engine on a thread of the pool, when a permit is free.

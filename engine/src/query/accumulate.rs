@@ -15,6 +15,7 @@ use super::number::{self, Sum};
 use super::plan::Slice;
 use super::request::{Aggregate, Field, Number};
 use super::row_groups::RowGroups;
+use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::rollup::Histogram;
 use crate::rollup::histogram::{Growing, Tally, interpolate, rank_of};
@@ -297,6 +298,17 @@ impl Accumulators {
         self.grow(1);
     }
 
+    /// Takes the codes that identities were given since: what filters have learnt of them may not hold, and the
+    /// places of those that had none are others' now.
+    ///
+    /// # Errors
+    ///
+    /// Those of the dictionary.
+    pub(crate) fn take_codes(&mut self, snapshot: &Snapshot) -> Result<()> {
+        self.conditions.iter_mut().for_each(|condition| condition.predicate.forget_codes());
+        self.distincts.iter_mut().try_for_each(|distinct| distinct.take_codes(snapshot))
+    }
+
     /// Rows by group.
     pub(crate) fn counts(&self) -> &[u64] {
         &self.counts
@@ -314,8 +326,19 @@ impl Accumulators {
 
     /// The numbers of every group, by group.
     pub(crate) fn finish(mut self) -> Vec<Vec<Number>> {
+        let histograms = std::mem::take(&mut self.histograms);
+        self.numbers_of(histograms)
+    }
+
+    /// As [`Self::finish`], and rows may follow.
+    pub(crate) fn numbers(&mut self) -> Vec<Vec<Number>> {
+        let histograms = self.histograms.clone();
+        self.numbers_of(histograms)
+    }
+
+    fn numbers_of(&mut self, histograms: Vec<(usize, Vec<Growing>)>) -> Vec<Vec<Number>> {
         self.lists.iter_mut().flat_map(|(_, l)| l).for_each(|l| l.sort_unstable_by(f64::total_cmp));
-        let histograms: Vec<Vec<Histogram>> = std::mem::take(&mut self.histograms)
+        let histograms: Vec<Vec<Histogram>> = histograms
             .into_iter()
             .map(|(_, list)| list.into_iter().map(Growing::finish).collect())
             .collect();

@@ -12,13 +12,14 @@ use super::filter::{self, Predicate};
 use super::granule::Granule;
 use super::group::Grouping;
 use super::mask::Mask;
+use super::newer::Newer;
 use super::plan::{self, Slice, Task};
-use super::request::{Aggregate, Answer, Budget, Filter, Group, Query, Scope};
+use super::request::{Aggregate, Answer, Budget, Filter, Group, Number, Query, Scope};
 use super::row_groups::RowGroups;
 use super::snapshot::Snapshot;
 use super::walk::{self, Tally};
 use crate::error::{Error, Result};
-use crate::id::{Stream, TenantId, TenantNo};
+use crate::id::{Lsn, Stream, TenantId, TenantNo};
 use crate::schema::stream::TIME;
 use crate::time::{TimeRange, TimestampUs};
 
@@ -30,6 +31,8 @@ struct Run {
     /// What this one asks besides.
     rest: Option<Predicate>,
     time: usize,
+    /// Rows that are read already are left out.
+    newer: Option<Newer>,
     grouping: Grouping,
     accumulators: Accumulators,
     rows: Vec<u32>,
@@ -50,14 +53,27 @@ pub fn aggregate(snapshot: &Snapshot, query: &Query) -> Result<Answer> {
     Ok(question.finish())
 }
 
+/// Questions that are asked together, each until it fails.
+pub(crate) type Questions = Vec<Result<Question>>;
+
 /// Answers several questions for numbers about the same rows as [`aggregate`] does, granule by granule: what is
 /// decoded of a granule for one of them is still there for the others, however many granules there are, and what
 /// all of them ask of a row is asked once. All are of one stream.
 pub(crate) fn aggregate_all(snapshot: &Snapshot, queries: &[Query]) -> Vec<Result<Answer>> {
+    let mut questions = questions(snapshot, queries);
+    read_all(snapshot, &mut questions);
+    questions.into_iter().map(|question| question.map(Question::finish)).collect()
+}
+
+/// Questions about the same rows, their cells folded.
+pub(crate) fn questions(snapshot: &Snapshot, queries: &[Query]) -> Questions {
     let common = common(queries);
-    let mut questions: Vec<_> =
-        queries.iter().map(|query| Question::new(snapshot, query, Some(&common))).collect();
-    let place = |question: &Result<Question<'_>>| question.as_ref().ok().and_then(Question::task);
+    queries.iter().map(|query| Question::new(snapshot, query, Some(&common))).collect()
+}
+
+/// Reads what the questions have left to read, granule by granule.
+pub(crate) fn read_all(snapshot: &Snapshot, questions: &mut Questions) {
+    let place = |question: &Result<Question>| question.as_ref().ok().and_then(Question::task);
     while let Some(next) = questions.iter().filter_map(place).min() {
         let mut masks = Masks::default();
         for slot in questions.iter_mut().filter(|question| place(question) == Some(next)) {
@@ -68,7 +84,6 @@ pub(crate) fn aggregate_all(snapshot: &Snapshot, queries: &[Query]) -> Vec<Resul
             }
         }
     }
-    questions.into_iter().map(|question| question.map(Question::finish)).collect()
 }
 
 /// What every one of some questions asks of a row.
@@ -98,25 +113,30 @@ impl Masks {
 
 /// A question whose cells are folded, and whose rows are read a granule at a time.
 #[derive(Debug)]
-struct Question<'q> {
-    query: &'q Query,
+pub(crate) struct Question {
+    budget: Budget,
+    /// Whether the one group is there that has no key, also without rows.
+    has_one_group: bool,
     fields: Fields,
     run: Run,
     tally: Tally,
     tasks: Vec<Task>,
     /// How many of the tasks are done.
     done: usize,
+    /// How many granules were read; each has a number of its own.
+    granules: u64,
     expired: Option<TimestampUs>,
 }
 
-impl<'q> Question<'q> {
+impl Question {
     /// Folds what cells answer. `common` is what others ask too that are answered with it.
-    fn new(snapshot: &Snapshot, query: &'q Query, common: Option<&[Filter]>) -> Result<Self> {
+    fn new(snapshot: &Snapshot, query: &Query, common: Option<&[Filter]>) -> Result<Self> {
         let mut fields = Fields::new(query.stream);
         let time = fields.column(&TIME)?;
         let (predicate, rest) = predicates(query, common, &mut fields)?;
         let mut run = Run {
             time,
+            newer: None,
             predicate,
             rest,
             grouping: Grouping::compile(&query.group_by, &mut fields)?,
@@ -138,21 +158,59 @@ impl<'q> Question<'q> {
             (tasks, expired::of_rows(snapshot, query))
         };
         tally.pause();
-        Ok(Self { query, fields, run, tally, tasks, done: 0, expired })
+        let (budget, has_one_group) = (query.budget, query.group_by.is_empty());
+        Ok(Self { budget, has_one_group, fields, run, tally, tasks, done: 0, granules: 0, expired })
+    }
+
+    /// Goes on with the rows of frames after one: what is read next, and what that costs. `query` is the one that
+    /// it was made of, `new_codes` whether identities were given codes since.
+    pub(crate) fn go_on(
+        &mut self,
+        snapshot: &Snapshot,
+        query: &Query,
+        (after, new_codes): (Lsn, bool),
+    ) -> Result<()> {
+        self.run.newer = Some(Newer::than(after, &mut self.fields)?);
+        self.tally = Tally::new(snapshot, query.stream, query.window, false);
+        self.tally.pause();
+        self.tasks = plan::plan_newer(snapshot, &query.scope, query.stream, query.window, after);
+        self.done = 0;
+        if new_codes {
+            self.run.predicate.forget_codes();
+            self.run.rest.iter_mut().for_each(Predicate::forget_codes);
+            self.run.accumulators.take_codes(snapshot)?;
+        }
+        Ok(())
+    }
+
+    /// The answer of the rows that were read so far, when it is whole.
+    pub(crate) fn answer(&mut self) -> Option<Answer> {
+        let (cost, damaged) = self.tally.so_far();
+        let is_whole = damaged.is_empty() && self.expired.is_none() && self.task().is_none();
+        is_whole.then(|| {
+            let groups = self.run.groups(self.has_one_group);
+            Answer { groups, cost, damaged, expired: None }
+        })
+    }
+
+    /// Bytes of memory this takes, about.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.run.accumulators.memory_bytes() + self.run.grouping.memory_bytes()
     }
 
     /// Part and granule of what is read next; in ascending order.
-    fn task(&self) -> Option<(usize, usize)> {
+    pub(crate) fn task(&self) -> Option<(usize, usize)> {
         self.tasks.get(self.done).map(|task| (task.part, task.granule))
     }
 
     /// Reads what is next.
     fn step(&mut self, snapshot: &Snapshot, mut masks: Option<&mut Masks>) -> Result<()> {
-        let Self { query, fields, run, tally, tasks, done, .. } = self;
+        let Self { budget, fields, run, tally, tasks, done, granules, .. } = self;
         let Some(task) = tasks.get(*done) else { return Ok(()) };
         *done += 1;
+        *granules += 1;
         tally.resume();
-        if let Some(mut granule) = Granule::new(snapshot, fields, task, *done as u64) {
+        if let Some(mut granule) = Granule::new(snapshot, fields, task, *granules) {
             for slice in &task.slices {
                 tally.look_at(slice)?;
                 let read = run.read(&mut granule, slice, masks.as_deref_mut());
@@ -160,15 +218,15 @@ impl<'q> Question<'q> {
                     run.accumulators.fold(slice, &run.groups);
                 }
             }
-            check(&run.accumulators, &run.grouping, query.budget)?;
+            check(&run.accumulators, &run.grouping, *budget)?;
         }
         tally.pause();
         Ok(())
     }
 
-    fn finish(self) -> Answer {
+    pub(crate) fn finish(self) -> Answer {
         let (cost, damaged) = self.tally.finish();
-        let groups = self.run.finish(self.query.group_by.is_empty());
+        let groups = self.run.finish(self.has_one_group);
         Answer { groups, cost, damaged, expired: self.expired }
     }
 }
@@ -239,7 +297,8 @@ impl Run {
         {
             return Ok(Mask::none(slice.rows.len()));
         }
-        let mut select = || filter::select(&mut self.predicate, self.time, slice.within, granule, slice);
+        let at = (self.time, self.newer);
+        let mut select = || filter::select_newer(&mut self.predicate, at, slice.within, granule, slice);
         let mut mask = match masks {
             Some(masks) => masks.of(slice, select)?,
             None => select()?,
@@ -252,16 +311,31 @@ impl Run {
 
     fn finish(self, keep_empty: bool) -> Vec<Group> {
         let counts = self.accumulators.counts().to_vec();
-        let values = self.accumulators.finish();
-        let mut groups: Vec<Group> = (0..)
-            .zip(values)
-            .zip(&counts)
-            .filter(|(_, count)| keep_empty || **count > 0)
-            .map(|((group, values), _)| Group { key: self.grouping.key(group), values })
-            .collect();
-        groups.sort_by(|a, b| a.key.cmp(&b.key));
-        groups
+        groups_of(&self.grouping, &counts, self.accumulators.finish(), keep_empty)
     }
+
+    /// As [`Self::finish`], and rows may follow.
+    fn groups(&mut self, keep_empty: bool) -> Vec<Group> {
+        let values = self.accumulators.numbers();
+        groups_of(&self.grouping, self.accumulators.counts(), values, keep_empty)
+    }
+}
+
+/// The groups that have rows, by key.
+fn groups_of(
+    grouping: &Grouping,
+    counts: &[u64],
+    values: Vec<Vec<Number>>,
+    keep_empty: bool,
+) -> Vec<Group> {
+    let mut groups: Vec<Group> = (0..)
+        .zip(values)
+        .zip(counts)
+        .filter(|(_, count)| keep_empty || **count > 0)
+        .map(|((group, values), _)| Group { key: grouping.key(group), values })
+        .collect();
+    groups.sort_by(|a, b| a.key.cmp(&b.key));
+    groups
 }
 
 /// Checks what the groups take against the budget of a question.

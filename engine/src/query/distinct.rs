@@ -9,6 +9,7 @@ use super::id_set::IdSet;
 use super::ids::{self, Space};
 use super::mask::Rows;
 use super::row_groups::RowGroups;
+use super::snapshot::Snapshot;
 use super::set_places::{NO_SET, SetPlaces};
 use crate::error::Result;
 use crate::id::TenantNo;
@@ -130,6 +131,29 @@ impl Distinct {
             self.bytes = (self.bytes + now.0).saturating_sub(before.0);
             self.dense_bytes = (self.dense_bytes + now.1).saturating_sub(before.1);
         }
+    }
+
+    /// Gives the identities that had no code the ones that they were given since.
+    ///
+    /// # Errors
+    ///
+    /// Those of the dictionary.
+    pub(crate) fn take_codes(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let moved = self.ids.take_codes(snapshot)?;
+        if moved.is_empty() {
+            return Ok(());
+        }
+        let of = |tenant, space: Space| moved.iter().find(|m| m.tenant == tenant && Some(m.kind) == space);
+        let places: Vec<_> = self.places.iter().map(|(of, place)| (*of, *place)).collect();
+        for ((_, tenant, space), place) in places {
+            if let Some(moved) = of(tenant, space)
+                && let Some(of_group) = self.sets.get_mut(place as usize)
+            {
+                of_group.set.renumber(moved.first, |id| moved.ids.get(&id).copied());
+                self.count_bytes(place);
+            }
+        }
+        Ok(())
     }
 
     /// Lets text that has no codes go by its hash. Before anything is read.

@@ -29,17 +29,46 @@ struct Hashes {
     list: Vec<u128>,
 }
 
-/// Codes of identities that only memory holds, good for one question.
+/// Codes of identities that only memory holds, good until a flush gives them codes.
 #[derive(Debug, Default)]
 struct Provisional {
     first: u32,
     codes: HashMap<Box<[u8]>, u32>,
 }
 
+/// Numbers that identities had before they were given codes, and those that they have now.
+#[derive(Debug)]
+pub(crate) struct Moved {
+    pub(crate) tenant: TenantNo,
+    pub(crate) kind: IdentityKind,
+    /// No number before this one has changed.
+    pub(crate) first: u32,
+    pub(crate) ids: HashMap<u32, u32>,
+}
+
 impl DistinctIds {
     /// Ids by the hash of text that has no codes, so that text of rows and of cells is told apart alike.
     pub(crate) fn of_hashes() -> Self {
         Self { hashes: Some(Hashes::default()), ..Self::default() }
+    }
+
+    /// Asks again for the codes of identities that had none, and tells which numbers those had; ones that have still
+    /// none get others, for theirs may be a code now.
+    ///
+    /// # Errors
+    ///
+    /// Those of the dictionary.
+    pub(crate) fn take_codes(&mut self, snapshot: &Snapshot) -> Result<Vec<Moved>> {
+        let mut out = Vec::new();
+        self.provisional_bytes = 0;
+        for ((tenant, kind), space) in std::mem::take(&mut self.provisional) {
+            let mut ids = HashMap::with_capacity(space.codes.len());
+            for (text, id) in space.codes {
+                ids.insert(id, self.of_text(snapshot, tenant, Some(kind), &text)?);
+            }
+            out.push(Moved { tenant, kind, first: space.first, ids });
+        }
+        Ok(out)
     }
 
     /// The id of a hash of text.

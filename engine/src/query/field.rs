@@ -40,7 +40,7 @@ pub(crate) enum Source {
 }
 
 /// The leaves that a question reads, each once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Fields {
     stream: Stream,
     leaves: Vec<Leaf>,

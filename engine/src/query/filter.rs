@@ -9,6 +9,7 @@ use super::field::{Fields, Source};
 use super::granule::Granule;
 use super::ids::never_given;
 use super::mask::Mask;
+use super::newer::Newer;
 use super::plan::Slice;
 use super::request::Filter;
 use crate::error::{Error, Result};
@@ -113,6 +114,15 @@ impl Predicate {
                 Self::Compare(Box::new(Compare { source, test, negated, codes, dictionaries }))
             }
         })
+    }
+
+    /// Forgets what it has learnt about codes: others may have been given since.
+    pub(crate) fn forget_codes(&mut self) {
+        match self {
+            Self::And(list) | Self::Or(list) => list.iter_mut().for_each(Self::forget_codes),
+            Self::Not(inner) => inner.forget_codes(),
+            Self::Compare(compare) => compare.codes.clear(),
+        }
     }
 
     fn cost(&self, fields: &Fields) -> u32 {
@@ -543,12 +553,30 @@ pub(crate) fn select(
     granule: &mut Granule<'_>,
     slice: &Slice,
 ) -> Result<Mask> {
+    select_newer(predicate, (time, None), window, granule, slice)
+}
+
+/// As [`select`], of the rows alone that came after a frame.
+///
+/// # Errors
+///
+/// Those of [`Predicate::narrow`].
+pub(crate) fn select_newer(
+    predicate: &mut Predicate,
+    (time, newer): (usize, Option<Newer>),
+    window: TimeRange,
+    granule: &mut Granule<'_>,
+    slice: &Slice,
+) -> Result<Mask> {
     debug_assert_eq!(granule.fields.leaves().get(time).map(|l| l.column), Some(TIME.id));
     let len = slice.rows.len();
     if !predicate.may_pass(granule, slice)? {
         return Ok(Mask::none(len));
     }
     let mut mask = Mask::all(len);
+    if let Some(newer) = newer {
+        newer.narrow(granule, slice, &mut mask)?;
+    }
     let stream = granule.fields.stream();
     let window = granule.snapshot.hidden.window(slice.tenant, stream, window);
     if slice.min_time < window.start || slice.max_time >= window.end {

@@ -148,6 +148,24 @@ impl IdSet {
         }
     }
 
+    /// Changes the ids from `first` on that `new` has another one for.
+    pub(crate) fn renumber(&mut self, first: u32, new: impl Fn(u32) -> Option<u32>) {
+        let is_touched = match self {
+            Self::Sparse { bitmap, .. } => bitmap.max().is_some_and(|max| max >= first),
+            Self::Dense { words, .. } => words.len() > first as usize / 64,
+        };
+        if !is_touched {
+            return;
+        }
+        let (may_be_dense, mut ids) = (self.is_dense(), self.ids());
+        for id in &mut ids {
+            *id = if *id < first { *id } else { new(*id).unwrap_or(*id) };
+        }
+        ids.sort_unstable();
+        *self = Self::default();
+        self.add_all(&ids, may_be_dense);
+    }
+
     /// The ids, ascending.
     pub(crate) fn ids(&self) -> Vec<u32> {
         match self {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::request::Scope;
 use super::snapshot::Snapshot;
-use crate::id::{Stream, TenantNo};
+use crate::id::{Lsn, Stream, TenantNo};
 use crate::part::{Part, Run, ZoneMap};
-use crate::schema::stream::TIME;
+use crate::schema::stream::{LSN, TIME};
 use crate::time::{TimeRange, TimestampUs};
 
 /// Rows of one run inside one granule.
@@ -115,6 +115,26 @@ pub(crate) fn plan_where(
         }
         join(&mut tasks, from);
     }
+    tasks
+}
+
+/// As [`plan`], of the granules alone that may have rows of frames after one.
+pub(crate) fn plan_newer(
+    snapshot: &Snapshot,
+    scope: &Scope,
+    stream: Stream,
+    window: TimeRange,
+    after: Lsn,
+) -> Vec<Task> {
+    let part = |index: usize| snapshot.parts.get(index);
+    let is_newer = |index, _: Option<&Run>| {
+        part(index).is_some_and(|part| part.lsn_max().is_none_or(|lsn| lsn > after))
+    };
+    let mut tasks = plan_where(snapshot, scope, stream, window, is_newer);
+    tasks.retain(|task| {
+        let zone = part(task.part).and_then(|part| part.zone_map(stream, LSN.id, task.granule));
+        !matches!(zone, Some(ZoneMap::U64 { max, .. }) if max <= after.0)
+    });
     tasks
 }
 

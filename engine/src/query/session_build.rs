@@ -21,7 +21,7 @@ const RUN_ROWS_MIN: u64 = 256;
 /// Makes the cells of runs of one part, each of which has all rows of its tenant and UTC day.
 #[derive(Debug)]
 pub(crate) struct SessionCellBuilder<'a> {
-    rows: SessionRows<'a>,
+    rows: SessionRows,
     snapshot: &'a Snapshot,
     classes: u64,
 }
@@ -46,11 +46,11 @@ impl<'a> SessionCellBuilder<'a> {
     /// # Errors
     ///
     /// [`Error::Invalid`] for another number of parts and for a field that events do not have.
-    pub(crate) fn new(snapshot: &'a Snapshot, request: &'a SessionRequest) -> Result<Self> {
+    pub(crate) fn new(snapshot: &'a Snapshot, request: &SessionRequest) -> Result<Self> {
         if snapshot.parts.len() != 1 {
             return Err(Error::invalid("cells are made of one part"));
         }
-        let rows = SessionRows::new(snapshot, request, false)?.for_cells();
+        let rows = SessionRows::new(request, false)?.for_cells();
         Ok(Self { rows, snapshot, classes: request.classes.hash() })
     }
 

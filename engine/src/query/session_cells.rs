@@ -45,6 +45,8 @@ pub(crate) struct SessionCells {
     holders: Holders,
     /// The days that were decided.
     decided: BTreeSet<i32>,
+    /// The days that cells answer of any tenant.
+    pub(crate) closed: BTreeSet<i32>,
     /// Parts that answer for a whole day, by cells of all their tenants.
     whole: HashSet<usize>,
     /// The part that answers for a tenant's day.
@@ -86,6 +88,7 @@ impl SessionCells {
             cut: cut.clone(),
             holders,
             decided: BTreeSet::new(),
+            closed: BTreeSet::new(),
             whole: HashSet::new(),
             single: HashMap::new(),
         }
@@ -100,7 +103,7 @@ impl SessionCells {
         &mut self,
         snapshot: &Snapshot,
         range: TimeRange,
-        rows: &mut SessionRows<'_>,
+        rows: &mut SessionRows,
         to: &mut Folded,
     ) -> Result<()> {
         if self.of == Of::Others {
@@ -158,7 +161,7 @@ impl SessionCells {
         snapshot: &Snapshot,
         day: i32,
         tier: Tier,
-        rows: &mut SessionRows<'_>,
+        rows: &mut SessionRows,
         to: &mut Folded,
     ) -> Result<()> {
         for index in self.holders.parts_on(day) {
@@ -180,6 +183,7 @@ impl SessionCells {
             {
                 rows.check()?;
                 self.whole.insert(index);
+                self.closed.insert(day);
                 continue;
             }
             for tenant in self.holders.tenants_of(snapshot, index, day) {
@@ -188,6 +192,7 @@ impl SessionCells {
                 if may && self.take(snapshot, part, (day, tier), Some(tenant), &mut rows.gather, to) {
                     rows.check()?;
                     self.single.insert((tenant, day), index);
+                    self.closed.insert(day);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The events of rows as sessions take them: keyed, classed and added to their chains.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -10,10 +10,12 @@ use super::filter::{self, Predicate};
 use super::granule::Granule;
 use super::ids::never_given;
 use super::mask::Mask;
-use super::plan::{self, Slice};
+use super::newer::Newer;
+use super::plan::{self, Slice, Task};
 use super::request::{Cost, Damage};
 use super::session_request::SessionRequest;
 use super::snapshot::Snapshot;
+use super::standing::GoOn;
 use super::walk::Tally;
 use crate::error::{Error, Result};
 use crate::id::{Stream, TenantNo};
@@ -33,9 +35,8 @@ const NO_KEY: u32 = u32::MAX;
 
 /// Reads rows into chains, range by range.
 #[derive(Debug)]
-pub(crate) struct SessionRows<'a> {
-    snapshot: &'a Snapshot,
-    request: &'a SessionRequest,
+pub(crate) struct SessionRows {
+    request: SessionRequest,
     fields: Arc<Fields>,
     columns: Columns,
     predicate: Predicate,
@@ -46,6 +47,8 @@ pub(crate) struct SessionRows<'a> {
     /// Every event inside the window, when buckets are so narrow that chains do not tell their activity.
     pub(crate) events: Vec<SessionEvent>,
     narrow: bool,
+    /// Events that are read already are left out.
+    newer: Option<Newer>,
     users: bool,
     /// The chains of each application's events alone, by its code, when they are kept. Keys are numbers of
     /// `gather`.
@@ -91,13 +94,24 @@ struct Selected {
     keys: Vec<u32>,
 }
 
-impl<'a> SessionRows<'a> {
+impl Selected {
+    /// When its events happened.
+    fn times<'s>(&'s self, slice: &Slice) -> impl Iterator<Item = TimestampUs> + 's {
+        let times = match &*self.times {
+            ColumnVector::I64(times, _) => times.get(slice.rows.clone()).unwrap_or(&[]),
+            _ => &[],
+        };
+        times.iter().enumerate().filter(|(row, _)| self.mask.get(*row)).map(|(_, at)| TimestampUs(*at))
+    }
+}
+
+impl SessionRows {
     /// Nothing read yet.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] for a field that events do not have.
-    pub(crate) fn new(snapshot: &'a Snapshot, request: &'a SessionRequest, narrow: bool) -> Result<Self> {
+    pub(crate) fn new(request: &SessionRequest, narrow: bool) -> Result<Self> {
         let mut fields = Fields::new(Stream::Events);
         let columns = Columns {
             time: fields.column(&TIME)?,
@@ -106,8 +120,7 @@ impl<'a> SessionRows<'a> {
             app: fields.column(&APP_ID)?,
         };
         Ok(Self {
-            snapshot,
-            request,
+            request: request.clone(),
             columns,
             predicate: Predicate::compile(&request.filter, &mut fields)?,
             classes: Classes {
@@ -120,6 +133,7 @@ impl<'a> SessionRows<'a> {
             gather: Gather::new(request.window),
             events: Vec::new(),
             narrow,
+            newer: None,
             users: false,
             apps: None,
             without_app: 0,
@@ -137,23 +151,59 @@ impl<'a> SessionRows<'a> {
     /// Those of [`super::sessions`].
     pub(crate) fn read(
         &mut self,
+        snapshot: &Snapshot,
         range: TimeRange,
         keep: impl Fn(usize, Option<&Run>) -> bool,
     ) -> Result<()> {
-        let snapshot = self.snapshot;
-        let request = self.request;
-        let mut tally = Tally::new(snapshot, Stream::Events, range, request.allow_partial);
+        let tasks = plan::plan_where(snapshot, &self.request.scope, Stream::Events, range, keep);
+        self.read_tasks(snapshot, range, &tasks, &BTreeSet::new()).map(drop)
+    }
+
+    /// Adds the events of a range of times that was read, of frames after one; `new_codes` whether identities were
+    /// given codes since. False, and good for nothing any more, when one of them is of a UTC day in `closed`: of those
+    /// there are sums alone, which an event may change.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`super::sessions`].
+    pub(crate) fn read_newer(
+        &mut self,
+        snapshot: &Snapshot,
+        range: TimeRange,
+        GoOn { after, new_codes }: GoOn,
+        closed: &BTreeSet<i32>,
+    ) -> Result<bool> {
+        self.cost = Cost::default();
+        if new_codes {
+            let Classes { page, action, interactive } = &mut self.classes;
+            [&mut self.predicate, page, action, interactive].into_iter().for_each(Predicate::forget_codes);
+        }
+        let fields = Arc::make_mut(&mut self.fields);
+        self.newer = Some(Newer::than(after, fields)?);
+        let tasks = plan::plan_newer(snapshot, &self.request.scope, Stream::Events, range, after);
+        self.read_tasks(snapshot, range, &tasks, closed)
+    }
+
+    fn read_tasks(
+        &mut self,
+        snapshot: &Snapshot,
+        range: TimeRange,
+        tasks: &[Task],
+        closed: &BTreeSet<i32>,
+    ) -> Result<bool> {
+        let mut tally = Tally::new(snapshot, Stream::Events, range, self.request.allow_partial);
         let fields = Arc::clone(&self.fields);
-        for (task, token) in plan::plan_where(snapshot, &request.scope, Stream::Events, range, keep)
-            .iter()
-            .zip(self.granules..)
-        {
+        for (task, token) in tasks.iter().zip(self.granules..) {
             self.granules = token + 1;
             let Some(mut granule) = Granule::new(snapshot, &fields, task, token) else { continue };
             for slice in &task.slices {
                 tally.look_at(slice)?;
                 let selected = self.select(&mut granule, slice, range);
                 if let Some(Some(selected)) = tally.or_skip(selected, slice)? {
+                    let mut days = closed.range(slice.first().day()..=slice.last().day());
+                    if days.any(|day| selected.times(slice).any(|at| at.day() == *day)) {
+                        return Ok(false);
+                    }
                     self.add(slice, &selected);
                 }
             }
@@ -162,7 +212,7 @@ impl<'a> SessionRows<'a> {
         let (cost, damaged) = tally.finish();
         self.cost += cost;
         self.damaged.extend(damaged);
-        Ok(())
+        Ok(true)
     }
 
     /// The fields that a granule of these rows is made for.
@@ -204,7 +254,8 @@ impl<'a> SessionRows<'a> {
         slice: &Slice,
         range: TimeRange,
     ) -> Result<Option<Selected>> {
-        let mask = filter::select(&mut self.predicate, self.columns.time, range, granule, slice)?;
+        let at = (self.columns.time, self.newer);
+        let mask = filter::select_newer(&mut self.predicate, at, range, granule, slice)?;
         if mask.is_empty() {
             return Ok(None);
         }
@@ -289,17 +340,21 @@ impl<'a> SessionRows<'a> {
     /// [`Error::QueryLimit`].
     pub(crate) fn check(&self) -> Result<()> {
         let budget = self.request.budget;
-        let events = self.events.capacity() * size_of::<SessionEvent>();
-        let bytes = self.gather.memory_bytes() + self.keys.memory_bytes() + events;
-        if bytes as u64 > budget.memory_bytes_max {
+        if self.memory_bytes() as u64 > budget.memory_bytes_max {
             return Err(Error::QueryLimit { what: "bytes of memory", limit: budget.memory_bytes_max });
         }
         Ok(())
     }
 
     /// What was read, and what could not be.
-    pub(crate) fn finish(self) -> (Cost, Vec<Damage>) {
-        (self.cost, self.damaged)
+    pub(crate) fn read_so_far(&self) -> (Cost, Vec<Damage>) {
+        (self.cost, self.damaged.clone())
+    }
+
+    /// Bytes of memory this takes, about.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let events = self.events.capacity() * size_of::<SessionEvent>();
+        self.gather.memory_bytes() + self.keys.memory_bytes() + events
     }
 }
 

@@ -1,10 +1,13 @@
 //! Sessions of a window: chains of its rows and of those around it, as far as they can change a number.
 
-use super::request::Damage;
+use super::request::{Cost, Damage};
 use super::session_cells::{Folded, SessionCells};
 use super::session_request::{SessionAnswer, SessionRequest, StartedSession};
 use super::session_rows::SessionRows;
 use super::snapshot::Snapshot;
+use super::standing::{Advance, Mark};
+use std::collections::BTreeSet;
+
 use crate::disk::meter;
 use crate::error::Result;
 use crate::rollup::histogram;
@@ -59,54 +62,138 @@ impl Margin {
 /// [`crate::Error::Invalid`] for a field that events do not have, [`crate::Error::QueryLimit`] over the
 /// budget of memory, and what the parts answer where they are damaged (unless `allow_partial`).
 pub fn sessions(snapshot: &Snapshot, request: &SessionRequest) -> Result<SessionAnswer> {
-    let window = request.window;
-    let cut = request.buckets.cut_to(window);
-    if window.start >= window.end {
-        return Ok(SessionAnswer { exact: true, ..SessionAnswer::default() });
-    }
-    let narrow = has_narrow(&cut);
-    let bytes_before = meter::bytes_read();
-    let mut rows = SessionRows::new(snapshot, request, narrow)?;
-    let mut cells = SessionCells::new(snapshot, request, &cut, narrow);
-    let mut folded = Folded::new(&cut);
-    let mut read_range = |rows: &mut SessionRows<'_>, range: TimeRange| {
-        if range.start >= range.end {
-            return Ok(());
+    Ok(StandingSessions::start(snapshot, request)?.0)
+}
+
+/// A question for sessions that stays, as [`super::StandingQueries`] do.
+#[derive(Debug)]
+pub struct StandingSessions {
+    request: SessionRequest,
+    /// The buckets, cut to the window.
+    cut: Buckets,
+    margin: Margin,
+    read: TimeRange,
+    rows: SessionRows,
+    /// What the chains add up to that cells have closed, and the days of theirs.
+    folded: Folded,
+    closed: BTreeSet<i32>,
+    mark: Mark,
+    /// By the last reading.
+    bytes_read: u64,
+}
+
+impl StandingSessions {
+    /// Answers a question as [`sessions`] does, and keeps it; not when its answer is not whole, nor when it lists
+    /// events or sessions one by one.
+    pub(crate) fn start(
+        snapshot: &Snapshot,
+        request: &SessionRequest,
+    ) -> Result<(SessionAnswer, Option<Self>)> {
+        let window = request.window;
+        let cut = request.buckets.cut_to(window);
+        if window.start >= window.end {
+            return Ok((SessionAnswer { exact: true, ..SessionAnswer::default() }, None));
         }
-        cells.add(snapshot, range, rows, &mut folded)?;
-        rows.read(range, |part, run| cells.leaves(part, run))
-    };
-    let mut margin = Margin::FIRST;
-    let mut read = margin.around(window);
-    read_range(&mut rows, read)?;
-    loop {
-        rows.gather.join();
-        let Some(wider) = margin.wider(unsettled(&rows.gather, window, read)) else { break };
-        let next = wider.around(window);
-        read_range(&mut rows, TimeRange { start: next.start, end: read.start })?;
-        read_range(&mut rows, TimeRange { start: read.end, end: next.end })?;
-        (margin, read) = (wider, next);
+        let narrow = has_narrow(&cut);
+        let bytes_before = meter::bytes_read();
+        let mut rows = SessionRows::new(request, narrow)?;
+        let mut cells = SessionCells::new(snapshot, request, &cut, narrow);
+        let mut folded = Folded::new(&cut);
+        let mut read_range = |rows: &mut SessionRows, range: TimeRange| {
+            if range.start >= range.end {
+                return Ok(());
+            }
+            cells.add(snapshot, range, rows, &mut folded)?;
+            rows.read(snapshot, range, |part, run| cells.leaves(part, run))
+        };
+        let mut margin = Margin::FIRST;
+        let mut read = margin.around(window);
+        read_range(&mut rows, read)?;
+        loop {
+            rows.gather.join();
+            let Some(wider) = margin.wider(unsettled(&rows.gather, window, read)) else { break };
+            let next = wider.around(window);
+            read_range(&mut rows, TimeRange { start: next.start, end: read.start })?;
+            read_range(&mut rows, TimeRange { start: read.end, end: next.end })?;
+            (margin, read) = (wider, next);
+        }
+        let expired = cells.expired(snapshot, request);
+        let (closed, mark) = (cells.closed, Mark::of(snapshot));
+        let bytes_read = meter::bytes_read().saturating_sub(bytes_before);
+        let request = request.clone();
+        let mut standing = Self { request, cut, margin, read, rows, folded, closed, mark, bytes_read };
+        let mut answer = standing.numbers();
+        if narrow {
+            standing.count_active(&mut answer);
+        }
+        answer.expired = expired;
+        answer.exact = answer.damaged.is_empty() && expired.is_none();
+        let may_stay = answer.exact && !narrow && !standing.request.exact;
+        Ok((answer, may_stay.then_some(standing)))
     }
-    let mut answer = fold(&rows.gather, &cut, request.exact);
-    add_closed(&mut answer, &folded.answer);
-    if narrow {
-        answer.active = vec![0; cut.len()];
-        active_chains(&mut rows.events, &cut, |_, bucket| {
+
+    /// Reads the events that a later moment has.
+    ///
+    /// # Errors
+    ///
+    /// As [`sessions`]; what failed is of no use any more.
+    pub(crate) fn advance(&mut self, snapshot: &Snapshot) -> Result<Advance> {
+        let go_on = match self.mark.go_on(snapshot) {
+            Ok(go_on) => go_on,
+            Err(why) => return Ok(why),
+        };
+        self.bytes_read = 0;
+        self.folded.answer.cost = Cost::default();
+        let bytes_before = meter::bytes_read();
+        let may_go_on = self.rows.read_newer(snapshot, self.read, go_on, &self.closed)?;
+        self.bytes_read = meter::bytes_read().saturating_sub(bytes_before);
+        self.mark = Mark::of(snapshot);
+        Ok(if may_go_on { Advance::Done } else { Advance::Lost })
+    }
+
+    /// The answer of the moment that was read last; `None` when it is not whole, or depends on events further out
+    /// than what was read.
+    pub fn answer(&mut self) -> Option<SessionAnswer> {
+        self.rows.gather.join();
+        let unsettled = unsettled(&self.rows.gather, self.request.window, self.read);
+        let answer = self.margin.wider(unsettled).is_none().then(|| self.numbers());
+        answer.filter(|answer| answer.exact)
+    }
+
+    /// The numbers of what was read.
+    fn numbers(&self) -> SessionAnswer {
+        let mut answer = fold(&self.rows.gather, &self.cut, self.request.exact);
+        add_closed(&mut answer, &self.folded.answer);
+        let (cost, damaged) = self.rows.read_so_far();
+        answer.cost += cost;
+        // Rows count their own; cells were read beside them.
+        answer.cost.bytes_read = self.bytes_read;
+        answer.damaged = damaged;
+        join_damage(&mut answer.damaged);
+        answer.exact = answer.damaged.is_empty();
+        answer.read = Some(self.read);
+        answer
+    }
+
+    /// In how many sessions each bucket has an event, where chains do not tell.
+    fn count_active(&mut self, answer: &mut SessionAnswer) {
+        answer.active = vec![0; self.cut.len()];
+        active_chains(&mut self.rows.events, &self.cut, |_, bucket| {
             if let Some(count) = answer.active.get_mut(bucket) {
                 *count += 1;
             }
         });
     }
-    let (cost, damaged) = rows.finish();
-    answer.cost += cost;
-    // Rows count their own; cells were read beside them.
-    answer.cost.bytes_read = meter::bytes_read().saturating_sub(bytes_before);
-    answer.damaged = damaged;
-    join_damage(&mut answer.damaged);
-    answer.expired = cells.expired(snapshot, request);
-    answer.exact = answer.damaged.is_empty() && answer.expired.is_none();
-    answer.read = Some(read);
-    Ok(answer)
+
+    /// The question.
+    pub fn request(&self) -> &SessionRequest {
+        &self.request
+    }
+
+    /// Bytes of memory this takes, about.
+    pub fn memory_bytes(&self) -> usize {
+        self.rows.memory_bytes()
+    }
 }
 
 /// Whether a bucket between others is shorter than a gap: a chain may then pass over it without an event.

@@ -88,10 +88,15 @@ impl Tally {
 
     /// What it cost, and what could not be read: ranges in order, joined where they touch.
     pub(crate) fn finish(mut self) -> (Cost, Vec<Damage>) {
+        self.so_far()
+    }
+
+    /// What it has cost, and what could not be read: ranges in order, joined where they touch.
+    pub(crate) fn so_far(&mut self) -> (Cost, Vec<Damage>) {
         self.pause();
         self.damaged.sort_unstable_by_key(|r| (r.start, r.end));
         let mut joined: Vec<TimeRange> = Vec::new();
-        for range in self.damaged {
+        for range in self.damaged.iter().copied() {
             match joined.last_mut() {
                 Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
                 _ => joined.push(range),

@@ -94,6 +94,7 @@ where
     };
     let hint = prepare(&state, superuser, address).await?;
     let last_uses = tokio::spawn(keep_last_uses(state.clone()));
+    let standing = tokio::spawn(state.store.clone().keep_up());
     let jobs = tokio::spawn(crate::job::drive(state.clone()));
     let live = tokio::spawn(crate::live::drive(state.clone()));
     let own = tokio::spawn(crate::collect::own::drive(state.clone())).abort_handle();
@@ -119,6 +120,7 @@ where
     // What runs is told as interrupted at the next start, and repeated then.
     jobs.abort();
     live.abort();
+    standing.abort();
     // What is being sent is sent again.
     notify.abort();
     alerts.abort();

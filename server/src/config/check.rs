@@ -182,6 +182,7 @@ impl Fields<'_> {
                 deadline: self.units("query_deadline", parse_duration)?,
                 memory_bytes_max: self.units("query_memory_bytes", parse_bytes)?,
                 kept_bytes_max: self.units("report_cache_bytes", parse_bytes)?,
+                standing_bytes_max: self.units("standing_report_bytes", parse_bytes)?,
             },
             connections_max: self.count("connections_max")?,
             future_max: self.units("future_limit", parse_duration)?,

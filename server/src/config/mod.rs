@@ -168,6 +168,7 @@ impl Default for Limits {
                 deadline: Duration::from_secs(30),
                 memory_bytes_max: 256 << 20,
                 kept_bytes_max: 16 << 20,
+                standing_bytes_max: 64 << 20,
             },
             connections_max: 4_096,
             future_max: Duration::from_hours(1),

@@ -171,6 +171,11 @@ pub const SETTINGS: &[Setting] = &[
     one("disk_reserve_bytes", Some("64MiB"), "Bytes of free disk under which writes are refused."),
     one("query_memory_bytes", Some("256MiB"), "Bytes one question may use."),
     one("report_cache_bytes", Some("16MiB"), "Bytes of answers that are kept for the same question."),
+    one(
+        "standing_report_bytes",
+        Some("64MiB"),
+        "Bytes of reports that are kept up to date while they are asked again and again.",
+    ),
     one("query_deadline", Some("30s"), "How long one question may take; a longer one gets 503."),
     one("queries_max", Some("8"), "Questions that run at once; further ones wait."),
     one("connections_max", Some("4096"), "Connections that are open at once; further ones wait."),

@@ -54,6 +54,8 @@ async fn own_metrics(State(state): State<AppState>, principal: Principal) -> Res
     alerts(&mut registry, &rules);
     notify(&mut registry, &state.notify.standing(), now);
     gauge(&mut registry, "answers_bytes", "Bytes of answers that are kept", state.store.kept_bytes());
+    let standing = state.store.standing_bytes();
+    gauge(&mut registry, "standing_bytes", "Bytes of reports that are kept up to date", standing);
     gauge(&mut registry, "live_viewers", "Viewers of what happens now", state.live.viewers() as u64);
     let health = state.store.health();
     gauge(

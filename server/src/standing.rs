@@ -1,0 +1,285 @@
+//! Questions that are asked again and again while rows come in: kept up to date, so that each ask reads a few rows.
+//!
+//! An answer that is kept ([`crate::answers`]) is of no use once a row of its own has come, and a window with today in
+//! it has new rows all the time. A question that read many rows therefore stays for a while, with what it has counted:
+//! it goes on with the rows that have come since (`insights_engine::query::StandingQueries`), between asks by itself,
+//! and what an ask has left to read is what came in the last moment. Answers are those of asking anew.
+//!
+//! A question that has gone on to a moment has no answer for an earlier one. So whoever asks takes all questions of
+//! the scope and stream out before the moment of the ask is fixed, and puts them back at the end: nobody else takes
+//! them to a later moment meanwhile.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use insights_engine::id::Stream;
+use insights_engine::query::{
+    Advance, Answer, Query, Scope, SessionAnswer, SessionRequest, StandingQueries, StandingSessions,
+};
+use insights_engine::view::View;
+use insights_engine::Result;
+use parking_lot::{Condvar, Mutex};
+
+use crate::answers::{Key, key_of};
+
+/// How often questions that stay are brought up to date.
+pub(crate) const EVERY: Duration = Duration::from_millis(100);
+
+/// How often a question is brought up to date without being asked before it goes: after a minute.
+const IDLE_ROUNDS_MAX: u64 = 600;
+
+/// Rows that a question reads for it to stay: one of fewer is asked anew as fast.
+const ROWS_MIN: u64 = 16_384;
+
+/// Most scopes and streams with questions that stay.
+const GROUPS_MAX: usize = 256;
+
+/// How long an ask waits for questions that somebody has taken, before it is asked anew beside them.
+const WAIT_MAX: Duration = Duration::from_millis(250);
+
+/// The questions that stay. One for a store.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    bytes_max: u64,
+    rows_min: u64,
+    groups: Mutex<HashMap<Key, Arc<Group>>>,
+}
+
+/// The questions of one scope and stream.
+#[derive(Debug, Default)]
+struct Group {
+    /// `None` while somebody has them.
+    questions: Mutex<Option<Questions>>,
+    returned: Condvar,
+    /// Bytes of memory that they take, about.
+    bytes: AtomicU64,
+    /// How often they were brought up to date since one of them was asked.
+    idle: AtomicU64,
+}
+
+/// By key what stays.
+type Questions = HashMap<Key, State>;
+
+#[derive(Debug)]
+enum State {
+    Numbers(Box<StandingQueries>),
+    Sessions(Box<StandingSessions>),
+}
+
+impl State {
+    fn advance(&mut self, view: &View) -> Result<Advance> {
+        match self {
+            Self::Numbers(queries) => view.advance(queries),
+            Self::Sessions(sessions) => view.advance_sessions(sessions),
+        }
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        let bytes = match self {
+            Self::Numbers(queries) => queries.memory_bytes(),
+            Self::Sessions(sessions) => sessions.memory_bytes(),
+        };
+        bytes as u64
+    }
+}
+
+impl Group {
+    fn empty() -> Arc<Self> {
+        Arc::new(Self { questions: Mutex::new(Some(Questions::new())), ..Self::default() })
+    }
+
+    fn take(&self, wait_max: Duration) -> Option<Questions> {
+        let mut questions = self.questions.lock();
+        if questions.is_none() {
+            self.returned.wait_for(&mut questions, wait_max);
+        }
+        questions.take()
+    }
+
+    fn put_back(&self, questions: Questions) {
+        self.bytes.store(questions.values().map(State::memory_bytes).sum(), Ordering::Relaxed);
+        *self.questions.lock() = Some(questions);
+        self.returned.notify_one();
+    }
+}
+
+/// Questions that one ask has taken, by scope and stream; dropped they go back.
+#[derive(Debug, Default)]
+pub(crate) struct Taken(Mutex<HashMap<Key, TakenGroup>>);
+
+#[derive(Debug)]
+struct TakenGroup {
+    group: Arc<Group>,
+    questions: Questions,
+}
+
+impl Drop for TakenGroup {
+    fn drop(&mut self) {
+        self.group.put_back(std::mem::take(&mut self.questions));
+    }
+}
+
+/// One ask for an answer: at which moment, with which questions that stay.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ask<'a> {
+    pub(crate) view: &'a View,
+    pub(crate) taken: &'a Taken,
+}
+
+impl Standing {
+    /// Keeps questions that take at most about `bytes_max` bytes together; 0 keeps none.
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        Self { bytes_max, rows_min: ROWS_MIN, groups: Mutex::default() }
+    }
+
+    /// Takes the questions of a scope and stream for an ask, when the one of `key` is among them; at its first
+    /// question about them, which fixes the moment.
+    pub(crate) fn take(&self, ask: Ask<'_>, key: &Key, (scope, stream): (&Scope, Stream)) {
+        let of = group_key(scope, stream);
+        let Some(group) = self.groups.lock().get(&of).cloned() else { return };
+        let mut taken = ask.taken.0.lock();
+        if taken.contains_key(&of) || ask.view.has_asked(scope, stream) {
+            return;
+        }
+        let Some(questions) = group.take(WAIT_MAX) else { return };
+        let has_key = questions.contains_key(key);
+        let mine = TakenGroup { group, questions };
+        if has_key {
+            taken.insert(of, mine);
+        }
+    }
+
+    /// Answers questions for numbers of one scope and stream, from one that stays where there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::aggregate_all`].
+    pub(crate) fn numbers(&self, ask: Ask<'_>, key: Key, queries: &[Query]) -> Result<Vec<Result<Answer>>> {
+        let Some(first) = queries.first() else { return Ok(Vec::new()) };
+        let of = group_key(&first.scope, first.stream);
+        let answers = go_on(ask, (&of, &key), |state| match state {
+            State::Numbers(queries) => queries.answers(),
+            State::Sessions(_) => None,
+        });
+        if let Some(answers) = answers {
+            return Ok(answers.into_iter().map(Ok).collect());
+        }
+        let (answers, standing) = ask.view.aggregate_standing(queries)?;
+        let rows = answers.iter().flatten().map(|answer| answer.cost.rows_scanned).max().unwrap_or(0);
+        if let Some(standing) = standing.filter(|_| rows >= self.rows_min) {
+            self.keep(ask, (of, key), State::Numbers(Box::new(standing)));
+        }
+        Ok(answers)
+    }
+
+    /// Answers a question for sessions, from one that stays where there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::sessions`].
+    pub(crate) fn sessions(&self, ask: Ask<'_>, key: Key, request: &SessionRequest) -> Result<SessionAnswer> {
+        let of = group_key(&request.scope, Stream::Events);
+        let answer = go_on(ask, (&of, &key), |state| match state {
+            State::Sessions(sessions) => sessions.answer(),
+            State::Numbers(_) => None,
+        });
+        if let Some(answer) = answer {
+            return Ok(answer);
+        }
+        let (answer, standing) = ask.view.sessions_standing(request)?;
+        if let Some(standing) = standing.filter(|_| answer.cost.rows_scanned >= self.rows_min) {
+            self.keep(ask, (of, key), State::Sessions(Box::new(standing)));
+        }
+        Ok(answer)
+    }
+
+    fn keep(&self, ask: Ask<'_>, (of, key): (Key, Key), state: State) {
+        let bytes = state.memory_bytes();
+        // One alone does not drive out all the others.
+        if bytes > self.bytes_max / 4 {
+            return;
+        }
+        if let Some(taken) = ask.taken.0.lock().get_mut(&of) {
+            taken.questions.insert(key, state);
+            return;
+        }
+        let mut groups = self.groups.lock();
+        let group = Arc::clone(groups.entry(of).or_insert_with(Group::empty));
+        // While somebody has the others, this one is asked anew once more.
+        if let Some(questions) = group.questions.lock().as_mut() {
+            questions.insert(key, state);
+            group.bytes.fetch_add(bytes, Ordering::Relaxed);
+            group.idle.store(0, Ordering::Relaxed);
+        }
+        self.make_room(&mut groups);
+    }
+
+    /// Lets go of those that were asked longest ago, until the others have room.
+    fn make_room(&self, groups: &mut HashMap<Key, Arc<Group>>) {
+        let bytes_of = |group: &Arc<Group>| group.bytes.load(Ordering::Relaxed);
+        let mut bytes: u64 = groups.values().map(bytes_of).sum();
+        while groups.len() > GROUPS_MAX || bytes > self.bytes_max {
+            let idle = |group: &Arc<Group>| group.idle.load(Ordering::Relaxed);
+            let oldest = groups.iter().max_by_key(|(_, group)| idle(group)).map(|(key, _)| *key);
+            let Some(removed) = oldest.and_then(|key| groups.remove(&key)) else { return };
+            bytes = bytes.saturating_sub(bytes_of(&removed));
+        }
+    }
+
+    /// Brings every question to the moment of a view that `view` makes, and lets go of those that nobody asks any
+    /// more, or that cannot go on.
+    pub(crate) fn advance(&self, view: &dyn Fn() -> View) {
+        let groups: Vec<Arc<Group>> = self.groups.lock().values().cloned().collect();
+        for group in groups {
+            group.idle.fetch_add(1, Ordering::Relaxed);
+            // Those that are being asked are brought up to date by that.
+            let Some(questions) = group.take(Duration::ZERO) else { continue };
+            let mut mine = TakenGroup { group, questions };
+            let view = view();
+            mine.questions.retain(|_, state| {
+                matches!(state.advance(&view), Ok(Advance::Done | Advance::Earlier))
+            });
+        }
+        let mut groups = self.groups.lock();
+        groups.retain(|_, group| {
+            let is_asked = group.idle.load(Ordering::Relaxed) <= IDLE_ROUNDS_MAX;
+            is_asked && group.questions.lock().as_ref().is_none_or(|questions| !questions.is_empty())
+        });
+        self.make_room(&mut groups);
+    }
+
+    /// Whether no question stays.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.groups.lock().is_empty()
+    }
+
+    /// Bytes of memory that the questions take, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.groups.lock().values().map(|group| group.bytes.load(Ordering::Relaxed)).sum()
+    }
+}
+
+fn group_key(scope: &Scope, stream: Stream) -> Key {
+    key_of("standing", &(scope, stream))
+}
+
+/// The answer of a question that was taken; `None` when there is none, or it cannot go on to the moment of the ask.
+fn go_on<T>(
+    ask: Ask<'_>,
+    (of, key): (&Key, &Key),
+    answer: impl FnOnce(&mut State) -> Option<T>,
+) -> Option<T> {
+    let mut taken = ask.taken.0.lock();
+    let TakenGroup { group, questions } = taken.get_mut(of)?;
+    group.idle.store(0, Ordering::Relaxed);
+    let state = questions.get_mut(key)?;
+    // What fails is asked anew, and fails there in its own words.
+    let advanced = state.advance(ask.view);
+    let answer = matches!(advanced, Ok(Advance::Done)).then(|| answer(state)).flatten();
+    if answer.is_none() && !matches!(advanced, Ok(Advance::Earlier)) {
+        questions.remove(key);
+    }
+    answer
+}
