@@ -14,6 +14,7 @@ use insights_engine::{Engine, query::SessionClasses};
 use tempfile::TempDir;
 
 use super::*;
+use crate::standing::Taken;
 
 struct Store {
     engine: Arc<Engine>,
@@ -27,7 +28,7 @@ impl Store {
         let disk = Arc::new(OsDisk::open(dir.path()).unwrap());
         let clock: Arc<dyn Clock> = ManualClock::new(TimestampUs(0));
         let engine = Engine::open(Config::default(), disk, clock, [7; 32]).unwrap();
-        Self { engine, answers: Answers::new(1 << 20), _dir: dir }
+        Self { engine, answers: Answers::new(1 << 20, 1 << 20), _dir: dir }
     }
 
     fn append(&self, tenant: &str, day: i64) {
@@ -52,7 +53,8 @@ impl Store {
             rows_only: false,
             allow_partial: false,
         };
-        let given = self.answers.numbers(&self.engine.view(), &query).unwrap();
+        let (view, taken) = (self.engine.view(), Taken::default());
+        let given = self.answers.numbers(Ask { view: &view, taken: &taken }, &query).unwrap();
         let count = given.answer.groups.first().and_then(|g| g.values.first()).map_or(0, |n| n.as_u64());
         (count, given.cached)
     }
@@ -73,7 +75,8 @@ impl Store {
             budget: Budget::default(),
             allow_partial: false,
         };
-        let given = self.answers.sessions(&self.engine.view(), &request).unwrap();
+        let (view, taken) = (self.engine.view(), Taken::default());
+        let given = self.answers.sessions(Ask { view: &view, taken: &taken }, &request).unwrap();
         (given.answer.totals().started, given.cached)
     }
 }

@@ -27,11 +27,11 @@ use crate::answers::{Key, key_of};
 /// How often questions that stay are brought up to date.
 pub(crate) const EVERY: Duration = Duration::from_millis(100);
 
-/// How often a question is brought up to date without being asked before it goes: after a minute.
-const IDLE_ROUNDS_MAX: u64 = 600;
+/// How often a question is brought up to date without being asked before it goes: after ten minutes.
+const IDLE_ROUNDS_MAX: u64 = 6_000;
 
-/// Rows that a question reads for it to stay: one of fewer is asked anew as fast.
-const ROWS_MIN: u64 = 16_384;
+/// Rows that a question reads for it to stay: one of fewer is asked anew as fast, and few become many while rows come in.
+const ROWS_MIN: u64 = 1_024;
 
 /// Most scopes and streams with questions that stay.
 const GROUPS_MAX: usize = 256;
@@ -283,3 +283,7 @@ fn go_on<T>(
     }
     answer
 }
+
+#[cfg(test)]
+#[path = "standing_tests.rs"]
+mod tests;

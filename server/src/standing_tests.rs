@@ -1,0 +1,168 @@
+//! Questions that stay: who goes on, who waits, and who goes.
+
+use insights_engine::Engine;
+use insights_engine::append::Append;
+use insights_engine::clock::{Clock, ManualClock};
+use insights_engine::config::Config;
+use insights_engine::disk::SimDisk;
+use insights_engine::id::TenantId;
+use insights_engine::query::{Aggregate, Budget, Filter, SessionClasses};
+use insights_engine::schema::{BatchBuilder, stream};
+use insights_engine::time::{Buckets, DAY_US, TimeRange, TimestampUs};
+
+use super::*;
+
+const KEY: Key = [1; 32];
+const SESSIONS: Key = [2; 32];
+const WINDOW: TimeRange = TimeRange { start: TimestampUs(0), end: TimestampUs(DAY_US) };
+
+struct Store {
+    engine: Arc<Engine>,
+    standing: Standing,
+}
+
+fn scope() -> Scope {
+    Scope::One(TenantId::new("acme").unwrap())
+}
+
+impl Store {
+    /// One whose questions stay however few rows they read, when they take at most so many bytes.
+    fn new(bytes_max: u64) -> Self {
+        let clock: Arc<dyn Clock> = ManualClock::new(TimestampUs(DAY_US / 2));
+        let config = Config { disk_reserve_bytes: 0, ..Config::default() };
+        let engine = Engine::open(config, Arc::new(SimDisk::new()), clock, [7; 32]).unwrap();
+        Self { engine, standing: Standing { rows_min: 0, ..Standing::new(bytes_max) } }
+    }
+
+    fn append(&self, events: usize) {
+        let mut rows = BatchBuilder::new(TenantId::new("acme").unwrap(), Stream::Events);
+        for n in 0..events {
+            rows.i64(&stream::TIME, DAY_US / 3).str(&stream::EVENT_TYPE, Some("click"));
+            rows.str(&stream::SESSION_ID, Some(&format!("s{n}"))).finish_row();
+        }
+        self.engine.append(Append::batch(rows.build())).unwrap();
+    }
+
+    /// The events, and the rows that were read to count them.
+    fn events(&self, view: &View, taken: &Taken) -> (u64, u64) {
+        let query = Query {
+            scope: scope(),
+            stream: Stream::Events,
+            window: WINDOW,
+            filter: Filter::all(),
+            group_by: Vec::new(),
+            aggregates: vec![Aggregate::Count],
+            budget: Budget::default(),
+            rows_only: false,
+            allow_partial: false,
+        };
+        let ask = Ask { view, taken };
+        self.standing.take(ask, &KEY, (&query.scope, query.stream));
+        let answer = self.standing.numbers(ask, KEY, &[query]).unwrap().remove(0).unwrap();
+        (answer.groups[0].values[0].as_u64(), answer.cost.rows_scanned)
+    }
+
+    fn sessions(&self, view: &View, taken: &Taken) -> (u64, u64) {
+        let request = SessionRequest {
+            scope: scope(),
+            window: WINDOW,
+            buckets: Buckets::whole(WINDOW),
+            filter: Filter::all(),
+            classes: SessionClasses {
+                page: Filter::all(),
+                action: Filter::all(),
+                interactive: Filter::all(),
+            },
+            exact: false,
+            budget: Budget::default(),
+            allow_partial: false,
+        };
+        let ask = Ask { view, taken };
+        self.standing.take(ask, &SESSIONS, (&request.scope, Stream::Events));
+        let answer = self.standing.sessions(ask, SESSIONS, &request).unwrap();
+        (answer.totals().started, answer.cost.rows_scanned)
+    }
+
+    /// Both, as one ask.
+    fn ask(&self) -> [(u64, u64); 2] {
+        let (view, taken) = (self.engine.view(), Taken::default());
+        [self.events(&view, &taken), self.sessions(&view, &taken)]
+    }
+
+    fn advance(&self) {
+        self.standing.advance(&|| self.engine.view());
+    }
+}
+
+#[test]
+fn an_ask_reads_the_rows_that_have_come_since_the_last_one() {
+    let store = Store::new(1 << 20);
+    store.append(5);
+    assert_eq!(store.ask(), [(5, 5), (5, 5)]);
+    store.append(7);
+    assert_eq!(store.ask(), [(12, 7), (7, 7)]);
+    store.engine.flush().unwrap();
+    store.append(2);
+    assert_eq!(store.ask(), [(14, 2), (7, 2)]);
+    // Between asks they read by themselves.
+    store.append(3);
+    store.advance();
+    assert_eq!(store.ask(), [(17, 0), (7, 0)]);
+    assert!(store.standing.bytes() > 0);
+}
+
+#[test]
+fn nobody_takes_them_on_while_an_ask_has_them() {
+    let store = Store::new(1 << 20);
+    store.append(5);
+    store.ask();
+    let (view, taken) = (store.engine.view(), Taken::default());
+    assert_eq!(store.events(&view, &taken), (5, 0));
+    store.append(4);
+    store.advance();
+    // Another ask has its own answer, of its own moment.
+    assert_eq!(store.ask(), [(9, 9), (5, 9)]);
+    assert_eq!(store.sessions(&view, &taken), (5, 0));
+    drop(taken);
+    assert_eq!(store.ask(), [(9, 4), (5, 4)]);
+}
+
+#[test]
+fn an_ask_whose_moment_is_fixed_takes_none() {
+    let store = Store::new(1 << 20);
+    store.append(5);
+    let (view, taken) = (store.engine.view(), Taken::default());
+    view.version(&scope(), Stream::Events, WINDOW).unwrap();
+    store.append(1);
+    store.ask();
+    assert_eq!(store.events(&view, &taken), (5, 5));
+    // What that one has read is gone on with: it is a later moment that asks now.
+    assert_eq!(store.ask()[0], (6, 1));
+}
+
+#[test]
+fn what_is_not_asked_any_more_goes() {
+    let store = Store::new(1 << 20);
+    store.append(5);
+    store.ask();
+    for _ in 0..IDLE_ROUNDS_MAX {
+        store.advance();
+    }
+    assert!(!store.standing.is_empty());
+    store.ask();
+    store.advance();
+    assert!(!store.standing.is_empty(), "it was asked");
+    for _ in 0..IDLE_ROUNDS_MAX {
+        store.advance();
+    }
+    assert!(store.standing.is_empty());
+}
+
+#[test]
+fn what_has_no_room_does_not_stay() {
+    let store = Store::new(0);
+    store.append(5);
+    assert_eq!(store.ask(), [(5, 5), (5, 5)]);
+    assert_eq!(store.ask(), [(5, 5), (5, 5)]);
+    assert!(store.standing.is_empty());
+}
