@@ -24,6 +24,10 @@ const RELIEF_WAIT: Duration = Duration::from_millis(50);
 /// How often the thread of merges looks whether one is due.
 const COMPACTION_TICK: Duration = Duration::from_secs(1);
 
+/// How much less the thread of merges asks of a busy processor than one whose work somebody waits for (`nice(2)`, of the
+/// calling thread on Linux): a quarter of a core beside one other thread.
+const COMPACTION_NICENESS: i32 = 5;
+
 /// How long a merge that failed waits before it is tried again.
 const COMPACTION_RETRY: Duration = Duration::from_mins(1);
 
@@ -98,6 +102,8 @@ fn drive_flush(core: &Core) {
 }
 
 fn drive_compaction(core: &Core) {
+    // Refused or not, merges go on: on a busy machine those who wait for an answer come first.
+    rustix::process::nice(COMPACTION_NICENESS).ok();
     while !core.is_closing() {
         let pause = match core.compactor.step(core, Effort::Due, &Pace::steady(core)) {
             Ok(Some(_)) => continue,

@@ -190,6 +190,32 @@ impl Buckets {
         let after = self.edges.partition_point(|edge| *edge <= at);
         (after > 0 && after < self.edges.len()).then(|| after - 1)
     }
+
+    /// As [`Self::index_of`], for many instants of which most are in the bucket of the one before.
+    pub(crate) fn near(&self) -> NearBuckets<'_> {
+        let nothing = TimeRange { start: TimestampUs(0), end: TimestampUs(0) };
+        NearBuckets { buckets: self, index: 0, range: nothing }
+    }
+}
+
+/// The bucket that was asked for last.
+#[derive(Debug)]
+pub(crate) struct NearBuckets<'b> {
+    buckets: &'b Buckets,
+    index: usize,
+    range: TimeRange,
+}
+
+impl NearBuckets<'_> {
+    /// The bucket of an instant, and its range.
+    #[inline]
+    pub(crate) fn of(&mut self, at: TimestampUs) -> Option<(usize, TimeRange)> {
+        if !self.range.contains(at) {
+            self.index = self.buckets.index_of(at)?;
+            self.range = self.buckets.get(self.index)?;
+        }
+        Some((self.index, self.range))
+    }
 }
 
 fn zoned(at: TimestampUs, zone: &TimeZone) -> Result<ZonedDateTime> {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use insights_engine::id::Stream;
+use insights_engine::id::{Lsn, Stream};
 use insights_engine::query::{
     Advance, Answer, Query, Scope, SessionAnswer, SessionRequest, StandingQueries, StandingSessions,
 };
@@ -25,19 +25,23 @@ use parking_lot::{Condvar, Mutex};
 use crate::answers::{Key, key_of};
 
 /// How often questions that stay are brought up to date.
-pub(crate) const EVERY: Duration = Duration::from_millis(100);
+pub(crate) const EVERY: Duration = Duration::from_millis(50);
 
 /// How often a question is brought up to date without being asked before it goes: after ten minutes.
-const IDLE_ROUNDS_MAX: u64 = 6_000;
+const IDLE_ROUNDS_MAX: u64 = 12_000;
 
 /// Rows that a question reads for it to stay: one of fewer is asked anew as fast, and few become many while rows come in.
 const ROWS_MIN: u64 = 1_024;
+
+/// How often a question may find that rows came and none was its own, before it goes: its answer is kept for as long
+/// as that is so.
+const QUIET_ROUNDS_MAX: u32 = 100;
 
 /// Most scopes and streams with questions that stay.
 const GROUPS_MAX: usize = 256;
 
 /// How long an ask waits for questions that somebody has taken, before it is asked anew beside them.
-const WAIT_MAX: Duration = Duration::from_millis(250);
+const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The questions that stay. One for a store.
 #[derive(Debug)]
@@ -60,7 +64,15 @@ struct Group {
 }
 
 /// By key what stays.
-type Questions = HashMap<Key, State>;
+type Questions = HashMap<Key, Question>;
+
+/// A question that stays, or several that are asked together.
+#[derive(Debug)]
+struct Question {
+    state: State,
+    /// How often rows came of which none was its own, since one was.
+    quiet: u32,
+}
 
 #[derive(Debug)]
 enum State {
@@ -68,18 +80,34 @@ enum State {
     Sessions(Box<StandingSessions>),
 }
 
-impl State {
+impl Question {
     fn advance(&mut self, view: &View) -> Result<Advance> {
-        match self {
-            Self::Numbers(queries) => view.advance(queries),
-            Self::Sessions(sessions) => view.advance_sessions(sessions),
+        let (before, _) = self.read();
+        let advanced = match &mut self.state {
+            State::Numbers(queries) => view.advance(queries),
+            State::Sessions(sessions) => view.advance_sessions(sessions),
+        };
+        let (after, rows) = self.read();
+        self.quiet = match rows {
+            0 if after > before => self.quiet.saturating_add(1),
+            0 => self.quiet,
+            _ => 0,
+        };
+        advanced
+    }
+
+    /// The frame up to which it has read, and how many rows it looked at to come there.
+    fn read(&self) -> (Lsn, u64) {
+        match &self.state {
+            State::Numbers(queries) => queries.read(),
+            State::Sessions(sessions) => sessions.read(),
         }
     }
 
     fn memory_bytes(&self) -> u64 {
-        let bytes = match self {
-            Self::Numbers(queries) => queries.memory_bytes(),
-            Self::Sessions(sessions) => sessions.memory_bytes(),
+        let bytes = match &self.state {
+            State::Numbers(queries) => queries.memory_bytes(),
+            State::Sessions(sessions) => sessions.memory_bytes(),
         };
         bytes as u64
     }
@@ -99,7 +127,7 @@ impl Group {
     }
 
     fn put_back(&self, questions: Questions) {
-        self.bytes.store(questions.values().map(State::memory_bytes).sum(), Ordering::Relaxed);
+        self.bytes.store(questions.values().map(Question::memory_bytes).sum(), Ordering::Relaxed);
         *self.questions.lock() = Some(questions);
         self.returned.notify_one();
     }
@@ -196,20 +224,21 @@ impl Standing {
     }
 
     fn keep(&self, ask: Ask<'_>, (of, key): (Key, Key), state: State) {
-        let bytes = state.memory_bytes();
+        let question = Question { state, quiet: 0 };
+        let bytes = question.memory_bytes();
         // One alone does not drive out all the others.
         if bytes > self.bytes_max / 4 {
             return;
         }
         if let Some(taken) = ask.taken.0.lock().get_mut(&of) {
-            taken.questions.insert(key, state);
+            taken.questions.insert(key, question);
             return;
         }
         let mut groups = self.groups.lock();
         let group = Arc::clone(groups.entry(of).or_insert_with(Group::empty));
         // While somebody has the others, this one is asked anew once more.
         if let Some(questions) = group.questions.lock().as_mut() {
-            questions.insert(key, state);
+            questions.insert(key, question);
             group.bytes.fetch_add(bytes, Ordering::Relaxed);
             group.idle.store(0, Ordering::Relaxed);
         }
@@ -238,8 +267,9 @@ impl Standing {
             let Some(questions) = group.take(Duration::ZERO) else { continue };
             let mut mine = TakenGroup { group, questions };
             let view = view();
-            mine.questions.retain(|_, state| {
-                matches!(state.advance(&view), Ok(Advance::Done | Advance::Earlier))
+            mine.questions.retain(|_, question| {
+                let goes_on = matches!(question.advance(&view), Ok(Advance::Done | Advance::Earlier));
+                goes_on && question.quiet <= QUIET_ROUNDS_MAX
             });
         }
         let mut groups = self.groups.lock();
@@ -274,10 +304,10 @@ fn go_on<T>(
     let mut taken = ask.taken.0.lock();
     let TakenGroup { group, questions } = taken.get_mut(of)?;
     group.idle.store(0, Ordering::Relaxed);
-    let state = questions.get_mut(key)?;
+    let question = questions.get_mut(key)?;
     // What fails is asked anew, and fails there in its own words.
-    let advanced = state.advance(ask.view);
-    let answer = matches!(advanced, Ok(Advance::Done)).then(|| answer(state)).flatten();
+    let advanced = question.advance(ask.view);
+    let answer = matches!(advanced, Ok(Advance::Done)).then(|| answer(&mut question.state)).flatten();
     if answer.is_none() && !matches!(advanced, Ok(Advance::Earlier)) {
         questions.remove(key);
     }

@@ -35,9 +35,13 @@ impl Store {
     }
 
     fn append(&self, events: usize) {
+        self.append_at(DAY_US / 3, events);
+    }
+
+    fn append_at(&self, time: i64, events: usize) {
         let mut rows = BatchBuilder::new(TenantId::new("acme").unwrap(), Stream::Events);
         for n in 0..events {
-            rows.i64(&stream::TIME, DAY_US / 3).str(&stream::EVENT_TYPE, Some("click"));
+            rows.i64(&stream::TIME, time).str(&stream::EVENT_TYPE, Some("click"));
             rows.str(&stream::SESSION_ID, Some(&format!("s{n}"))).finish_row();
         }
         self.engine.append(Append::batch(rows.build())).unwrap();
@@ -156,6 +160,22 @@ fn what_is_not_asked_any_more_goes() {
         store.advance();
     }
     assert!(store.standing.is_empty());
+}
+
+#[test]
+fn what_no_row_comes_to_goes() {
+    let store = Store::new(1 << 20);
+    store.append(5);
+    store.ask();
+    for _ in 0..=QUIET_ROUNDS_MAX {
+        store.append_at(3 * DAY_US, 1);
+        store.advance();
+    }
+    assert!(!store.standing.is_empty());
+    store.append_at(3 * DAY_US, 1);
+    store.advance();
+    assert!(store.standing.is_empty());
+    assert_eq!(store.ask()[0].0, 5);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::cells::{self, conjuncts};
 use super::expired;
 use super::field::Fields;
 use super::filter::{self, Predicate};
-use super::granule::Granule;
+use super::granule::{Granule, SharedPaths};
 use super::group::Grouping;
 use super::mask::Mask;
 use super::newer::Newer;
@@ -48,7 +48,7 @@ struct Run {
 pub fn aggregate(snapshot: &Snapshot, query: &Query) -> Result<Answer> {
     let mut question = Question::new(snapshot, query, None)?;
     while question.task().is_some() {
-        question.step(snapshot, None)?;
+        question.step(snapshot, None, None)?;
     }
     Ok(question.finish())
 }
@@ -75,10 +75,10 @@ pub(crate) fn questions(snapshot: &Snapshot, queries: &[Query]) -> Questions {
 pub(crate) fn read_all(snapshot: &Snapshot, questions: &mut Questions) {
     let place = |question: &Result<Question>| question.as_ref().ok().and_then(Question::task);
     while let Some(next) = questions.iter().filter_map(place).min() {
-        let mut masks = Masks::default();
+        let (mut masks, paths) = (Masks::default(), SharedPaths::default());
         for slot in questions.iter_mut().filter(|question| place(question) == Some(next)) {
             // One that fails ends; the others go on.
-            let step = slot.as_mut().map_or(Ok(()), |question| question.step(snapshot, Some(&mut masks)));
+            let step = slot.as_mut().map_or(Ok(()), |question| question.step(snapshot, Some(&mut masks), Some(&paths)));
             if let Err(error) = step {
                 *slot = Err(error);
             }
@@ -193,6 +193,11 @@ impl Question {
         })
     }
 
+    /// The rows that were looked at since it began, or went on.
+    pub(crate) fn rows(&self) -> u64 {
+        self.tally.rows()
+    }
+
     /// Bytes of memory this takes, about.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.run.accumulators.memory_bytes() + self.run.grouping.memory_bytes()
@@ -204,13 +209,19 @@ impl Question {
     }
 
     /// Reads what is next.
-    fn step(&mut self, snapshot: &Snapshot, mut masks: Option<&mut Masks>) -> Result<()> {
+    fn step(
+        &mut self,
+        snapshot: &Snapshot,
+        mut masks: Option<&mut Masks>,
+        paths: Option<&SharedPaths>,
+    ) -> Result<()> {
         let Self { budget, fields, run, tally, tasks, done, granules, .. } = self;
         let Some(task) = tasks.get(*done) else { return Ok(()) };
         *done += 1;
         *granules += 1;
         tally.resume();
-        if let Some(mut granule) = Granule::new(snapshot, fields, task, *granules) {
+        if let Some(granule) = Granule::new(snapshot, fields, task, *granules) {
+            let mut granule = granule.sharing(paths);
             for slice in &task.slices {
                 tally.look_at(slice)?;
                 let read = run.read(&mut granule, slice, masks.as_deref_mut());

@@ -9,6 +9,9 @@ use crate::id::TenantNo;
 use crate::schema::IdentityKind;
 use crate::session::key::{KeyKind, session_key};
 
+/// Most bytes of text whose codes are remembered.
+const GIVEN_BYTES_MAX: usize = 4 << 20;
+
 /// Ids of distinct values: an identity's code, for one that has none yet the codes after the last one;
 /// everything else by value.
 #[derive(Debug, Default)]
@@ -16,6 +19,10 @@ pub(crate) struct DistinctIds {
     pub(super) plain: KeyIds,
     provisional: HashMap<(TenantNo, IdentityKind), Provisional>,
     provisional_bytes: usize,
+    /// The codes of text that was met, which stay what they are: a look into the dictionary's files for each chunk of
+    /// rows in memory would take longer than the rows.
+    given: HashMap<(TenantNo, IdentityKind), HashMap<Box<[u8]>, u32>>,
+    given_bytes: usize,
     tables: Tables,
     /// Text that has no codes goes by its hash, as in cells.
     hashes: Option<Hashes>,
@@ -89,7 +96,8 @@ impl DistinctIds {
     /// Bytes of memory this takes.
     pub(crate) fn memory_bytes(&self) -> usize {
         let hashes = self.hashes.as_ref().map_or(0, |h| h.list.len() * 48);
-        self.plain.memory_bytes() + self.provisional_bytes + self.tables.memory_bytes() + hashes
+        let texts = self.provisional_bytes + self.given_bytes;
+        self.plain.memory_bytes() + texts + self.tables.memory_bytes() + hashes
     }
 }
 
@@ -113,7 +121,15 @@ impl Ids for DistinctIds {
             }
             return self.plain.of_text(snapshot, tenant, None, text);
         };
+        let given = self.given.entry((tenant, kind)).or_default();
+        if let Some(code) = given.get(text) {
+            return Ok(*code);
+        }
         if let Some(code) = snapshot.codes.code_of(tenant, kind, text)? {
+            if self.given_bytes < GIVEN_BYTES_MAX {
+                given.insert(text.into(), code);
+                self.given_bytes += text.len() + 40;
+            }
             return Ok(code);
         }
         let space = match self.provisional.entry((tenant, kind)) {

@@ -1,5 +1,6 @@
 //! One granule while a question looks at it: columns decoded once, zone maps, tenants' names.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::field::Fields;
@@ -8,7 +9,7 @@ use super::snapshot::Snapshot;
 use crate::error::Result;
 use crate::id::TenantNo;
 use crate::part::{Part, ZoneMap};
-use crate::schema::{ColumnVector, IdentityKind};
+use crate::schema::{ColumnId, ColumnVector, IdentityKind};
 
 /// What is known of a leaf's values without reading them.
 #[derive(Debug, Clone)]
@@ -34,6 +35,21 @@ pub(crate) struct Granule<'a> {
     columns: Vec<Option<Arc<ColumnVector>>>,
     zones: Vec<Zones>,
     codes: KnownCodes,
+    /// What other questions have read of the same granule.
+    shared: Option<&'a SharedPaths>,
+}
+
+/// Values at paths into documents that questions have read of one granule, for each other: rows in memory have their
+/// documents as they came, and reading a path out of them takes longer than anything else that is done with them.
+#[derive(Debug, Default)]
+pub(crate) struct SharedPaths(RefCell<Vec<(ColumnId, Vec<String>, Arc<ColumnVector>)>>);
+
+impl SharedPaths {
+    fn get(&self, column: ColumnId, path: &[String]) -> Option<Arc<ColumnVector>> {
+        let known = self.0.borrow();
+        let found = known.iter().find(|(of, at, _)| *of == column && at == path);
+        found.map(|(_, _, vector)| Arc::clone(vector))
+    }
 }
 
 /// The codes of identities that filters name, of the tenant that was asked about last: the filters of all
@@ -67,7 +83,14 @@ impl<'a> Granule<'a> {
             columns: vec![None; leaves],
             zones: vec![Zones::Unasked; leaves],
             codes: KnownCodes::default(),
+            shared: None,
         })
+    }
+
+    /// The same granule, which shares what it reads with other questions.
+    pub(crate) fn sharing(mut self, shared: Option<&'a SharedPaths>) -> Self {
+        self.shared = shared;
+        self
     }
 
     /// The values of a leaf, one for each row of the granule.
@@ -88,8 +111,14 @@ impl<'a> Granule<'a> {
         let stream = self.fields.stream();
         let vector = if def.path.is_empty() {
             self.part.column(stream, def.column, self.index)?
+        } else if let Some(known) = self.shared.and_then(|shared| shared.get(def.column, &def.path)) {
+            known
         } else {
-            self.part.path(stream, def.column, &def.path, self.index)?
+            let vector = self.part.path(stream, def.column, &def.path, self.index)?;
+            if let Some(SharedPaths(known)) = self.shared {
+                known.borrow_mut().push((def.column, def.path.clone(), Arc::clone(&vector)));
+            }
+            vector
         };
         let vector = if self.may_blank(def.column) { self.blanked(def.column, vector)? } else { vector };
         if let Some(slot) = self.columns.get_mut(leaf) {

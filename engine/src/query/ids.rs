@@ -309,6 +309,9 @@ pub(crate) fn key_ids(
         Source::FirstOf(sources) => {
             let mut one = Vec::new();
             for source in sources {
+                if !out.contains(&ABSENT) {
+                    break;
+                }
                 match source {
                     Source::Leaf(leaf) => {
                         one.clear();
@@ -368,11 +371,17 @@ pub(crate) fn distinct_ids(
         one => std::slice::from_ref(one),
     };
     let mut out: Vec<(Space, Vec<u32>)> = Vec::with_capacity(sources.len());
+    // The rows that no field has answered yet, and their places: the first one answers most.
+    let mut left: Option<(Vec<u32>, Vec<usize>)> = None;
     for source in sources {
-        let mut own = vec![ABSENT; rows.len()];
+        let asked = left.as_ref().map_or(rows, |(list, _)| Rows::List(list));
+        if asked.len() == 0 {
+            break;
+        }
+        let mut own = vec![ABSENT; asked.len()];
         let space = match source {
             Source::Leaf(leaf) => {
-                leaf_ids(ids, *leaf, granule, tenant, rows, &mut own)?;
+                leaf_ids(ids, *leaf, granule, tenant, asked, &mut own)?;
                 granule.fields.leaves().get(*leaf).and_then(Leaf::kind)
             }
             Source::Tenant | Source::FirstOf(_) => {
@@ -382,16 +391,34 @@ pub(crate) fn distinct_ids(
         };
         // Before the next field is asked: a null or an object says nothing.
         hide_opaque(&mut own);
-        for (_, earlier) in &out {
-            for (id, taken) in own.iter_mut().zip(earlier) {
-                if *taken != ABSENT {
-                    *id = ABSENT;
+        let next = unanswered(asked, left.as_ref().map(|(_, places)| places.as_slice()), &own);
+        if let Some((_, places)) = &left {
+            let mut spread = vec![ABSENT; rows.len()];
+            for (place, id) in places.iter().zip(&own) {
+                if let Some(slot) = spread.get_mut(*place) {
+                    *slot = *id;
                 }
             }
+            own = spread;
         }
+        left = Some(next);
         out.push((space, own));
     }
     Ok(out)
+}
+
+/// The rows without an id, and their places; `places` are those of all of them, when they are not in order.
+fn unanswered(rows: Rows<'_>, places: Option<&[usize]>, ids: &[u32]) -> (Vec<u32>, Vec<usize>) {
+    let mut left = (Vec::new(), Vec::new());
+    if ids.contains(&ABSENT) {
+        rows.each(|at, row| {
+            if ids.get(at) == Some(&ABSENT) {
+                left.0.push(u32::try_from(row).unwrap_or(u32::MAX));
+                left.1.push(places.map_or(at, |places| places.get(at).copied().unwrap_or(at)));
+            }
+        });
+    }
+    left
 }
 
 fn leaf_ids<I: Ids>(

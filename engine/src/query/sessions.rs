@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use crate::disk::meter;
 use crate::error::Result;
+use crate::id::Lsn;
 use crate::rollup::histogram;
 use crate::session::gather::{Gather, Piece};
 use crate::session::{self, DURATION_US_MAX, GAP_US, active_chains};
@@ -190,6 +191,11 @@ impl StandingSessions {
         &self.request
     }
 
+    /// The frame up to which it has read, and how many events it looked at to come there.
+    pub fn read(&self) -> (Lsn, u64) {
+        (self.mark.lsn(), self.rows.read_so_far().0.rows_scanned)
+    }
+
     /// Bytes of memory this takes, about.
     pub fn memory_bytes(&self) -> usize {
         self.rows.memory_bytes()
@@ -224,12 +230,14 @@ fn fold(gather: &Gather, cut: &Buckets, exact: bool) -> SessionAnswer {
         ..SessionAnswer::default()
     };
     let mut durations = Vec::new();
+    let mut near = cut.near();
     for piece in gather.pieces() {
-        if let (Some(first), Some(last)) = (cut.index_of(piece.inside_first), cut.index_of(piece.inside_last))
+        if let Some((first, _)) = near.of(piece.inside_first)
+            && let Some((last, _)) = near.of(piece.inside_last)
         {
             answer.active.get_mut(first..=last).into_iter().flatten().for_each(|count| *count += 1);
         }
-        let Some(bucket) = piece.chain.started_in(cut) else { continue };
+        let Some((bucket, _)) = near.of(piece.chain.first) else { continue };
         let duration_us = piece.chain.duration_us();
         #[expect(clippy::cast_precision_loss, reason = "microseconds of a day")]
         durations.push(duration_us as f64);

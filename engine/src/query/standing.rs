@@ -49,6 +49,11 @@ impl Mark {
         Self { lsn: snapshot.lsn, hidden: snapshot.hidden.version(), codes }
     }
 
+    /// The last frame that was read.
+    pub(crate) fn lsn(&self) -> Lsn {
+        self.lsn
+    }
+
     /// How to go on to the moment of a snapshot.
     ///
     /// # Errors
@@ -117,6 +122,11 @@ impl StandingQueries {
     /// The questions.
     pub fn queries(&self) -> &[Query] {
         &self.queries
+    }
+
+    /// The frame up to which it has read, and how many rows it looked at to come there.
+    pub fn read(&self) -> (Lsn, u64) {
+        (self.mark.lsn(), self.questions.iter().flatten().map(Question::rows).max().unwrap_or(0))
     }
 
     /// Bytes of memory this takes, about.

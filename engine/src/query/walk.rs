@@ -54,6 +54,11 @@ impl Tally {
         self.since = Some(meter::bytes_read());
     }
 
+    /// How many rows were looked at.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
     /// Counts cells that were folded.
     pub(crate) fn folded(&mut self, cells: u64) {
         self.cells += cells;

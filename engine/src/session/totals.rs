@@ -28,14 +28,23 @@ pub struct SessionTotals {
 /// The totals of each bucket. A session begun before the first bucket adds allocated time alone.
 pub fn totals<'a>(chains: impl IntoIterator<Item = &'a Chain>, buckets: &Buckets) -> Vec<SessionTotals> {
     let mut out = vec![SessionTotals::default(); buckets.len()];
+    let mut near = buckets.near();
     for chain in chains {
-        if let Some(total) = chain.started_in(buckets).and_then(|index| out.get_mut(index)) {
+        if let Some((index, range)) = near.of(chain.first)
+            && let Some(total) = out.get_mut(index)
+        {
+            let duration_us = chain.duration_us();
             total.started += 1;
             total.bounces += u64::from(chain.is_bounce());
-            total.duration_us += chain.duration_us();
+            total.duration_us += duration_us;
             total.events += u64::from(chain.events);
             total.pages += u64::from(chain.pages);
             total.actions += u64::from(chain.actions);
+            // Most end in the bucket that they begin in.
+            if chain.first.0.saturating_add(duration_us) <= range.end.0 {
+                total.allocated_us += duration_us;
+                continue;
+            }
         }
         chain.allocate(buckets, |index, us| {
             if let Some(total) = out.get_mut(index) {
