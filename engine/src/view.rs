@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::id::{Lsn, Stream};
 use crate::part::Part;
 use crate::query::{
-    self, Advance, Answer, DataVersion, Filter, Hidden, ProbeAnswer, ProbeRequest, Query, RowPage, RowRequest,
+    self, Advance, Answer, DataVersion, Filter, Hidden, PartId, ProbeAnswer, ProbeRequest, Query, RowPage, RowRequest,
     Samples, ScanEnd, ScanRequest, ScanVector, Scope, Series, SeriesList, SessionAnswer, SessionRequest,
     Snapshot, StandingQueries, StandingSessions, Stop,
 };
@@ -55,6 +55,15 @@ impl View {
     pub fn has_asked(&self, scope: &Scope, stream: Stream) -> bool {
         let moments = self.moments.get(usize::from(stream.tag()));
         moments.is_some_and(|moments| moments.lock().iter().any(|(known, _)| known == scope))
+    }
+
+    /// Whether rows of a scope and stream with event times in a window came so short a time ago that they are in memory
+    /// alone: more of them are likely to come.
+    pub fn has_new_rows(&self, scope: &Scope, stream: Stream, window: TimeRange) -> bool {
+        let snapshot = self.snapshot(scope, stream);
+        let in_memory = snapshot.parts.iter().filter(|part| part.id() == PartId::Memory);
+        let mut bounds = in_memory.filter_map(|part| part.bounds(stream));
+        bounds.any(|(min, max)| window.overlaps(min, max))
     }
 
     /// Answers a question for numbers.

@@ -1,8 +1,8 @@
 //! Questions that are asked again and again while rows come in: kept up to date, so that each ask reads a few rows.
 //!
 //! An answer that is kept ([`crate::answers`]) is of no use once a row of its own has come, and a window with today in
-//! it has new rows all the time. A question that read many rows therefore stays for a while, with what it has counted:
-//! it goes on with the rows that have come since (`insights_engine::query::StandingQueries`), between asks by itself,
+//! it has new rows all the time. A question that read many rows, new ones among them, therefore stays for a while, with
+//! what it has counted: it goes on with the rows that have come since (`insights_engine::query::StandingQueries`), between asks by itself,
 //! and what an ask has left to read is what came in the last moment. Answers are those of asking anew.
 //!
 //! A question that has gone on to a moment has no answer for an earlier one. So whoever asks takes all questions of
@@ -196,7 +196,8 @@ impl Standing {
         }
         let (answers, standing) = ask.view.aggregate_standing(queries)?;
         let rows = answers.iter().flatten().map(|answer| answer.cost.rows_scanned).max().unwrap_or(0);
-        if let Some(standing) = standing.filter(|_| rows >= self.rows_min) {
+        let grows = || ask.view.has_new_rows(&first.scope, first.stream, first.window);
+        if let Some(standing) = standing.filter(|_| rows >= self.rows_min && grows()) {
             self.keep(ask, (of, key), State::Numbers(Box::new(standing)));
         }
         Ok(answers)
@@ -217,7 +218,10 @@ impl Standing {
             return Ok(answer);
         }
         let (answer, standing) = ask.view.sessions_standing(request)?;
-        if let Some(standing) = standing.filter(|_| answer.cost.rows_scanned >= self.rows_min) {
+        let window = answer.read.unwrap_or(request.window);
+        let grows = || ask.view.has_new_rows(&request.scope, Stream::Events, window);
+        let rows = answer.cost.rows_scanned;
+        if let Some(standing) = standing.filter(|_| rows >= self.rows_min && grows()) {
             self.keep(ask, (of, key), State::Sessions(Box::new(standing)));
         }
         Ok(answer)

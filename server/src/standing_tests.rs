@@ -179,6 +179,20 @@ fn what_no_row_comes_to_goes() {
 }
 
 #[test]
+fn a_window_without_new_rows_does_not_stay() {
+    let store = Store::new(1 << 20);
+    store.append(5);
+    store.engine.flush().unwrap();
+    assert_eq!(store.ask(), [(5, 5), (5, 5)]);
+    store.append_at(3 * DAY_US, 1);
+    store.ask();
+    assert!(store.standing.is_empty());
+    store.append(1);
+    store.ask();
+    assert!(!store.standing.is_empty());
+}
+
+#[test]
 fn what_has_no_room_does_not_stay() {
     let store = Store::new(0);
     store.append(5);
