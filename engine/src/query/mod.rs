@@ -34,6 +34,7 @@ mod series;
 mod session_build;
 mod session_cells;
 mod session_rows;
+mod session_sums;
 mod sessions;
 mod set_places;
 mod standing;

@@ -2,8 +2,9 @@
 
 use super::request::{Cost, Damage};
 use super::session_cells::{Folded, SessionCells};
-use super::session_request::{SessionAnswer, SessionRequest, StartedSession};
+use super::session_request::{SessionAnswer, SessionRequest};
 use super::session_rows::SessionRows;
+use super::session_sums::{SessionSums, Unsettled, started};
 use super::snapshot::Snapshot;
 use super::standing::{Advance, Mark};
 use std::collections::BTreeSet;
@@ -11,9 +12,7 @@ use std::collections::BTreeSet;
 use crate::disk::meter;
 use crate::error::Result;
 use crate::id::Lsn;
-use crate::rollup::histogram;
-use crate::session::gather::{Gather, Piece};
-use crate::session::{self, DURATION_US_MAX, GAP_US, active_chains};
+use crate::session::{DURATION_US_MAX, GAP_US, SessionTotals, active_chains};
 use crate::time::{Buckets, TimeRange, TimestampUs};
 
 /// How far around the window events are read.
@@ -21,13 +20,6 @@ use crate::time::{Buckets, TimeRange, TimestampUs};
 struct Margin {
     before_us: i64,
     after_us: i64,
-}
-
-/// On which sides of what was read further events could change a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Unsettled {
-    before: bool,
-    after: bool,
 }
 
 impl Margin {
@@ -81,6 +73,7 @@ pub struct StandingSessions {
     mark: Mark,
     /// By the last reading.
     bytes_read: u64,
+    sums: SessionSums,
 }
 
 impl StandingSessions {
@@ -112,7 +105,8 @@ impl StandingSessions {
         read_range(&mut rows, read)?;
         loop {
             rows.gather.join();
-            let Some(wider) = margin.wider(unsettled(&rows.gather, window, read)) else { break };
+            let unsettled = Unsettled::of(rows.gather.pieces(), window, read);
+            let Some(wider) = margin.wider(unsettled) else { break };
             let next = wider.around(window);
             read_range(&mut rows, TimeRange { start: next.start, end: read.start })?;
             read_range(&mut rows, TimeRange { start: read.end, end: next.end })?;
@@ -122,7 +116,9 @@ impl StandingSessions {
         let (closed, mark) = (cells.closed, Mark::of(snapshot));
         let bytes_read = meter::bytes_read().saturating_sub(bytes_before);
         let request = request.clone();
-        let mut standing = Self { request, cut, margin, read, rows, folded, closed, mark, bytes_read };
+        let mut sums = SessionSums::default();
+        sums.update(&mut rows.gather, &cut, (window, read));
+        let mut standing = Self { request, cut, margin, read, rows, folded, closed, mark, bytes_read, sums };
         let mut answer = standing.numbers();
         if narrow {
             standing.count_active(&mut answer);
@@ -149,21 +145,27 @@ impl StandingSessions {
         let may_go_on = self.rows.read_newer(snapshot, self.read, go_on, &self.closed)?;
         self.bytes_read = meter::bytes_read().saturating_sub(bytes_before);
         self.mark = Mark::of(snapshot);
+        self.rows.gather.join();
+        self.sums.update(&mut self.rows.gather, &self.cut, (self.request.window, self.read));
         Ok(if may_go_on { Advance::Done } else { Advance::Lost })
     }
 
     /// The answer of the moment that was read last; `None` when it is not whole, or depends on events further out
     /// than what was read.
     pub fn answer(&mut self) -> Option<SessionAnswer> {
-        self.rows.gather.join();
-        let unsettled = unsettled(&self.rows.gather, self.request.window, self.read);
-        let answer = self.margin.wider(unsettled).is_none().then(|| self.numbers());
+        let answer = self.margin.wider(self.sums.unsettled).is_none().then(|| self.numbers());
         answer.filter(|answer| answer.exact)
     }
 
     /// The numbers of what was read.
     fn numbers(&self) -> SessionAnswer {
-        let mut answer = fold(&self.rows.gather, &self.cut, self.request.exact);
+        let buckets = self.cut.len();
+        let series = vec![SessionTotals::default(); buckets];
+        let mut answer = SessionAnswer { series, active: vec![0; buckets], ..SessionAnswer::default() };
+        self.sums.add_to(&mut answer);
+        if self.request.exact {
+            answer.started = started(&self.rows.gather, &self.cut);
+        }
         add_closed(&mut answer, &self.folded.answer);
         let (cost, damaged) = self.rows.read_so_far();
         answer.cost += cost;
@@ -206,47 +208,6 @@ impl StandingSessions {
 fn has_narrow(buckets: &Buckets) -> bool {
     let inner = buckets.iter().take(buckets.len().saturating_sub(1)).skip(1);
     inner.into_iter().any(|b| b.end.0.saturating_sub(b.start.0) < GAP_US)
-}
-
-/// Whether events outside of `read` could change a number.
-fn unsettled(gather: &Gather, window: TimeRange, read: TimeRange) -> Unsettled {
-    let mut out = Unsettled { before: false, after: false };
-    for Piece { chain, .. } in gather.pieces() {
-        let enters = chain.first < window.start && chain.last >= window.start;
-        out.before |= enters && chain.first.0.saturating_sub(GAP_US) < read.start.0;
-        let open = chain.duration_us() < DURATION_US_MAX || chain.interactive < 2;
-        let ends = chain.last.0.saturating_add(GAP_US);
-        out.after |= window.contains(chain.first) && open && ends > read.end.0;
-    }
-    out
-}
-
-/// The numbers of whole chains. Buckets between others are not shorter than gaps, so that a chain has an
-/// event in each bucket between its first and its last one inside the window.
-fn fold(gather: &Gather, cut: &Buckets, exact: bool) -> SessionAnswer {
-    let mut answer = SessionAnswer {
-        series: session::totals(gather.pieces().map(|p| &p.chain), cut),
-        active: vec![0; cut.len()],
-        ..SessionAnswer::default()
-    };
-    let mut durations = Vec::new();
-    let mut near = cut.near();
-    for piece in gather.pieces() {
-        if let Some((first, _)) = near.of(piece.inside_first)
-            && let Some((last, _)) = near.of(piece.inside_last)
-        {
-            answer.active.get_mut(first..=last).into_iter().flatten().for_each(|count| *count += 1);
-        }
-        let Some((bucket, _)) = near.of(piece.chain.first) else { continue };
-        let duration_us = piece.chain.duration_us();
-        #[expect(clippy::cast_precision_loss, reason = "microseconds of a day")]
-        durations.push(duration_us as f64);
-        if exact {
-            answer.started.push(StartedSession { bucket, first: piece.chain.first, duration_us });
-        }
-    }
-    answer.durations.record_all(&durations, &mut histogram::Tally::default());
-    answer
 }
 
 /// Adds what closed chains add up to.

@@ -11,6 +11,7 @@ mod buckets;
 mod growing;
 mod list;
 mod reader;
+mod replace;
 
 pub(crate) use buckets::BUCKET_BYTES_MAX;
 pub(crate) use growing::Growing;

@@ -69,6 +69,12 @@ impl Piece {
             && self.chain.first.0.saturating_sub(other.chain.last.0) < GAP_US
     }
 
+    /// Whether it is of another session than all that ends at an instant, and later.
+    #[inline]
+    fn is_after(&self, last: TimestampUs) -> bool {
+        self.chain.first.0.saturating_sub(last.0) >= GAP_US
+    }
+
     #[inline]
     fn absorb(&mut self, other: &Self) {
         self.chain.absorb(&other.chain);
@@ -84,15 +90,86 @@ pub(crate) struct Gather {
     numbers: HashMap<(TenantNo, u128), u32>,
     /// By number of the key: the piece that was touched last.
     open: Vec<Piece>,
-    /// The other pieces; after [`Self::join`] sorted by (key, first).
+    /// The other pieces.
     closed: Vec<Piece>,
+    /// By number of the key: the end of the last of its other pieces; shorter than `open` where the rest has none.
+    closed_last: Vec<TimestampUs>,
     joined: bool,
+    /// What has changed since somebody began to watch.
+    watch: Option<Watch>,
+}
+
+/// The pieces that have changed since a moment.
+#[derive(Debug, Default)]
+struct Watch {
+    /// Whether a key was touched, one bit each.
+    is_touched: Vec<u64>,
+    /// The keys that were.
+    touched: Vec<u32>,
+    /// Their open pieces as they were.
+    before: Vec<Piece>,
+    /// How many other pieces there were.
+    closed: usize,
+}
+
+impl Watch {
+    /// Remembers the open piece of a key, at its first change.
+    #[inline]
+    fn touch(&mut self, number: usize, open: &Piece) {
+        if self.is_touched.len() <= number / 64 {
+            self.is_touched.resize(number / 64 + 1, 0);
+        }
+        let Some(word) = self.is_touched.get_mut(number / 64) else { return };
+        let bit = 1 << (number % 64);
+        if *word & bit == 0 {
+            *word |= bit;
+            self.touched.extend(u32::try_from(number));
+            if open.chain.events > 0 {
+                self.before.push(*open);
+            }
+        }
+    }
+
+    fn start_over(&mut self, closed: usize) {
+        for number in self.touched.drain(..) {
+            if let Some(word) = self.is_touched.get_mut(number as usize / 64) {
+                *word = 0;
+            }
+        }
+        self.before.clear();
+        self.closed = closed;
+    }
+}
+
+/// The pieces that have changed, as they were and as they are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Changes<'g> {
+    /// As they were.
+    pub(crate) before: &'g [Piece],
+    gather: &'g Gather,
+    watch: &'g Watch,
+}
+
+impl Changes<'_> {
+    /// As they are.
+    pub(crate) fn now(&self) -> impl Iterator<Item = &Piece> {
+        let open = self.watch.touched.iter().filter_map(|number| self.gather.open.get(*number as usize));
+        open.chain(self.gather.closed.get(self.watch.closed..).unwrap_or(&[]))
+    }
 }
 
 impl Gather {
     /// Nothing yet; `window` is what [`Piece::inside_first`] goes by.
     pub(crate) fn new(window: TimeRange) -> Self {
-        Self { window, numbers: HashMap::new(), open: Vec::new(), closed: Vec::new(), joined: true }
+        Self {
+            window,
+            numbers: HashMap::new(),
+            open: Vec::new(),
+            closed: Vec::new(),
+            closed_last: Vec::new(),
+            joined: true,
+            watch: None,
+        }
     }
 
     /// What counts as inside.
@@ -132,20 +209,43 @@ impl Gather {
     /// Adds a part of a chain, whose key is a number.
     #[inline]
     pub(crate) fn piece(&mut self, piece: Piece) {
-        let Some(open) = usize::try_from(piece.chain.key).ok().and_then(|key| self.open.get_mut(key)) else {
+        let number = usize::try_from(piece.chain.key).unwrap_or(usize::MAX);
+        let Some(open) = self.open.get_mut(number) else {
             debug_assert!(false, "a key without a number");
             return;
         };
+        if let Some(watch) = &mut self.watch {
+            watch.touch(number, open);
+        }
         if open.chain.events == 0 {
             *open = piece;
         } else if open.touches(&piece) {
             open.absorb(&piece);
             // It may have come near to what was closed before.
-            self.joined &= self.closed.is_empty();
+            self.joined &= self.closed_last.get(number).is_none_or(|last| open.is_after(*last));
         } else {
-            self.closed.push(std::mem::replace(open, piece));
-            self.joined = false;
+            let closed = std::mem::replace(open, piece);
+            if self.closed_last.len() <= number {
+                self.closed_last.resize(number + 1, TimestampUs(i64::MIN));
+            }
+            if let Some(last) = self.closed_last.get_mut(number) {
+                *last = closed.chain.last.max(*last);
+                self.joined &= open.is_after(*last);
+            }
+            self.closed.push(closed);
         }
+    }
+
+    /// Remembers from now on what changes.
+    pub(crate) fn watch(&mut self) {
+        let closed = self.closed.len();
+        self.watch.get_or_insert_default().start_over(closed);
+    }
+
+    /// What has changed since [`Self::watch`]; `None` when that was not remembered.
+    pub(crate) fn changes(&self) -> Option<Changes<'_>> {
+        let watch = self.watch.as_ref()?;
+        Some(Changes { before: &watch.before, gather: self, watch })
     }
 
     /// Puts together what belongs together: from now on every chain is whole, as far as events came.
@@ -153,6 +253,9 @@ impl Gather {
         if std::mem::replace(&mut self.joined, true) {
             return;
         }
+        // Other pieces change than those that were touched.
+        self.watch = None;
+        self.closed_last.clear();
         // A key's chain that was touched last takes part, and is left out of the closed ones again.
         let mut keys: Vec<u64> = Vec::new();
         self.closed.sort_unstable_by_key(|p| (p.chain.key, p.chain.first));
@@ -180,6 +283,15 @@ impl Gather {
             }
             *open = whole.unwrap_or(Piece::NONE);
         }
+        for piece in &self.closed {
+            let number = usize::try_from(piece.chain.key).unwrap_or(usize::MAX);
+            if self.closed_last.len() <= number && number < self.open.len() {
+                self.closed_last.resize(number + 1, TimestampUs(i64::MIN));
+            }
+            if let Some(last) = self.closed_last.get_mut(number) {
+                *last = piece.chain.last.max(*last);
+            }
+        }
     }
 
     /// Every chain there is, in no order; they are whole after [`Self::join`].
@@ -202,6 +314,9 @@ impl Gather {
     pub(crate) fn memory_bytes(&self) -> usize {
         // An entry of the table takes its key, its number and a byte, and a half of the places are empty.
         let pieces = self.open.capacity() + self.closed.capacity();
-        pieces * size_of::<Piece>() + self.numbers.capacity() * 48
+        let watched = self.watch.as_ref().map_or(0, |watch| watch.before.capacity());
+        (pieces + watched) * size_of::<Piece>()
+            + self.closed_last.capacity() * size_of::<TimestampUs>()
+            + self.numbers.capacity() * 48
     }
 }

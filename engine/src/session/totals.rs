@@ -55,6 +55,18 @@ pub fn totals<'a>(chains: impl IntoIterator<Item = &'a Chain>, buckets: &Buckets
     out
 }
 
+impl std::ops::SubAssign for SessionTotals {
+    fn sub_assign(&mut self, other: Self) {
+        self.started -= other.started;
+        self.bounces -= other.bounces;
+        self.duration_us -= other.duration_us;
+        self.events -= other.events;
+        self.pages -= other.pages;
+        self.actions -= other.actions;
+        self.allocated_us -= other.allocated_us;
+    }
+}
+
 impl std::ops::AddAssign for SessionTotals {
     fn add_assign(&mut self, other: Self) {
         self.started += other.started;
