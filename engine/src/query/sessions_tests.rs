@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::super::testing::{Row, Shape, TestCells, TestStore, tenant_name};
-use super::super::{Budget, Field, Filter, Literal, Op, Scope, SessionClasses, session_blobs};
+use super::super::{
+    Budget, Field, Filter, Literal, Op, Scope, SessionClasses, StartedSession, session_blobs,
+};
 use super::*;
 use crate::Error;
 use crate::id::Stream;
