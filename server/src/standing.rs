@@ -9,7 +9,7 @@
 //! the scope and stream out before the moment of the ask is fixed, and puts them back at the end: nobody else takes
 //! them to a later moment meanwhile.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,17 +25,17 @@ use parking_lot::{Condvar, Mutex};
 use crate::answers::{Key, key_of};
 
 /// How often questions that stay are brought up to date.
-pub(crate) const EVERY: Duration = Duration::from_millis(50);
+pub(crate) const EVERY: Duration = Duration::from_millis(20);
 
 /// How often a question is brought up to date without being asked before it goes: after ten minutes.
-const IDLE_ROUNDS_MAX: u64 = 12_000;
+const IDLE_ROUNDS_MAX: u64 = 30_000;
 
 /// Rows that a question reads for it to stay: one of fewer is asked anew as fast, and few become many while rows come in.
 const ROWS_MIN: u64 = 1_024;
 
 /// How often a question may find that rows came and none was its own, before it goes: its answer is kept for as long
 /// as that is so.
-const QUIET_ROUNDS_MAX: u32 = 100;
+const QUIET_ROUNDS_MAX: u32 = 250;
 
 /// Most scopes and streams with questions that stay.
 const GROUPS_MAX: usize = 256;
@@ -57,6 +57,8 @@ struct Group {
     /// `None` while somebody has them.
     questions: Mutex<Option<Questions>>,
     returned: Condvar,
+    /// Which ones there are, also while somebody has them: others wait for nobody.
+    keys: Mutex<HashSet<Key>>,
     /// Bytes of memory that they take, about.
     bytes: AtomicU64,
     /// How often they were brought up to date since one of them was asked.
@@ -128,6 +130,7 @@ impl Group {
 
     fn put_back(&self, questions: Questions) {
         self.bytes.store(questions.values().map(Question::memory_bytes).sum(), Ordering::Relaxed);
+        *self.keys.lock() = questions.keys().copied().collect();
         *self.questions.lock() = Some(questions);
         self.returned.notify_one();
     }
@@ -167,15 +170,15 @@ impl Standing {
     pub(crate) fn take(&self, ask: Ask<'_>, key: &Key, (scope, stream): (&Scope, Stream)) {
         let of = group_key(scope, stream);
         let Some(group) = self.groups.lock().get(&of).cloned() else { return };
+        if !group.keys.lock().contains(key) {
+            return;
+        }
         let mut taken = ask.taken.0.lock();
         if taken.contains_key(&of) || ask.view.has_asked(scope, stream) {
             return;
         }
-        let Some(questions) = group.take(WAIT_MAX) else { return };
-        let has_key = questions.contains_key(key);
-        let mine = TakenGroup { group, questions };
-        if has_key {
-            taken.insert(of, mine);
+        if let Some(questions) = group.take(WAIT_MAX) {
+            taken.insert(of, TakenGroup { group, questions });
         }
     }
 
@@ -243,6 +246,7 @@ impl Standing {
         // While somebody has the others, this one is asked anew once more.
         if let Some(questions) = group.questions.lock().as_mut() {
             questions.insert(key, question);
+            group.keys.lock().insert(key);
             group.bytes.fetch_add(bytes, Ordering::Relaxed);
             group.idle.store(0, Ordering::Relaxed);
         }
