@@ -11,9 +11,9 @@ use crate::error::Result;
 use crate::id::{Lsn, Stream};
 use crate::part::Part;
 use crate::query::{
-    self, Advance, Answer, DataVersion, Filter, Hidden, PartId, ProbeAnswer, ProbeRequest, Query, RowPage, RowRequest,
-    Samples, ScanEnd, ScanRequest, ScanVector, Scope, Series, SeriesList, SessionAnswer, SessionRequest,
-    Snapshot, StandingQueries, StandingSessions, Stop,
+    self, Advance, Answer, DataVersion, Filter, Hidden, PartId, ProbeAnswer, ProbeRequest, Query, RowPage,
+    RowRequest, Samples, ScanEnd, ScanRequest, ScanVector, Scope, Series, SeriesList, SessionAnswer,
+    SessionRequest, Snapshot, StandingQueries, StandingSessions, Stop,
 };
 use crate::time::TimeRange;
 

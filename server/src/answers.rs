@@ -122,11 +122,7 @@ impl Answers {
     /// # Errors
     ///
     /// As [`View::aggregate_all`].
-    pub(crate) fn numbers_all(
-        &self,
-        ask: Ask<'_>,
-        queries: &[Query],
-    ) -> Result<Vec<Result<Given<Answer>>>> {
+    pub(crate) fn numbers_all(&self, ask: Ask<'_>, queries: &[Query]) -> Result<Vec<Result<Given<Answer>>>> {
         let Some(first) = queries.first() else { return Ok(Vec::new()) };
         let keys: Vec<Key> = queries.iter().map(key_of_numbers).collect();
         let together = key_of("together", &keys);

@@ -14,12 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use insights_engine::Result;
 use insights_engine::id::{Lsn, Stream};
 use insights_engine::query::{
     Advance, Answer, Query, Scope, SessionAnswer, SessionRequest, StandingQueries, StandingSessions,
 };
 use insights_engine::view::View;
-use insights_engine::Result;
 use parking_lot::{Condvar, Mutex};
 
 use crate::answers::{Key, key_of};

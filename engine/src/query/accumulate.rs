@@ -338,10 +338,8 @@ impl Accumulators {
 
     fn numbers_of(&mut self, histograms: Vec<(usize, Vec<Growing>)>) -> Vec<Vec<Number>> {
         self.lists.iter_mut().flat_map(|(_, l)| l).for_each(|l| l.sort_unstable_by(f64::total_cmp));
-        let histograms: Vec<Vec<Histogram>> = histograms
-            .into_iter()
-            .map(|(_, list)| list.into_iter().map(Growing::finish).collect())
-            .collect();
+        let histograms: Vec<Vec<Histogram>> =
+            histograms.into_iter().map(|(_, list)| list.into_iter().map(Growing::finish).collect()).collect();
         let distincts: Vec<Vec<u64>> = self.distincts.iter().map(|d| d.totals(self.counts.len())).collect();
         (0..self.counts.len())
             .map(|group| {

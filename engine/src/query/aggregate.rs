@@ -78,7 +78,9 @@ pub(crate) fn read_all(snapshot: &Snapshot, questions: &mut Questions) {
         let (mut masks, paths) = (Masks::default(), SharedPaths::default());
         for slot in questions.iter_mut().filter(|question| place(question) == Some(next)) {
             // One that fails ends; the others go on.
-            let step = slot.as_mut().map_or(Ok(()), |question| question.step(snapshot, Some(&mut masks), Some(&paths)));
+            let step = slot
+                .as_mut()
+                .map_or(Ok(()), |question| question.step(snapshot, Some(&mut masks), Some(&paths)));
             if let Err(error) = step {
                 *slot = Err(error);
             }
@@ -333,12 +335,7 @@ impl Run {
 }
 
 /// The groups that have rows, by key.
-fn groups_of(
-    grouping: &Grouping,
-    counts: &[u64],
-    values: Vec<Vec<Number>>,
-    keep_empty: bool,
-) -> Vec<Group> {
+fn groups_of(grouping: &Grouping, counts: &[u64], values: Vec<Vec<Number>>, keep_empty: bool) -> Vec<Group> {
     let mut groups: Vec<Group> = (0..)
         .zip(values)
         .zip(counts)

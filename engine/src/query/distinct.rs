@@ -2,15 +2,15 @@
 
 use hashbrown::HashMap;
 
-use super::distinct_ids::DistinctIds;
+use super::distinct_ids::{DistinctIds, distinct_ids};
 use super::field::Source;
 use super::granule::Granule;
 use super::id_set::IdSet;
-use super::ids::{self, Space};
+use super::ids::Space;
 use super::mask::Rows;
 use super::row_groups::RowGroups;
-use super::snapshot::Snapshot;
 use super::set_places::{NO_SET, SetPlaces};
+use super::snapshot::Snapshot;
 use crate::error::Result;
 use crate::id::TenantNo;
 use crate::rollup::{SetList, SetRef};
@@ -75,7 +75,7 @@ impl Distinct {
     ///
     /// Those of the columns and of the dictionary.
     pub(crate) fn read(&mut self, granule: &mut Granule<'_>, tenant: TenantNo, rows: Rows<'_>) -> Result<()> {
-        self.read = ids::distinct_ids(&mut self.ids, &self.source, granule, tenant, rows)?;
+        self.read = distinct_ids(&mut self.ids, &self.source, granule, tenant, rows)?;
         Ok(())
     }
 

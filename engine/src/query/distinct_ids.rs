@@ -2,7 +2,10 @@
 
 use hashbrown::HashMap;
 
-use super::ids::{Ids, KeyIds, NumberKey, Tables, next_id};
+use super::field::{Leaf, Source};
+use super::granule::Granule;
+use super::ids::{ABSENT, Ids, KeyIds, NumberKey, Space, Tables, hide_opaque, leaf_ids, next_id};
+use super::mask::Rows;
 use super::snapshot::Snapshot;
 use crate::error::Result;
 use crate::id::TenantNo;
@@ -155,4 +158,72 @@ impl Ids for DistinctIds {
     fn tables(&mut self) -> &mut Tables {
         &mut self.tables
     }
+}
+
+/// The distinct ids of a field: for each space the id of each row, [`ABSENT`] where the row's value is
+/// absent or of another space.
+///
+/// # Errors
+///
+/// Those of the columns and of the dictionary.
+pub(crate) fn distinct_ids(
+    ids: &mut DistinctIds,
+    source: &Source,
+    granule: &mut Granule<'_>,
+    tenant: TenantNo,
+    rows: Rows<'_>,
+) -> Result<Vec<(Space, Vec<u32>)>> {
+    let sources = match source {
+        Source::FirstOf(sources) => sources.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    let mut out: Vec<(Space, Vec<u32>)> = Vec::with_capacity(sources.len());
+    // The rows that no field has answered yet, and their places: the first one answers most.
+    let mut left: Option<(Vec<u32>, Vec<usize>)> = None;
+    for source in sources {
+        let asked = left.as_ref().map_or(rows, |(list, _)| Rows::List(list));
+        if asked.len() == 0 {
+            break;
+        }
+        let mut own = vec![ABSENT; asked.len()];
+        let space = match source {
+            Source::Leaf(leaf) => {
+                leaf_ids(ids, *leaf, granule, tenant, asked, &mut own)?;
+                granule.fields.leaves().get(*leaf).and_then(Leaf::kind)
+            }
+            Source::Tenant | Source::FirstOf(_) => {
+                own.fill(ids.plain.of_tenant(granule.snapshot, tenant));
+                None
+            }
+        };
+        // Before the next field is asked: a null or an object says nothing.
+        hide_opaque(&mut own);
+        let next = unanswered(asked, left.as_ref().map(|(_, places)| places.as_slice()), &own);
+        if let Some((_, places)) = &left {
+            let mut spread = vec![ABSENT; rows.len()];
+            for (place, id) in places.iter().zip(&own) {
+                if let Some(slot) = spread.get_mut(*place) {
+                    *slot = *id;
+                }
+            }
+            own = spread;
+        }
+        left = Some(next);
+        out.push((space, own));
+    }
+    Ok(out)
+}
+
+/// The rows without an id, and their places; `places` are those of all of them, when they are not in order.
+fn unanswered(rows: Rows<'_>, places: Option<&[usize]>, ids: &[u32]) -> (Vec<u32>, Vec<usize>) {
+    let mut left = (Vec::new(), Vec::new());
+    if ids.contains(&ABSENT) {
+        rows.each(|at, row| {
+            if ids.get(at) == Some(&ABSENT) {
+                left.0.push(u32::try_from(row).unwrap_or(u32::MAX));
+                left.1.push(places.map_or(at, |places| places.get(at).copied().unwrap_or(at)));
+            }
+        });
+    }
+    left
 }

@@ -127,9 +127,8 @@ pub(crate) fn plan_newer(
     after: Lsn,
 ) -> Vec<Task> {
     let part = |index: usize| snapshot.parts.get(index);
-    let is_newer = |index, _: Option<&Run>| {
-        part(index).is_some_and(|part| part.lsn_max().is_none_or(|lsn| lsn > after))
-    };
+    let is_newer =
+        |index, _: Option<&Run>| part(index).is_some_and(|part| part.lsn_max().is_none_or(|lsn| lsn > after));
     let mut tasks = plan_where(snapshot, scope, stream, window, is_newer);
     tasks.retain(|task| {
         let zone = part(task.part).and_then(|part| part.zone_map(stream, LSN.id, task.granule));

@@ -47,7 +47,12 @@ pub(crate) struct SessionSums {
 
 impl SessionSums {
     /// Brings the sums up to date with chains that are joined.
-    pub(crate) fn update(&mut self, gather: &mut Gather, cut: &Buckets, (window, read): (TimeRange, TimeRange)) {
+    pub(crate) fn update(
+        &mut self,
+        gather: &mut Gather,
+        cut: &Buckets,
+        (window, read): (TimeRange, TimeRange),
+    ) {
         let changes = gather.changes().filter(|_| self.is_known);
         if !changes.is_some_and(|changes| self.follow(changes, cut, (window, read))) {
             let pieces = || gather.pieces();

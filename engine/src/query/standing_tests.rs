@@ -90,7 +90,9 @@ fn append(store: &Store, random: &mut Random, round: u64) {
     for _ in 0..=random.below(30) {
         // People and types of events come up over time: they have no code at first.
         let person = random.below(6 + round);
-        events.i64(&TIME, random.time(now)).str(&EVENT_TYPE, Some(["view", "click", "buy"][person as usize % 3]));
+        events
+            .i64(&TIME, random.time(now))
+            .str(&EVENT_TYPE, Some(["view", "click", "buy"][person as usize % 3]));
         events.str(&APP_ID, (person % 4 > 0).then_some("web"));
         match random.below(4) {
             0 => events.str(&ANONYMOUS_ID, Some(&format!("a{person}"))),
@@ -103,7 +105,9 @@ fn append(store: &Store, random: &mut Random, round: u64) {
     }
     let mut metrics = BatchBuilder::new(tenant(name), Stream::Metrics);
     for _ in 0..=random.below(9) {
-        metrics.i64(&TIME, random.time(now)).str(&NAME, Some(["cpu", "load", "time"][random.below(3) as usize]));
+        metrics
+            .i64(&TIME, random.time(now))
+            .str(&NAME, Some(["cpu", "load", "time"][random.below(3) as usize]));
         metrics.f64(&VALUE, random.below(1_000) as f64 / 8.0).finish_row();
     }
     let batches = vec![events.build(), metrics.build()];

@@ -25,6 +25,11 @@ pub(super) fn run(config: Config) -> Result<(), ProgramError> {
     run_with(config, async |_state, _superuser, _address| Ok(None))
 }
 
+/// Threads that serve requests, for each core. A body of a thousand records is read in one go, a millisecond or two; with
+/// one thread a core small requests wait for it, with two the system shares the core out: at 100,000 events a second the
+/// p99 of an acknowledgement falls from 40 to 140 ms to 11 (docs/benchmarks.md).
+const WORKERS_PER_CORE: usize = 2;
+
 /// Serves until a signal; `prepare` runs before requests are taken and gives a text to print when they are.
 pub(super) fn run_with<F>(config: Config, prepare: F) -> Result<(), ProgramError>
 where
@@ -33,7 +38,9 @@ where
     logging::start(&config);
     // Before anything is written, so that a wrong address changes nothing.
     let listener = listen(config.listen)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(cores * WORKERS_PER_CORE).enable_all().build()?;
     outlive_file_size_limits(&runtime)?;
     let opened = Opened::open(&config)?;
     let engine = Arc::clone(&opened.engine);
