@@ -26,6 +26,7 @@ const COMPACTION_TICK: Duration = Duration::from_secs(1);
 
 /// How much less the thread of merges asks of a busy processor than one whose work somebody waits for (`nice(2)`, of the
 /// calling thread on Linux): a quarter of a core beside one other thread.
+#[cfg(target_os = "linux")]
 const COMPACTION_NICENESS: i32 = 5;
 
 /// How long a merge that failed waits before it is tried again.
@@ -102,7 +103,9 @@ fn drive_flush(core: &Core) {
 }
 
 fn drive_compaction(core: &Core) {
-    // Refused or not, merges go on: on a busy machine those who wait for an answer come first.
+    // Refused or not, merges go on: on a busy machine those who wait for an answer come first. Elsewhere it would be
+    // the niceness of the whole process.
+    #[cfg(target_os = "linux")]
     rustix::process::nice(COMPACTION_NICENESS).ok();
     while !core.is_closing() {
         let pause = match core.compactor.step(core, Effort::Due, &Pace::steady(core)) {

@@ -126,7 +126,7 @@ impl Answers {
         let Some(first) = queries.first() else { return Ok(Vec::new()) };
         let keys: Vec<Key> = queries.iter().map(key_of_numbers).collect();
         let together = key_of("together", &keys);
-        self.standing.take(ask, &together, (&first.scope, first.stream));
+        self.standing.take(ask, &together, (&first.scope, first.stream, first.window));
         let mut given = Vec::with_capacity(queries.len());
         for (key, query) in keys.iter().zip(queries) {
             given.push(self.kept_numbers(ask.view, key, query)?);
@@ -173,7 +173,7 @@ impl Answers {
         let key =
             key_of("sessions", &SessionRequest { budget: of_any_memory(request.budget), ..request.clone() });
         let (view, scope) = (ask.view, &request.scope);
-        self.standing.take(ask, &key, (scope, Stream::Events));
+        self.standing.take(ask, &key, (scope, Stream::Events, request.window));
         if let Some(Kept::Sessions(answer)) = self.fresh(view, &key, scope, Stream::Events)? {
             return Ok(Given { answer: SessionAnswer { cost: Cost::default(), ..answer }, cached: true });
         }

@@ -6,8 +6,8 @@
 //! and what an ask has left to read is what came in the last moment. Answers are those of asking anew.
 //!
 //! A question that has gone on to a moment has no answer for an earlier one. So whoever asks takes all questions of
-//! the scope and stream out before the moment of the ask is fixed, and puts them back at the end: nobody else takes
-//! them to a later moment meanwhile.
+//! the scope, stream and window out before the moment of the ask is fixed, and puts them back at the end: nobody else
+//! takes them to a later moment meanwhile. An ask whose moment was fixed before is answered anew.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use insights_engine::id::{Lsn, Stream};
 use insights_engine::query::{
     Advance, Answer, Query, Scope, SessionAnswer, SessionRequest, StandingQueries, StandingSessions,
 };
+use insights_engine::time::TimeRange;
 use insights_engine::view::View;
 use parking_lot::{Condvar, Mutex};
 
@@ -27,7 +28,8 @@ use crate::answers::{Key, key_of};
 /// How often questions that stay are brought up to date.
 pub(crate) const EVERY: Duration = Duration::from_millis(20);
 
-/// How often a question is brought up to date without being asked before it goes: after ten minutes.
+/// How often a question is brought up to date without being asked before it goes: after ten minutes, or somewhat later
+/// where rounds take long.
 const IDLE_ROUNDS_MAX: u64 = 30_000;
 
 /// Rows that a question reads for it to stay: one of fewer is asked anew as fast, and few become many while rows come in.
@@ -37,8 +39,14 @@ const ROWS_MIN: u64 = 1_024;
 /// as that is so.
 const QUIET_ROUNDS_MAX: u32 = 250;
 
-/// Most scopes and streams with questions that stay.
+/// Most scopes, streams and windows with questions that stay.
 const GROUPS_MAX: usize = 256;
+
+/// Most questions of one of them.
+const QUESTIONS_MAX: usize = 16;
+
+/// Bytes that a question takes beside its groups, sets and chains, about.
+const QUESTION_BYTES: u64 = 8 << 10;
 
 /// How long an ask waits for questions that somebody has taken, before it is asked anew beside them.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -51,7 +59,7 @@ pub(crate) struct Standing {
     groups: Mutex<HashMap<Key, Arc<Group>>>,
 }
 
-/// The questions of one scope and stream.
+/// The questions of one scope, stream and window.
 #[derive(Debug, Default)]
 struct Group {
     /// `None` while somebody has them.
@@ -61,7 +69,7 @@ struct Group {
     keys: Mutex<HashSet<Key>>,
     /// Bytes of memory that they take, about.
     bytes: AtomicU64,
-    /// How often they were brought up to date since one of them was asked.
+    /// How often they were brought up to date since the last one of them was asked.
     idle: AtomicU64,
 }
 
@@ -72,6 +80,8 @@ type Questions = HashMap<Key, Question>;
 #[derive(Debug)]
 struct Question {
     state: State,
+    /// How often it was brought up to date since it was asked.
+    idle: u64,
     /// How often rows came of which none was its own, since one was.
     quiet: u32,
 }
@@ -111,7 +121,7 @@ impl Question {
             State::Numbers(queries) => queries.memory_bytes(),
             State::Sessions(sessions) => sessions.memory_bytes(),
         };
-        bytes as u64
+        bytes as u64 + QUESTION_BYTES
     }
 }
 
@@ -122,21 +132,23 @@ impl Group {
 
     fn take(&self, wait_max: Duration) -> Option<Questions> {
         let mut questions = self.questions.lock();
-        if questions.is_none() {
-            self.returned.wait_for(&mut questions, wait_max);
+        if !wait_max.is_zero() {
+            self.returned.wait_while_for(&mut questions, |questions| questions.is_none(), wait_max);
         }
         questions.take()
     }
 
     fn put_back(&self, questions: Questions) {
         self.bytes.store(questions.values().map(Question::memory_bytes).sum(), Ordering::Relaxed);
+        let idle = questions.values().map(|question| question.idle).min();
+        self.idle.store(idle.unwrap_or(u64::MAX), Ordering::Relaxed);
         *self.keys.lock() = questions.keys().copied().collect();
         *self.questions.lock() = Some(questions);
         self.returned.notify_one();
     }
 }
 
-/// Questions that one ask has taken, by scope and stream; dropped they go back.
+/// Questions that one ask has taken, by scope, stream and window; dropped they go back.
 #[derive(Debug, Default)]
 pub(crate) struct Taken(Mutex<HashMap<Key, TakenGroup>>);
 
@@ -165,10 +177,10 @@ impl Standing {
         Self { bytes_max, rows_min: ROWS_MIN, groups: Mutex::default() }
     }
 
-    /// Takes the questions of a scope and stream for an ask, when the one of `key` is among them; at its first
-    /// question about them, which fixes the moment.
-    pub(crate) fn take(&self, ask: Ask<'_>, key: &Key, (scope, stream): (&Scope, Stream)) {
-        let of = group_key(scope, stream);
+    /// Takes the questions of a scope, stream and window for an ask, when the one of `key` is among them; at its first
+    /// question about scope and stream, which fixes the moment.
+    pub(crate) fn take(&self, ask: Ask<'_>, key: &Key, (scope, stream, window): (&Scope, Stream, TimeRange)) {
+        let of = group_key(scope, stream, window);
         let Some(group) = self.groups.lock().get(&of).cloned() else { return };
         if !group.keys.lock().contains(key) {
             return;
@@ -177,8 +189,13 @@ impl Standing {
         if taken.contains_key(&of) || ask.view.has_asked(scope, stream) {
             return;
         }
-        if let Some(questions) = group.take(WAIT_MAX) {
-            taken.insert(of, TakenGroup { group, questions });
+        // Whoever has some waits for no others: somebody may have those and wait for these.
+        let wait_max = if taken.is_empty() { WAIT_MAX } else { Duration::ZERO };
+        let Some(questions) = group.take(wait_max) else { return };
+        let mine = TakenGroup { group, questions };
+        // The moment may have been fixed beside while this one waited.
+        if !ask.view.has_asked(scope, stream) {
+            taken.insert(of, mine);
         }
     }
 
@@ -189,13 +206,15 @@ impl Standing {
     /// As [`View::aggregate_all`].
     pub(crate) fn numbers(&self, ask: Ask<'_>, key: Key, queries: &[Query]) -> Result<Vec<Result<Answer>>> {
         let Some(first) = queries.first() else { return Ok(Vec::new()) };
-        let of = group_key(&first.scope, first.stream);
-        let answers = go_on(ask, (&of, &key), |state| match state {
+        let of = group_key(&first.scope, first.stream, first.window);
+        let gone_on = go_on(ask, (&of, &key), |state| match state {
             State::Numbers(queries) => queries.answers(),
             State::Sessions(_) => None,
         });
-        if let Some(answers) = answers {
-            return Ok(answers.into_iter().map(Ok).collect());
+        match gone_on {
+            GoneOn::Answer(answers) => return Ok(answers.into_iter().map(Ok).collect()),
+            GoneOn::Earlier => return ask.view.aggregate_all(queries),
+            GoneOn::Nothing => {}
         }
         let (answers, standing) = ask.view.aggregate_standing(queries)?;
         let rows = answers.iter().flatten().map(|answer| answer.cost.rows_scanned).max().unwrap_or(0);
@@ -212,13 +231,15 @@ impl Standing {
     ///
     /// As [`View::sessions`].
     pub(crate) fn sessions(&self, ask: Ask<'_>, key: Key, request: &SessionRequest) -> Result<SessionAnswer> {
-        let of = group_key(&request.scope, Stream::Events);
-        let answer = go_on(ask, (&of, &key), |state| match state {
+        let of = group_key(&request.scope, Stream::Events, request.window);
+        let gone_on = go_on(ask, (&of, &key), |state| match state {
             State::Sessions(sessions) => sessions.answer(),
             State::Numbers(_) => None,
         });
-        if let Some(answer) = answer {
-            return Ok(answer);
+        match gone_on {
+            GoneOn::Answer(answer) => return Ok(answer),
+            GoneOn::Earlier => return ask.view.sessions(request),
+            GoneOn::Nothing => {}
         }
         let (answer, standing) = ask.view.sessions_standing(request)?;
         let window = answer.read.unwrap_or(request.window);
@@ -231,10 +252,9 @@ impl Standing {
     }
 
     fn keep(&self, ask: Ask<'_>, (of, key): (Key, Key), state: State) {
-        let question = Question { state, quiet: 0 };
+        let question = Question { state, idle: 0, quiet: 0 };
         let bytes = question.memory_bytes();
-        // One alone does not drive out all the others.
-        if bytes > self.bytes_max / 4 {
+        if bytes > self.question_bytes_max() {
             return;
         }
         if let Some(taken) = ask.taken.0.lock().get_mut(&of) {
@@ -251,6 +271,11 @@ impl Standing {
             group.idle.store(0, Ordering::Relaxed);
         }
         self.make_room(&mut groups);
+    }
+
+    /// One alone does not drive out all the others.
+    fn question_bytes_max(&self) -> u64 {
+        self.bytes_max / 4
     }
 
     /// Lets go of those that were asked longest ago, until the others have room.
@@ -270,21 +295,29 @@ impl Standing {
     pub(crate) fn advance(&self, view: &dyn Fn() -> View) {
         let groups: Vec<Arc<Group>> = self.groups.lock().values().cloned().collect();
         for group in groups {
-            group.idle.fetch_add(1, Ordering::Relaxed);
             // Those that are being asked are brought up to date by that.
             let Some(questions) = group.take(Duration::ZERO) else { continue };
             let mut mine = TakenGroup { group, questions };
             let view = view();
-            mine.questions.retain(|_, question| {
-                let goes_on = matches!(question.advance(&view), Ok(Advance::Done | Advance::Earlier));
-                goes_on && question.quiet <= QUIET_ROUNDS_MAX
-            });
+            // Out of the group while it reads: half read it must not come back, whatever happens.
+            for (key, mut question) in std::mem::take(&mut mine.questions) {
+                question.idle += 1;
+                let advanced = question.advance(&view);
+                let goes_on = matches!(advanced, Ok(Advance::Done | Advance::Earlier));
+                let is_wanted = question.idle <= IDLE_ROUNDS_MAX && question.quiet <= QUIET_ROUNDS_MAX;
+                if goes_on && is_wanted && question.memory_bytes() <= self.question_bytes_max() {
+                    mine.questions.insert(key, question);
+                }
+            }
+            while mine.questions.len() > QUESTIONS_MAX {
+                let oldest = mine.questions.iter().max_by_key(|(_, question)| question.idle);
+                let Some(key) = oldest.map(|(key, _)| *key) else { break };
+                mine.questions.remove(&key);
+            }
         }
         let mut groups = self.groups.lock();
-        groups.retain(|_, group| {
-            let is_asked = group.idle.load(Ordering::Relaxed) <= IDLE_ROUNDS_MAX;
-            is_asked && group.questions.lock().as_ref().is_none_or(|questions| !questions.is_empty())
-        });
+        groups
+            .retain(|_, group| group.questions.lock().as_ref().is_none_or(|questions| !questions.is_empty()));
         self.make_room(&mut groups);
     }
 
@@ -299,27 +332,43 @@ impl Standing {
     }
 }
 
-fn group_key(scope: &Scope, stream: Stream) -> Key {
-    key_of("standing", &(scope, stream))
+fn group_key(scope: &Scope, stream: Stream, window: TimeRange) -> Key {
+    key_of("standing", &(scope, stream, window))
 }
 
-/// The answer of a question that was taken; `None` when there is none, or it cannot go on to the moment of the ask.
+/// What came of asking a question that was taken.
+enum GoneOn<T> {
+    Answer(T),
+    /// It has gone on further than the moment of the ask.
+    Earlier,
+    /// There is none, or it could not go on.
+    Nothing,
+}
+
+/// The answer of a question that was taken, at the moment of the ask.
 fn go_on<T>(
     ask: Ask<'_>,
     (of, key): (&Key, &Key),
     answer: impl FnOnce(&mut State) -> Option<T>,
-) -> Option<T> {
+) -> GoneOn<T> {
     let mut taken = ask.taken.0.lock();
-    let TakenGroup { group, questions } = taken.get_mut(of)?;
-    group.idle.store(0, Ordering::Relaxed);
-    let question = questions.get_mut(key)?;
+    let Some(TakenGroup { questions, .. }) = taken.get_mut(of) else { return GoneOn::Nothing };
+    // Out of the group while it reads: half read it must not come back, whatever happens.
+    let Some(mut question) = questions.remove(key) else { return GoneOn::Nothing };
+    question.idle = 0;
     // What fails is asked anew, and fails there in its own words.
-    let advanced = question.advance(ask.view);
-    let answer = matches!(advanced, Ok(Advance::Done)).then(|| answer(&mut question.state)).flatten();
-    if answer.is_none() && !matches!(advanced, Ok(Advance::Earlier)) {
-        questions.remove(key);
+    match question.advance(ask.view) {
+        Ok(Advance::Done) => {
+            let Some(answer) = answer(&mut question.state) else { return GoneOn::Nothing };
+            questions.insert(*key, question);
+            GoneOn::Answer(answer)
+        }
+        Ok(Advance::Earlier) => {
+            questions.insert(*key, question);
+            GoneOn::Earlier
+        }
+        Ok(Advance::Lost) | Err(_) => GoneOn::Nothing,
     }
-    answer
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use insights_engine::disk::SimDisk;
 use insights_engine::id::TenantId;
 use insights_engine::query::{Aggregate, Budget, Filter, SessionClasses};
 use insights_engine::schema::{BatchBuilder, stream};
-use insights_engine::time::{Buckets, DAY_US, TimeRange, TimestampUs};
+use insights_engine::time::{Buckets, DAY_US, TimestampUs};
 
 use super::*;
 
@@ -61,7 +61,7 @@ impl Store {
             allow_partial: false,
         };
         let ask = Ask { view, taken };
-        self.standing.take(ask, &KEY, (&query.scope, query.stream));
+        self.standing.take(ask, &KEY, (&query.scope, query.stream, WINDOW));
         let answer = self.standing.numbers(ask, KEY, &[query]).unwrap().remove(0).unwrap();
         (answer.groups[0].values[0].as_u64(), answer.cost.rows_scanned)
     }
@@ -82,7 +82,7 @@ impl Store {
             allow_partial: false,
         };
         let ask = Ask { view, taken };
-        self.standing.take(ask, &SESSIONS, (&request.scope, Stream::Events));
+        self.standing.take(ask, &SESSIONS, (&request.scope, Stream::Events, WINDOW));
         let answer = self.standing.sessions(ask, SESSIONS, &request).unwrap();
         (answer.totals().started, answer.cost.rows_scanned)
     }

@@ -18,6 +18,7 @@ const LIMITS: QueryLimits = QueryLimits {
     deadline: Duration::from_secs(30),
     memory_bytes_max: 1 << 20,
     kept_bytes_max: 1 << 20,
+    standing_bytes_max: 1 << 20,
 };
 
 /// A store with three chunks of events of one tenant.

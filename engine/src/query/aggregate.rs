@@ -185,6 +185,11 @@ impl Question {
         Ok(())
     }
 
+    /// Goes on to a moment with the same rows: nothing is read, and costs anything.
+    pub(crate) fn stand_still(&mut self) {
+        self.tally.start_over();
+    }
+
     /// The answer of the rows that were read so far, when it is whole.
     pub(crate) fn answer(&mut self) -> Option<Answer> {
         let (cost, damaged) = self.tally.so_far();

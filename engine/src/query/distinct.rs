@@ -143,10 +143,10 @@ impl Distinct {
         if moved.is_empty() {
             return Ok(());
         }
-        let of = |tenant, space: Space| moved.iter().find(|m| m.tenant == tenant && Some(m.kind) == space);
+        let moved: HashMap<_, _> = moved.iter().map(|m| ((m.tenant, Some(m.kind)), m)).collect();
         let places: Vec<_> = self.places.iter().map(|(of, place)| (*of, *place)).collect();
         for ((_, tenant, space), place) in places {
-            if let Some(moved) = of(tenant, space)
+            if let Some(moved) = moved.get(&(tenant, space))
                 && let Some(of_group) = self.sets.get_mut(place as usize)
             {
                 of_group.set.renumber(moved.first, |id| moved.ids.get(&id).copied());

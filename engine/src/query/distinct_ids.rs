@@ -12,6 +12,9 @@ use crate::id::TenantNo;
 use crate::schema::IdentityKind;
 use crate::session::key::{KeyKind, session_key};
 
+/// The codes of some text.
+type CodesByText = HashMap<Box<[u8]>, u32>;
+
 /// Most bytes of text whose codes are remembered.
 const GIVEN_BYTES_MAX: usize = 4 << 20;
 
@@ -24,7 +27,7 @@ pub(crate) struct DistinctIds {
     provisional_bytes: usize,
     /// The codes of text that was met, which stay what they are: a look into the dictionary's files for each chunk of
     /// rows in memory would take longer than the rows.
-    given: HashMap<(TenantNo, IdentityKind), HashMap<Box<[u8]>, u32>>,
+    given: HashMap<(TenantNo, IdentityKind), CodesByText>,
     given_bytes: usize,
     tables: Tables,
     /// Text that has no codes goes by its hash, as in cells.

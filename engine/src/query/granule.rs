@@ -42,7 +42,10 @@ pub(crate) struct Granule<'a> {
 /// Values at paths into documents that questions have read of one granule, for each other: rows in memory have their
 /// documents as they came, and reading a path out of them takes longer than anything else that is done with them.
 #[derive(Debug, Default)]
-pub(crate) struct SharedPaths(RefCell<Vec<(ColumnId, Vec<String>, Arc<ColumnVector>)>>);
+pub(crate) struct SharedPaths(RefCell<Vec<SharedPath>>);
+
+/// A document column, a path into it, and the values there.
+type SharedPath = (ColumnId, Vec<String>, Arc<ColumnVector>);
 
 impl SharedPaths {
     fn get(&self, column: ColumnId, path: &[String]) -> Option<Arc<ColumnVector>> {

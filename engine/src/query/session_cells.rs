@@ -16,7 +16,7 @@ use super::snapshot::Snapshot;
 use crate::error::Result;
 use crate::id::{Stream, TenantNo};
 use crate::part::{Part, Run};
-use crate::rollup::Tier;
+use crate::rollup::{ALL_TENANTS, Tier};
 use crate::schema::IdentityKind;
 use crate::schema::stream::APP_ID;
 use crate::session::cells::{AppSessions, FoldedSessions, day_start, decode_app};
@@ -45,8 +45,8 @@ pub(crate) struct SessionCells {
     holders: Holders,
     /// The days that were decided.
     decided: BTreeSet<i32>,
-    /// The days that cells answer of any tenant.
-    pub(crate) closed: BTreeSet<i32>,
+    /// The days that cells answer, of which tenant.
+    pub(crate) closed: BTreeSet<(i32, TenantNo)>,
     /// Parts that answer for a whole day, by cells of all their tenants.
     whole: HashSet<usize>,
     /// The part that answers for a tenant's day.
@@ -183,7 +183,7 @@ impl SessionCells {
             {
                 rows.check()?;
                 self.whole.insert(index);
-                self.closed.insert(day);
+                self.closed.insert((day, ALL_TENANTS));
                 continue;
             }
             for tenant in self.holders.tenants_of(snapshot, index, day) {
@@ -192,7 +192,7 @@ impl SessionCells {
                 if may && self.take(snapshot, part, (day, tier), Some(tenant), &mut rows.gather, to) {
                     rows.check()?;
                     self.single.insert((tenant, day), index);
-                    self.closed.insert(day);
+                    self.closed.insert((day, tenant));
                 }
             }
         }

@@ -20,8 +20,10 @@ use super::walk::Tally;
 use crate::error::{Error, Result};
 use crate::id::{Stream, TenantNo};
 use crate::part::Run;
+use crate::rollup::ALL_TENANTS;
 use crate::schema::stream::{ANONYMOUS_ID, APP_ID, SESSION_ID, TIME, USER_ID};
 use crate::schema::{ColumnVector, IdentityKind, NULL_CODE};
+use crate::session::cells::day_start;
 use crate::session::gather::{Class, Gather, KEYS_MAX};
 use crate::session::key::{KeyKind, session_key};
 use crate::session::{NO_USER, SessionEvent};
@@ -94,6 +96,36 @@ struct Selected {
     keys: Vec<u32>,
 }
 
+/// What is known of sessions: the events of a range of times, and sums of some days of some tenants.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// Events of these times were read.
+    pub(crate) read: TimeRange,
+    /// Days of a tenant ([`ALL_TENANTS`] is all of them) of which cells gave sums: an event there may change them.
+    pub(crate) closed: BTreeSet<(i32, TenantNo)>,
+}
+
+impl Known {
+    /// The times whose events the numbers depend on: cells give whole days, also where less was asked for.
+    pub(crate) fn depends_on(&self) -> TimeRange {
+        let days = self.closed.iter().map(|(day, _)| *day);
+        let (first, last) = (days.clone().min(), days.max());
+        let start = first.map_or(self.read.start, |day| day_start(day).min(self.read.start));
+        let end = last.map_or(self.read.end, |day| day_start(day.saturating_add(1)).max(self.read.end));
+        TimeRange { start, end }
+    }
+
+    /// Whether the events of a slice can be added: none lies where only sums are known, or nothing at all.
+    fn takes(&self, slice: &Slice, selected: &Selected) -> bool {
+        let is_read = |at: TimestampUs| self.read.contains(at);
+        let is_closed =
+            |day: i32| [slice.tenant, ALL_TENANTS].iter().any(|tenant| self.closed.contains(&(day, *tenant)));
+        let days = slice.first().day()..=slice.last().day();
+        let is_open = is_read(slice.first()) && is_read(slice.last()) && !days.into_iter().any(is_closed);
+        is_open || selected.times(slice).all(|at| is_read(at) && !is_closed(at.day()))
+    }
+}
+
 impl Selected {
     /// When its events happened.
     fn times<'s>(&'s self, slice: &Slice) -> impl Iterator<Item = TimestampUs> + 's {
@@ -156,12 +188,11 @@ impl SessionRows {
         keep: impl Fn(usize, Option<&Run>) -> bool,
     ) -> Result<()> {
         let tasks = plan::plan_where(snapshot, &self.request.scope, Stream::Events, range, keep);
-        self.read_tasks(snapshot, range, &tasks, &BTreeSet::new()).map(drop)
+        self.read_tasks(snapshot, range, &tasks, None).map(drop)
     }
 
-    /// Adds the events of a range of times that was read, of frames after one; `new_codes` whether identities were
-    /// given codes since. False, and good for nothing any more, when one of them is of a UTC day in `closed`: of those
-    /// there are sums alone, which an event may change.
+    /// Adds the events of times that are known, of frames after one. False, and good for nothing any more, when one of
+    /// them changes what cannot be changed ([`Known`]).
     ///
     /// # Errors
     ///
@@ -169,19 +200,23 @@ impl SessionRows {
     pub(crate) fn read_newer(
         &mut self,
         snapshot: &Snapshot,
-        range: TimeRange,
+        known: &Known,
         GoOn { after, new_codes }: GoOn,
-        closed: &BTreeSet<i32>,
     ) -> Result<bool> {
-        self.cost = Cost::default();
         if new_codes {
             let Classes { page, action, interactive } = &mut self.classes;
             [&mut self.predicate, page, action, interactive].into_iter().for_each(Predicate::forget_codes);
         }
         let fields = Arc::make_mut(&mut self.fields);
         self.newer = Some(Newer::than(after, fields)?);
+        let range = known.depends_on();
         let tasks = plan::plan_newer(snapshot, &self.request.scope, Stream::Events, range, after);
-        self.read_tasks(snapshot, range, &tasks, closed)
+        self.read_tasks(snapshot, range, &tasks, Some(known))
+    }
+
+    /// Forgets what it has cost so far.
+    pub(crate) fn start_counting(&mut self) {
+        self.cost = Cost::default();
     }
 
     fn read_tasks(
@@ -189,7 +224,7 @@ impl SessionRows {
         snapshot: &Snapshot,
         range: TimeRange,
         tasks: &[Task],
-        closed: &BTreeSet<i32>,
+        known: Option<&Known>,
     ) -> Result<bool> {
         let mut tally = Tally::new(snapshot, Stream::Events, range, self.request.allow_partial);
         let fields = Arc::clone(&self.fields);
@@ -200,8 +235,7 @@ impl SessionRows {
                 tally.look_at(slice)?;
                 let selected = self.select(&mut granule, slice, range);
                 if let Some(Some(selected)) = tally.or_skip(selected, slice)? {
-                    let mut days = closed.range(slice.first().day()..=slice.last().day());
-                    if days.any(|day| selected.times(slice).any(|at| at.day() == *day)) {
+                    if known.is_some_and(|known| !known.takes(slice, &selected)) {
                         return Ok(false);
                     }
                     self.add(slice, &selected);

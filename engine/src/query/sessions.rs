@@ -3,12 +3,10 @@
 use super::request::{Cost, Damage};
 use super::session_cells::{Folded, SessionCells};
 use super::session_request::{SessionAnswer, SessionRequest};
-use super::session_rows::SessionRows;
+use super::session_rows::{Known, SessionRows};
 use super::session_sums::{SessionSums, Unsettled, started};
 use super::snapshot::Snapshot;
 use super::standing::{Advance, Mark};
-use std::collections::BTreeSet;
-
 use crate::disk::meter;
 use crate::error::Result;
 use crate::id::Lsn;
@@ -65,11 +63,10 @@ pub struct StandingSessions {
     /// The buckets, cut to the window.
     cut: Buckets,
     margin: Margin,
-    read: TimeRange,
+    known: Known,
     rows: SessionRows,
-    /// What the chains add up to that cells have closed, and the days of theirs.
+    /// What the chains add up to that cells have closed.
     folded: Folded,
-    closed: BTreeSet<i32>,
     mark: Mark,
     /// By the last reading.
     bytes_read: u64,
@@ -113,12 +110,12 @@ impl StandingSessions {
             (margin, read) = (wider, next);
         }
         let expired = cells.expired(snapshot, request);
-        let (closed, mark) = (cells.closed, Mark::of(snapshot));
+        let (known, mark) = (Known { read, closed: cells.closed }, Mark::of(snapshot));
         let bytes_read = meter::bytes_read().saturating_sub(bytes_before);
         let request = request.clone();
         let mut sums = SessionSums::default();
         sums.update(&mut rows.gather, &cut, (window, read));
-        let mut standing = Self { request, cut, margin, read, rows, folded, closed, mark, bytes_read, sums };
+        let mut standing = Self { request, cut, margin, known, rows, folded, mark, bytes_read, sums };
         let mut answer = standing.numbers();
         if narrow {
             standing.count_active(&mut answer);
@@ -135,26 +132,32 @@ impl StandingSessions {
     ///
     /// As [`sessions`]; what failed is of no use any more.
     pub(crate) fn advance(&mut self, snapshot: &Snapshot) -> Result<Advance> {
-        let go_on = match self.mark.go_on(snapshot) {
+        let go_on = self.mark.go_on(snapshot);
+        if matches!(go_on, Ok(_) | Err(Advance::Done)) {
+            self.bytes_read = 0;
+            self.folded.answer.cost = Cost::default();
+            self.rows.start_counting();
+        }
+        let go_on = match go_on {
             Ok(go_on) => go_on,
             Err(why) => return Ok(why),
         };
-        self.bytes_read = 0;
-        self.folded.answer.cost = Cost::default();
         let bytes_before = meter::bytes_read();
-        let may_go_on = self.rows.read_newer(snapshot, self.read, go_on, &self.closed)?;
+        if !self.rows.read_newer(snapshot, &self.known, go_on)? {
+            return Ok(Advance::Lost);
+        }
         self.bytes_read = meter::bytes_read().saturating_sub(bytes_before);
         self.mark = Mark::of(snapshot);
         self.rows.gather.join();
-        self.sums.update(&mut self.rows.gather, &self.cut, (self.request.window, self.read));
-        Ok(if may_go_on { Advance::Done } else { Advance::Lost })
+        self.sums.update(&mut self.rows.gather, &self.cut, (self.request.window, self.known.read));
+        // What lies further out was not read: that is for one that starts anew.
+        let is_settled = self.margin.wider(self.sums.unsettled).is_none();
+        Ok(if is_settled { Advance::Done } else { Advance::Lost })
     }
 
-    /// The answer of the moment that was read last; `None` when it is not whole, or depends on events further out
-    /// than what was read.
-    pub fn answer(&mut self) -> Option<SessionAnswer> {
-        let answer = self.margin.wider(self.sums.unsettled).is_none().then(|| self.numbers());
-        answer.filter(|answer| answer.exact)
+    /// The answer of the moment that was read last; `None` when it is not whole.
+    pub fn answer(&self) -> Option<SessionAnswer> {
+        Some(self.numbers()).filter(|answer| answer.exact)
     }
 
     /// The numbers of what was read.
@@ -174,7 +177,7 @@ impl StandingSessions {
         answer.damaged = damaged;
         join_damage(&mut answer.damaged);
         answer.exact = answer.damaged.is_empty();
-        answer.read = Some(self.read);
+        answer.read = Some(self.known.depends_on());
         answer
     }
 

@@ -58,13 +58,17 @@ impl Mark {
     ///
     /// # Errors
     ///
-    /// Why that is not possible: it is an earlier moment, or something else is hidden.
+    /// What there is to say without going on: it is the same moment, or an earlier one, or something else is hidden.
     pub(crate) fn go_on(&self, snapshot: &Snapshot) -> std::result::Result<GoOn, Advance> {
         if snapshot.lsn < self.lsn {
             return Err(Advance::Earlier);
         }
         if snapshot.hidden.version() != self.hidden {
             return Err(Advance::Lost);
+        }
+        // Of two moments with the same rows either may be the one whose dictionary is older.
+        if snapshot.lsn == self.lsn {
+            return Err(Advance::Done);
         }
         Ok(GoOn { after: self.lsn, new_codes: !Arc::ptr_eq(&self.codes, &snapshot.codes) })
     }
@@ -99,6 +103,10 @@ impl StandingQueries {
     pub(crate) fn advance(&mut self, snapshot: &Snapshot) -> Result<Advance> {
         let GoOn { after, new_codes } = match self.mark.go_on(snapshot) {
             Ok(go_on) => go_on,
+            Err(Advance::Done) => {
+                self.questions.iter_mut().flatten().for_each(Question::stand_still);
+                return Ok(Advance::Done);
+            }
             Err(why) => return Ok(why),
         };
         for (question, query) in self.questions.iter_mut().zip(&self.queries) {

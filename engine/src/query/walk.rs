@@ -42,6 +42,11 @@ impl Tally {
         }
     }
 
+    /// Forgets what it has cost so far.
+    pub(crate) fn start_over(&mut self) {
+        (self.bytes, self.rows, self.cells, self.since) = (0, 0, 0, None);
+    }
+
     /// What is read from now on is for another question.
     pub(crate) fn pause(&mut self) {
         if let Some(since) = self.since.take() {
