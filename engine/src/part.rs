@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::id::{Lsn, Stream, TenantNo};
 use crate::query::PartId;
 use crate::rollup::{CellFile, Tier};
-use crate::schema::{BytesColumn, ColumnId, ColumnVector, Scalar};
+use crate::schema::{BytesColumn, ColumnId, ColumnVector, Document, Scalar, ScalarRef};
 use crate::time::TimestampUs;
 
 /// Contiguous rows of one tenant, one stream and (in a segment) one UTC day.
@@ -156,12 +156,23 @@ pub fn path_of_documents(documents: &BytesColumn, path: &[String]) -> Result<Col
     if documents.iter().all(|document| document.is_none()) {
         return Ok(ColumnVector::absent(documents.len()));
     }
-    let mut leaves: Vec<Option<Scalar>> = Vec::with_capacity(documents.len());
+    let mut leaves: Vec<Option<ScalarRef<'_>>> = Vec::with_capacity(documents.len());
     for document in documents.iter() {
         leaves.push(match document {
-            Some(bytes) => crate::schema::Document::get(bytes, path)?,
+            Some(bytes) => Document::leaf(bytes, path)?,
             None => None,
         });
     }
+    if leaves.iter().flatten().all(|leaf| text_of(leaf).is_some()) {
+        return Ok(ColumnVector::dictionary(leaves.iter().map(|leaf| leaf.as_ref().and_then(text_of))));
+    }
+    let leaves = leaves.into_iter().map(|leaf| leaf.map(Scalar::from)).collect();
     Ok(ColumnVector::from_scalars(leaves))
+}
+
+fn text_of<'a>(leaf: &ScalarRef<'a>) -> Option<&'a [u8]> {
+    match leaf {
+        ScalarRef::Text(text) => Some(text.as_bytes()),
+        ScalarRef::Other(_) => None,
+    }
 }

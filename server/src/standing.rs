@@ -26,11 +26,11 @@ use parking_lot::{Condvar, Mutex};
 use crate::answers::{Key, key_of};
 
 /// How often questions that stay are brought up to date.
-pub(crate) const EVERY: Duration = Duration::from_millis(20);
+pub(crate) const EVERY: Duration = Duration::from_millis(10);
 
 /// How often a question is brought up to date without being asked before it goes: after ten minutes, or somewhat later
 /// where rounds take long.
-const IDLE_ROUNDS_MAX: u64 = 30_000;
+const IDLE_ROUNDS_MAX: u64 = 60_000;
 
 /// Rows that a question reads for it to stay: one of fewer is asked anew as fast, and few become many while rows come in.
 const ROWS_MIN: u64 = 1_024;

@@ -9,7 +9,7 @@ use super::cells::{self, conjuncts};
 use super::expired;
 use super::field::Fields;
 use super::filter::{self, Predicate};
-use super::granule::{Granule, SharedPaths};
+use super::granule::{Granule, Shared};
 use super::group::Grouping;
 use super::mask::Mask;
 use super::newer::Newer;
@@ -75,12 +75,12 @@ pub(crate) fn questions(snapshot: &Snapshot, queries: &[Query]) -> Questions {
 pub(crate) fn read_all(snapshot: &Snapshot, questions: &mut Questions) {
     let place = |question: &Result<Question>| question.as_ref().ok().and_then(Question::task);
     while let Some(next) = questions.iter().filter_map(place).min() {
-        let (mut masks, paths) = (Masks::default(), SharedPaths::default());
+        let (mut masks, shared) = (Masks::default(), Shared::default());
         for slot in questions.iter_mut().filter(|question| place(question) == Some(next)) {
             // One that fails ends; the others go on.
             let step = slot
                 .as_mut()
-                .map_or(Ok(()), |question| question.step(snapshot, Some(&mut masks), Some(&paths)));
+                .map_or(Ok(()), |question| question.step(snapshot, Some(&mut masks), Some(&shared)));
             if let Err(error) = step {
                 *slot = Err(error);
             }
@@ -220,7 +220,7 @@ impl Question {
         &mut self,
         snapshot: &Snapshot,
         mut masks: Option<&mut Masks>,
-        paths: Option<&SharedPaths>,
+        shared: Option<&Shared>,
     ) -> Result<()> {
         let Self { budget, fields, run, tally, tasks, done, granules, .. } = self;
         let Some(task) = tasks.get(*done) else { return Ok(()) };
@@ -228,7 +228,7 @@ impl Question {
         *granules += 1;
         tally.resume();
         if let Some(granule) = Granule::new(snapshot, fields, task, *granules) {
-            let mut granule = granule.sharing(paths);
+            let mut granule = granule.sharing(shared);
             for slice in &task.slices {
                 tally.look_at(slice)?;
                 let read = run.read(&mut granule, slice, masks.as_deref_mut());

@@ -154,6 +154,10 @@ impl Ids for DistinctIds {
         Ok(code)
     }
 
+    fn is_code(&self, tenant: TenantNo, kind: IdentityKind, id: u32) -> bool {
+        self.provisional.get(&(tenant, kind)).is_none_or(|space| id < space.first)
+    }
+
     fn of_number(&mut self, number: NumberKey) -> Result<u32> {
         self.plain.of_number(number)
     }

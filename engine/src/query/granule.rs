@@ -36,22 +36,39 @@ pub(crate) struct Granule<'a> {
     zones: Vec<Zones>,
     codes: KnownCodes,
     /// What other questions have read of the same granule.
-    shared: Option<&'a SharedPaths>,
+    shared: Option<&'a Shared>,
 }
 
-/// Values at paths into documents that questions have read of one granule, for each other: rows in memory have their
-/// documents as they came, and reading a path out of them takes longer than anything else that is done with them.
+/// What questions have found out about one granule, for each other. Rows in memory have their documents and names as
+/// they came: reading a path, or asking for the code of a name, takes longer than anything else that is done with them.
 #[derive(Debug, Default)]
-pub(crate) struct SharedPaths(RefCell<Vec<SharedPath>>);
+pub(crate) struct Shared {
+    paths: RefCell<Vec<SharedPath>>,
+    codes: RefCell<Vec<SharedCodes>>,
+}
 
 /// A document column, a path into it, and the values there.
 type SharedPath = (ColumnId, Vec<String>, Arc<ColumnVector>);
 
-impl SharedPaths {
-    fn get(&self, column: ColumnId, path: &[String]) -> Option<Arc<ColumnVector>> {
-        let known = self.0.borrow();
+/// A column of names, a tenant, and the code of each value of its dictionary, as far as it is known.
+type SharedCodes = ((ColumnId, TenantNo), Vec<u32>);
+
+impl Shared {
+    fn path(&self, column: ColumnId, path: &[String]) -> Option<Arc<ColumnVector>> {
+        let known = self.paths.borrow();
         let found = known.iter().find(|(of, at, _)| *of == column && at == path);
         found.map(|(_, _, vector)| Arc::clone(vector))
+    }
+
+    /// Takes the codes of a column's dictionary; empty while somebody has them.
+    fn take_codes(&self, of: (ColumnId, TenantNo)) -> Vec<u32> {
+        let mut known = self.codes.borrow_mut();
+        let at = known.iter().position(|(known, _)| *known == of);
+        at.map(|at| known.swap_remove(at).1).unwrap_or_default()
+    }
+
+    fn put_codes(&self, of: (ColumnId, TenantNo), codes: Vec<u32>) {
+        self.codes.borrow_mut().push((of, codes));
     }
 }
 
@@ -91,7 +108,7 @@ impl<'a> Granule<'a> {
     }
 
     /// The same granule, which shares what it reads with other questions.
-    pub(crate) fn sharing(mut self, shared: Option<&'a SharedPaths>) -> Self {
+    pub(crate) fn sharing(mut self, shared: Option<&'a Shared>) -> Self {
         self.shared = shared;
         self
     }
@@ -114,12 +131,12 @@ impl<'a> Granule<'a> {
         let stream = self.fields.stream();
         let vector = if def.path.is_empty() {
             self.part.column(stream, def.column, self.index)?
-        } else if let Some(known) = self.shared.and_then(|shared| shared.get(def.column, &def.path)) {
+        } else if let Some(known) = self.shared.and_then(|shared| shared.path(def.column, &def.path)) {
             known
         } else {
             let vector = self.part.path(stream, def.column, &def.path, self.index)?;
-            if let Some(SharedPaths(known)) = self.shared {
-                known.borrow_mut().push((def.column, def.path.clone(), Arc::clone(&vector)));
+            if let Some(shared) = self.shared {
+                shared.paths.borrow_mut().push((def.column, def.path.clone(), Arc::clone(&vector)));
             }
             vector
         };
@@ -128,6 +145,20 @@ impl<'a> Granule<'a> {
             *slot = Some(Arc::clone(&vector));
         }
         Ok(vector)
+    }
+
+    /// Takes what others know of the codes of the values of a leaf's dictionary, to be given back with what was found
+    /// out besides ([`Self::put_codes`]); empty when nothing is.
+    pub(crate) fn take_codes(&self, leaf: usize, tenant: TenantNo) -> Vec<u32> {
+        let column = self.fields.leaves().get(leaf).map(|leaf| leaf.column);
+        self.shared.zip(column).map(|(shared, column)| shared.take_codes((column, tenant))).unwrap_or_default()
+    }
+
+    /// Lets others know the codes of the values of a leaf's dictionary.
+    pub(crate) fn put_codes(&self, leaf: usize, tenant: TenantNo, codes: Vec<u32>) {
+        if let (Some(shared), Some(leaf)) = (self.shared, self.fields.leaves().get(leaf)) {
+            shared.put_codes((leaf.column, tenant), codes);
+        }
     }
 
     /// The code of an identity; `None` when its tenant never named it.

@@ -6,7 +6,10 @@ use super::ids::ABSENT;
 use crate::rollup::near_codes;
 
 /// Values of a sparse set before it is looked at whether it is dense.
-const DENSE_VALUES_MIN: usize = 512;
+const DENSE_VALUES_MIN: usize = 64;
+
+/// Ascending values that are joined as a set of their own: one by one each moves those after it.
+const BULK_VALUES_MIN: usize = 32;
 
 /// Bytes of bits that one value may cost in a dense set.
 const DENSE_BYTES_A_VALUE: usize = 16;
@@ -66,14 +69,7 @@ impl IdSet {
                     *self = Self::Dense { words: Vec::new(), values: 0 };
                 }
                 Self::Sparse { bitmap, values, look_at } => {
-                    let mut last = ABSENT;
-                    for id in ids {
-                        // Equal neighbours are frequent: one event after the other of the same user.
-                        if *id != ABSENT && *id != last {
-                            last = *id;
-                            *values += usize::from(bitmap.insert(*id));
-                        }
-                    }
+                    *values += add_sparse(bitmap, ids);
                     if *values >= *look_at {
                         *look_at = *values * 2;
                         if may_be_dense {
@@ -240,6 +236,26 @@ fn starts_low(ids: &[u32]) -> bool {
 /// Words to take for so many.
 const fn with_room(words: usize) -> usize {
     words.next_multiple_of(if words < 32 { 8 } else { 64 })
+}
+
+/// Adds ids to a sparse set; gives the number of new ones.
+fn add_sparse(bitmap: &mut RoaringBitmap, ids: &[u32]) -> usize {
+    if ids.len() >= BULK_VALUES_MIN
+        && let Ok(more) = RoaringBitmap::from_sorted_iter(ids.iter().copied().filter(|id| *id != ABSENT))
+    {
+        let before = bitmap.len();
+        *bitmap |= more;
+        return usize::try_from(bitmap.len() - before).unwrap_or(usize::MAX);
+    }
+    let (mut last, mut new) = (ABSENT, 0);
+    for id in ids {
+        // Equal neighbours are frequent: one event after the other of the same user.
+        if *id != ABSENT && *id != last {
+            last = *id;
+            new += usize::from(bitmap.insert(*id));
+        }
+    }
+    new
 }
 
 /// Sets bits; gives back the ids from one on that would make the bits too long.

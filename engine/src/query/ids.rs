@@ -41,6 +41,10 @@ pub(crate) trait Ids {
         kind: Option<IdentityKind>,
         text: &[u8],
     ) -> Result<u32>;
+    /// Whether an id that text has was given to it as a code, for good.
+    fn is_code(&self, _tenant: TenantNo, _kind: IdentityKind, _id: u32) -> bool {
+        false
+    }
     /// The id of a number or a truth value.
     fn of_number(&mut self, number: NumberKey) -> Result<u32>;
     /// Whether equal text of different tenants has different ids where it stands for codes.
@@ -387,16 +391,20 @@ pub(super) fn leaf_ids<I: Ids>(
             let of = (granule.token, if apart { tenant } else { TenantNo(0) });
             let mut table = ids.tables().dictionaries.remove(&leaf).unwrap_or_default();
             table.start(of, values.len());
+            let mut known = SharedIds::of(granule, leaf, (tenant, kind.filter(|_| I::CODES_ARE_IDS)));
             let done = rows.try_each(|at, row| {
                 let code = codes.get(row).copied().unwrap_or(NULL_CODE) as usize;
                 let Some(id) = table.ids.get_mut(code) else { return Ok(()) };
                 if *id == UNSEEN {
                     let text = values.get(code);
-                    *id = text.map_or(Ok(ABSENT), |text| ids.of_text(snapshot, tenant, kind, text))?;
+                    let of_text = || text.map_or(Ok(ABSENT), |text| ids.of_text(snapshot, tenant, kind, text));
+                    *id = known.get(code).map_or_else(of_text, Ok)?;
+                    known.learn(ids, (code, values.len()), *id);
                 }
                 put(at, *id);
                 Ok(())
             });
+            known.give_back(granule, leaf);
             ids.tables().dictionaries.insert(leaf, table);
             done
         }
@@ -423,6 +431,43 @@ pub(super) fn leaf_ids<I: Ids>(
             put(at, scalar_id(ids, snapshot, tenant, leaves.get(row).and_then(Option::as_ref))?);
             Ok(())
         }),
+    }
+}
+
+/// The codes of a dictionary's values that other questions of the same pass have asked for, where codes are ids.
+#[derive(Debug)]
+struct SharedIds {
+    of: Option<(TenantNo, IdentityKind)>,
+    codes: Vec<u32>,
+}
+
+impl SharedIds {
+    fn of(granule: &Granule<'_>, leaf: usize, (tenant, kind): (TenantNo, Option<IdentityKind>)) -> Self {
+        let of = kind.map(|kind| (tenant, kind));
+        Self { of, codes: of.map(|_| granule.take_codes(leaf, tenant)).unwrap_or_default() }
+    }
+
+    fn get(&self, value: usize) -> Option<u32> {
+        self.codes.get(value).copied().filter(|id| *id != UNSEEN)
+    }
+
+    /// Learns the id of one of `values` values, when it is a code: what stands for one until there is one is the own
+    /// of a question.
+    fn learn<I: Ids>(&mut self, ids: &I, (value, values): (usize, usize), id: u32) {
+        if let Some((tenant, kind)) = self.of
+            && ids.is_code(tenant, kind, id)
+        {
+            self.codes.resize(values, UNSEEN);
+            if let Some(slot) = self.codes.get_mut(value) {
+                *slot = id;
+            }
+        }
+    }
+
+    fn give_back(self, granule: &Granule<'_>, leaf: usize) {
+        if let Some((tenant, _)) = self.of.filter(|_| !self.codes.is_empty()) {
+            granule.put_codes(leaf, tenant, self.codes);
+        }
     }
 }
 

@@ -63,6 +63,24 @@ pub enum Scalar {
     Other,
 }
 
+/// A scalar whose text is where it lies in its document.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ScalarRef<'a> {
+    /// Text.
+    Text(&'a str),
+    /// Anything else.
+    Other(Scalar),
+}
+
+impl From<ScalarRef<'_>> for Scalar {
+    fn from(scalar: ScalarRef<'_>) -> Self {
+        match scalar {
+            ScalarRef::Text(text) => Self::Str(text.into()),
+            ScalarRef::Other(scalar) => scalar,
+        }
+    }
+}
+
 /// An encoded document.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Document(Vec<u8>);
@@ -98,6 +116,15 @@ impl Document {
     ///
     /// [`Error::Invalid`] when the bytes are not a document.
     pub fn get(bytes: &[u8], path: &[String]) -> Result<Option<Scalar>> {
+        Ok(Self::leaf(bytes, path)?.map(Scalar::from))
+    }
+
+    /// The leaf at `path`, its text not copied; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::get`].
+    pub fn leaf<'a>(bytes: &'a [u8], path: &[String]) -> Result<Option<ScalarRef<'a>>> {
         Reader::new(bytes).find(path, 0).map_err(invalid)
     }
 }
@@ -334,23 +361,35 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn find(&mut self, path: &[String], depth: usize) -> Decoded<Option<Scalar>> {
+    /// Passes over a value that nobody wants to know: its text may be anything.
+    fn pass(&mut self, depth: usize) -> Decoded<()> {
+        if self.cursor.rest().first() != Some(&TAG_TEXT) {
+            return self.skip(depth);
+        }
+        self.cursor.u8()?;
+        let len = self.count()?;
+        self.cursor.take(len).map(|_| ())
+    }
+
+    fn find(&mut self, path: &[String], depth: usize) -> Decoded<Option<ScalarRef<'a>>> {
         check_depth(depth)?;
         let tag = self.cursor.u8()?;
         let Some((key, rest)) = path.split_first() else {
-            return match tag {
-                TAG_ARRAY | TAG_OBJECT => Ok(Some(Scalar::Other)),
-                _ => Ok(Some(self.leaf(tag)?.unwrap_or(Scalar::Other))),
-            };
+            return Ok(Some(match tag {
+                TAG_TEXT => ScalarRef::Text(self.text()?),
+                TAG_ARRAY | TAG_OBJECT => ScalarRef::Other(Scalar::Other),
+                _ => ScalarRef::Other(self.leaf(tag)?.unwrap_or(Scalar::Other)),
+            }));
         };
         if tag != TAG_OBJECT {
             return Ok(None);
         }
         for _ in 0..self.count()? {
-            let member = self.text()?;
+            let len = self.count()?;
+            let member = self.cursor.take(len)?;
             // Keys ascend, so a greater one means that there is no such member.
-            match member.cmp(key) {
-                Ordering::Less => self.skip(depth + 1)?,
+            match member.cmp(key.as_bytes()) {
+                Ordering::Less => self.pass(depth + 1)?,
                 Ordering::Equal => return self.find(rest, depth + 1),
                 Ordering::Greater => return Ok(None),
             }

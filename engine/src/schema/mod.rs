@@ -10,7 +10,7 @@ pub mod vector;
 
 pub use batch::{Batch, BatchBuilder};
 pub use column::{Bitmap, BytesColumn, Column};
-pub use document::{Document, DocumentBuilder, Scalar, Value};
+pub use document::{Document, DocumentBuilder, Scalar, ScalarRef, Value};
 pub use encoder::DocumentEncoder;
 pub use stream::{ColumnDef, ColumnId, ColumnType, IdentityKind, Schema};
 pub use vector::{ColumnVector, NULL_CODE};

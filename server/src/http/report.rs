@@ -19,7 +19,7 @@ use crate::auth::{Principal, Scopes};
 use crate::domain::lang::Lang;
 use crate::export::Format;
 use crate::organization::OrganizationSettings;
-use crate::report::definitions;
+use crate::report::answer::ReportAnswer;
 use crate::report::flat::{self, Row};
 
 /// Parameters of a report; everything else is in the body.
@@ -153,40 +153,36 @@ impl Asked {
     /// `internal` when the answer cannot be written.
     pub(crate) fn respond(
         &self,
-        answer: &impl Serialize,
+        mut answer: impl ReportAnswer,
         rows: fn(&Value) -> Vec<Row>,
     ) -> Result<Response, ApiError> {
         let elapsed = self.state.clock.monotonic().saturating_sub(self.began);
-        respond(answer, (self.format(), self.lang()), elapsed, rows)
+        answer.complete(elapsed, self.lang());
+        let format = self.format();
+        let bytes = write(&answer, format, rows).map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "an answer could not be written");
+            ApiError::internal()
+        })?;
+        let content_type = HeaderValue::from_static(format.content_type());
+        let mut response = ([(header::CONTENT_TYPE, content_type)], bytes).into_response();
+        timing::add(&mut response, elapsed);
+        Ok(response)
     }
 }
 
-fn respond(
+fn write(
     answer: &impl Serialize,
-    (format, lang): (ReportFormat, Lang),
-    elapsed: Duration,
+    format: ReportFormat,
     rows: fn(&Value) -> Vec<Row>,
-) -> Result<Response, ApiError> {
-    let mut json = serde_json::to_value(answer).map_err(|error| {
-        tracing::error!(error = &error as &dyn std::error::Error, "an answer could not be written");
-        ApiError::internal()
-    })?;
-    if let Some(cost) = json.get_mut("cost").and_then(Value::as_object_mut) {
-        let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-        cost.insert("elapsed_us".to_owned(), elapsed_us.into());
+) -> serde_json::Result<Vec<u8>> {
+    // As it is: a tree of it first would take as long as reading what it is made of.
+    if format == ReportFormat::Json {
+        return serde_json::to_vec(answer);
     }
-    let definitions = definitions::of_answer(&json, lang);
-    if let Some(slot) = json.get_mut("definitions") {
-        *slot = serde_json::to_value(definitions).unwrap_or_default();
-    }
-    let bytes = match format {
-        ReportFormat::Json => json.to_string().into_bytes(),
-        ReportFormat::Ndjson => flat::ndjson(rows(&json)),
-        ReportFormat::Csv => flat::csv(&rows(&json)),
-        ReportFormat::Rows => flat::table(&rows(&json)),
-    };
-    let mut response =
-        ([(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()))], bytes).into_response();
-    timing::add(&mut response, elapsed);
-    Ok(response)
+    let rows = rows(&serde_json::to_value(answer)?);
+    Ok(match format {
+        ReportFormat::Ndjson => flat::ndjson(rows),
+        ReportFormat::Csv => flat::csv(&rows),
+        ReportFormat::Json | ReportFormat::Rows => flat::table(&rows),
+    })
 }

@@ -1,20 +1,22 @@
 //! The analytics report: its families, read side by side, and the previous period beside them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::answer::{Bounds, Comparison, CostBlock, DamagedRange, Exactness, FamilyComparison};
+use super::answer::{Bounds, Comparison, CostBlock, DamagedRange, Exactness, FamilyComparison, ReportAnswer};
 use super::app_metrics::{self, AppMetrics};
-use super::definitions::{Definitions, MetricDefinition};
+use super::definitions::{self, Definitions, MetricDefinition};
 use super::reader::{Reader, Totals};
 use super::request::{AnalyticsRequest, Common, Family};
 use super::system_performance::{self, HostScope, SystemPerformance};
 use super::user_activity::{self, UserActivity};
 use super::window::Window;
 use crate::auth::ReadScope;
+use crate::domain::lang::Lang;
 use crate::http::error::ApiError;
 use crate::store::Asking;
 
@@ -95,6 +97,20 @@ pub(crate) struct Families {
     pub(crate) app_metrics: Option<AppMetrics>,
 }
 
+impl ReportAnswer for AnalyticsAnswer {
+    fn complete(&mut self, elapsed: Duration, lang: Lang) {
+        let Families { user_activity, system_performance, app_metrics } = &self.metrics;
+        let has = |family: &str| match family {
+            "user_activity" => user_activity.is_some(),
+            "system_performance" => system_performance.is_some(),
+            "app_metrics" => app_metrics.is_some(),
+            _ => false,
+        };
+        self.definitions = definitions::of_families(has, lang);
+        self.cost.took(elapsed);
+    }
+}
+
 impl Envelope {
     /// The answer's head, of a question in `scope`.
     pub(crate) fn of(common: &Common, scope: &ReadScope, totals: &Totals) -> Self {
@@ -150,7 +166,7 @@ pub(crate) fn analytics(
         exactness: Exactness::of_events(common.exact).of_what_was_read(&totals),
         comparison,
         definitions: Definitions::new(),
-        cost: CostBlock::of(totals.cost, std::time::Duration::ZERO),
+        cost: CostBlock::of(totals.cost, Duration::ZERO),
     })
 }
 

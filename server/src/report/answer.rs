@@ -1,6 +1,7 @@
 //! What the answers of all reports have in common: window, exactness, cost, damage, comparison.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use insights_engine::query::{Cost, Damage};
 use insights_engine::time::TimeRange;
@@ -10,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::reader::Totals;
 use super::window::Window;
+use crate::domain::lang::Lang;
 
 /// Greatest relative error of a quantile from the histogram.
 pub(crate) const QUANTILE_ERROR: f64 = 0.0055;
@@ -117,6 +119,12 @@ impl Exactness {
     }
 }
 
+/// The answer of a report, but for what is known when it is written.
+pub(crate) trait ReportAnswer: Serialize {
+    /// Says how long it took, and what its numbers mean in the language of the reader.
+    fn complete(&mut self, elapsed: Duration, lang: Lang);
+}
+
 /// What an answer cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub(crate) struct CostBlock {
@@ -132,14 +140,23 @@ pub(crate) struct CostBlock {
 
 impl CostBlock {
     /// What the engine counted, and the time it took.
-    pub(crate) fn of(cost: Cost, elapsed: std::time::Duration) -> Self {
+    pub(crate) fn of(cost: Cost, elapsed: Duration) -> Self {
         Self {
             rows_scanned: cost.rows_scanned,
             cells_read: cost.cells_read,
             bytes_read: cost.bytes_read,
-            elapsed_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+            elapsed_us: micros(elapsed),
         }
     }
+
+    /// Says how long it took.
+    pub(crate) fn took(&mut self, elapsed: Duration) {
+        self.elapsed_us = micros(elapsed);
+    }
+}
+
+fn micros(elapsed: Duration) -> u64 {
+    u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A window of a stream that could not be read.

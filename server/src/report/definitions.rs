@@ -31,6 +31,19 @@ const ACTIVITY: [&str; 9] = [
 /// The numbers of `app_metrics`.
 const APPS: [&str; 5] = ["requests", "errors", "error_rate", "uptime", "response_time"];
 
+/// What an answer may have, and the numbers of it.
+const PARTS: [(&str, &[&str]); 9] = [
+    ("/metrics/user_activity", &ACTIVITY),
+    ("/metrics/system_performance", &SYSTEM_METRICS),
+    ("/metrics/app_metrics", &APPS),
+    ("/metrics/response_time", &["response_time", "apdex"]),
+    ("/metrics/error_rate", &["requests", "errors", "error_rate"]),
+    ("/metrics/uptime", &["uptime", "coverage"]),
+    ("/routes", &["routes"]),
+    ("/audit", &["audit"]),
+    ("/findings", &["findings"]),
+];
+
 /// What a number means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct MetricDefinition {
@@ -46,25 +59,17 @@ pub(crate) type Definitions = BTreeMap<&'static str, MetricDefinition>;
 
 /// What the numbers of an answer mean: those of the families under `metrics`, and of what else it has.
 pub(crate) fn of_answer(answer: &Value, lang: Lang) -> Definitions {
-    let has = |pointer: &str| answer.pointer(pointer).is_some_and(|part| !part.is_null());
-    let mut names: Vec<&str> = Vec::new();
-    let parts: [(&str, &[&str]); 9] = [
-        ("/metrics/user_activity", &ACTIVITY),
-        ("/metrics/system_performance", &SYSTEM_METRICS),
-        ("/metrics/app_metrics", &APPS),
-        ("/metrics/response_time", &["response_time", "apdex"]),
-        ("/metrics/error_rate", &["requests", "errors", "error_rate"]),
-        ("/metrics/uptime", &["uptime", "coverage"]),
-        ("/routes", &["routes"]),
-        ("/audit", &["audit"]),
-        ("/findings", &["findings"]),
-    ];
-    for (pointer, of_part) in parts {
-        if has(pointer) {
-            names.extend(of_part);
-        }
-    }
-    names.into_iter().filter_map(|name| known(name, lang)).collect()
+    of_parts(|pointer| answer.pointer(pointer).is_some_and(|part| !part.is_null()), lang)
+}
+
+/// What the numbers of the families mean that an answer has under `metrics`, by their names.
+pub(crate) fn of_families(has: impl Fn(&str) -> bool, lang: Lang) -> Definitions {
+    of_parts(|pointer| pointer.strip_prefix("/metrics/").is_some_and(&has), lang)
+}
+
+fn of_parts(has: impl Fn(&str) -> bool, lang: Lang) -> Definitions {
+    let names = PARTS.iter().filter(|(pointer, _)| has(pointer)).flat_map(|(_, names)| *names);
+    names.filter_map(|name| known(name, lang)).collect()
 }
 
 /// What a number means, and its name as it is in the files.
@@ -98,6 +103,7 @@ mod tests {
         assert_eq!(names(&json!({"metrics": {"uptime": {}}})), ["coverage", "uptime"]);
         assert_eq!(names(&json!({"metrics": {}, "audit": null})), [""; 0]);
         assert_eq!(names(&json!({"metrics": {"user_activity": {}}})).len(), ACTIVITY.len());
+        assert_eq!(of_families(|name| name == "uptime", Lang::En), of_answer(&json!({"metrics": {"uptime": {}}}), Lang::En));
         let fr = of_answer(&json!({"findings": []}), Lang::Fr);
         assert!(fr["findings"].text.starts_with("Ce que"));
     }

@@ -1,6 +1,7 @@
 //! Questions about any metric: by bucket, by application, host, user and labels.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use insights_engine::query::{Answer, Field, Filter, GroupBy, KeyValue};
 use insights_engine::schema::stream;
@@ -9,7 +10,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::analytics::Envelope;
-use super::answer::{CostBlock, Exactness, Quantity, seconds};
+use super::answer::{CostBlock, Exactness, Quantity, ReportAnswer, seconds};
 use super::derived_metrics;
 use super::fields;
 use super::metric_numbers::{Points, Stat, by_name, groups, key_str};
@@ -17,6 +18,7 @@ use super::reader::Reader;
 use super::request::MetricQueryRequest;
 use super::window::{CELLS_MAX, Window};
 use crate::auth::ReadScope;
+use crate::domain::lang::Lang;
 use crate::http::error::{ApiError, Code};
 use crate::store::Asking;
 
@@ -153,6 +155,12 @@ pub(crate) struct MetricAnswer {
     pub(crate) cost: CostBlock,
 }
 
+impl ReportAnswer for MetricAnswer {
+    fn complete(&mut self, elapsed: Duration, _: Lang) {
+        self.cost.took(elapsed);
+    }
+}
+
 /// Answers a question about metrics; the cost has no time yet.
 ///
 /// # Errors
@@ -171,7 +179,7 @@ pub(crate) fn metric_query(
         envelope: Envelope::of(common, scope, &totals),
         series,
         exactness: Exactness::of_metrics(common.exact).of_what_was_read(&totals),
-        cost: CostBlock::of(totals.cost, std::time::Duration::ZERO),
+        cost: CostBlock::of(totals.cost, Duration::ZERO),
     })
 }
 

@@ -1,5 +1,7 @@
 //! The performance of one application: response times with Apdex, error rate, uptime with incidents.
 
+use std::time::Duration;
+
 use insights_engine::query::Answer;
 use insights_engine::schema::stream;
 use insights_engine::time::TimeRange;
@@ -7,10 +9,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::analytics::Envelope;
-use super::answer::{CostBlock, Exactness, Quantity, ratio, seconds};
+use super::answer::{CostBlock, Exactness, Quantity, ReportAnswer, ratio, seconds};
 use super::apdex::{Apdex, apdex};
 use super::app_metrics::{ERRORS, REQUESTS, RESPONSE_TIME, ResponseTimes, of_app, uptime_of_requests};
-use super::definitions::{Definitions, MetricDefinition};
+use super::definitions::{self, Definitions, MetricDefinition};
 use super::fields;
 use super::metric_numbers::{Points, Stat, by_name, groups, key_str};
 use super::probes::{self, AppTimeline};
@@ -19,6 +21,7 @@ use super::request::{PerformanceMetric, PerformanceRequest};
 use super::uptime::{Account, accounts, incidents};
 use super::window::Window;
 use crate::auth::ReadScope;
+use crate::domain::lang::Lang;
 use crate::http::error::ApiError;
 use crate::store::Asking;
 
@@ -217,12 +220,26 @@ pub(crate) fn performance(
         metrics,
         exactness: Exactness::of_metrics(common.exact).of_what_was_read(&totals),
         definitions: Definitions::new(),
-        cost: CostBlock::of(totals.cost, std::time::Duration::ZERO),
+        cost: CostBlock::of(totals.cost, Duration::ZERO),
     })
 }
 
 fn points(names: &[&str], app_id: &str, exact: bool) -> Points {
     Points { filter: fields::both(fields::is_one_of(&stream::NAME, names), of_app(Some(app_id))), exact }
+}
+
+impl ReportAnswer for PerformanceAnswer {
+    fn complete(&mut self, elapsed: Duration, lang: Lang) {
+        let PerformanceParts { response_time, error_rate, uptime } = &self.metrics;
+        let has = |part: &str| match part {
+            "response_time" => response_time.is_some(),
+            "error_rate" => error_rate.is_some(),
+            "uptime" => uptime.is_some(),
+            _ => false,
+        };
+        self.definitions = definitions::of_families(has, lang);
+        self.cost.took(elapsed);
+    }
 }
 
 /// Reads and folds `response_time`.

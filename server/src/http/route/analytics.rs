@@ -102,5 +102,5 @@ async fn answer(asked: Asked) -> Result<Response, ApiError> {
     };
     let answer = state.store.ask(report).await??;
     state.own_acts.read(principal, context, &scope, "analytics");
-    asked.respond(&answer, |json| json.get("metrics").map(flat::of_families).unwrap_or_default())
+    asked.respond(answer, |json| json.get("metrics").map(flat::of_families).unwrap_or_default())
 }

@@ -104,5 +104,5 @@ async fn answer(asked: Asked) -> Result<Response, ApiError> {
     let within = scope.clone();
     let answer = state.store.ask(move |asking| metric_query(asking, &within, &request)).await??;
     state.own_acts.read(principal, context, &scope, "metrics/query");
-    asked.respond(&answer, |json| json.get("series").map(flat::of_series).unwrap_or_default())
+    asked.respond(answer, |json| json.get("series").map(flat::of_series).unwrap_or_default())
 }

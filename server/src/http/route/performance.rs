@@ -88,5 +88,5 @@ async fn answer(asked: Asked) -> Result<Response, ApiError> {
     let within = scope.clone();
     let answer = state.store.ask(move |asking| performance(asking, &within, &request)).await??;
     state.own_acts.read(principal, context, &scope, "performance");
-    asked.respond(&answer, |json| json.get("metrics").map(flat::of_families).unwrap_or_default())
+    asked.respond(answer, |json| json.get("metrics").map(flat::of_families).unwrap_or_default())
 }
