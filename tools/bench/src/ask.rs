@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use tokio::runtime;
 use tokio::task::JoinSet;
 
 use crate::client::{Client, Request, Server};
@@ -70,18 +71,23 @@ pub(crate) async fn run(
     for index in 0..asking.clients {
         let pace = Pace::of(span, asking.rate.map(f64::from), (index, asking.clients));
         let client = Client::new(server.clone());
-        clients.spawn(ask(client, questions.to_vec(), pace, index, done.clone()));
+        let asking = ask(client, questions.to_vec(), pace, index, done.clone());
+        // A thread of its own: it sleeps as long as it means to, where a timer wakes at the next millisecond, and no
+        // other client keeps it from seeing its answer.
+        clients.spawn_blocking(move || {
+            Ok::<_, io::Error>(runtime::Builder::new_current_thread().enable_all().build()?.block_on(asking))
+        });
     }
     let mut all: Vec<Asked> = questions.iter().map(|(question, _)| Asked::new(*question)).collect();
     while let Some(one) = clients.join_next().await {
-        for (all, one) in all.iter_mut().zip(one.map_err(io::Error::other)?) {
+        for (all, one) in all.iter_mut().zip(one.map_err(io::Error::other)??) {
             all.add(&one);
         }
     }
     Ok(all)
 }
 
-/// One client, until its pace ends. Clients begin with different questions and windows.
+/// One client, alone on its thread, until its pace ends. Clients begin with different questions and windows.
 async fn ask(
     mut client: Client,
     questions: Vec<(Question, Vec<Request>)>,
@@ -95,7 +101,7 @@ async fn ask(
         let next = asked.get_mut(n % count).zip(questions.get(n % count));
         let Some((asked, (_, windows))) = next else { break };
         let Some(request) = windows.get((n / count) % windows.len().max(1)) else { break };
-        let Some(begun) = pace.next().await else { break };
+        let Some(begun) = pace.next_blocking() else { break };
         match client.send(request).await {
             Ok(answer) => {
                 asked.latencies.record(micros(begun.elapsed()));
@@ -108,7 +114,7 @@ async fn ask(
             Err(error) => {
                 asked.errors += 1;
                 tell(asked.errors, &error);
-                tokio::time::sleep(PAUSE_AFTER_ERROR).await;
+                std::thread::sleep(PAUSE_AFTER_ERROR);
             }
         }
     }

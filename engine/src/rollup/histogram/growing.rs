@@ -1,6 +1,6 @@
 //! A histogram that many values and cells are still to join: buckets near each other are counters side by side.
 
-use super::buckets::Buckets;
+use super::buckets::{BucketIter, Buckets};
 use super::{Histogram, HistogramRef, Tally, index_of};
 
 /// Buckets from which on counters side by side are looked at.
@@ -75,7 +75,7 @@ impl Growing {
         }
         self.histogram.merge_beside(other);
         let mut buckets = other.positive.iter();
-        while let Some((index, count)) = buckets.next() {
+        while let Some((index, count)) = self.count_while(&mut buckets) {
             if !self.count_or_widen(index, count) {
                 // A bucket that has no counter: it and what is left joins what the counters become.
                 self.settle();
@@ -94,6 +94,22 @@ impl Growing {
         self.filled += usize::from(*counter == 0);
         *counter = counter.saturating_add(more);
         true
+    }
+
+    /// Counts the values of buckets for as long as they have counters; the first one that has none.
+    fn count_while(&mut self, buckets: &mut BucketIter<'_>) -> Option<(i32, u64)> {
+        let (first, counters) = (self.first, self.counters.as_mut_slice());
+        // Beside the loop's other values, and not in memory: each bucket would wait for the one before.
+        let mut filled = 0;
+        let left = buckets.find(|(index, more)| {
+            let at = usize::try_from(index - first).unwrap_or(usize::MAX);
+            let Some(counter) = counters.get_mut(at) else { return true };
+            filled += usize::from(*counter == 0);
+            *counter = counter.saturating_add(*more);
+            false
+        });
+        self.filled += filled;
+        left
     }
 
     #[inline]
