@@ -37,7 +37,7 @@ const ROWS_MIN: u64 = 1_024;
 
 /// How often a question may find that rows came and none was its own, before it goes: its answer is kept for as long
 /// as that is so.
-const QUIET_ROUNDS_MAX: u32 = 250;
+const QUIET_ROUNDS_MAX: u32 = 500;
 
 /// Most scopes, streams and windows with questions that stay.
 const GROUPS_MAX: usize = 256;

@@ -296,16 +296,23 @@ mod tests {
     proptest! {
         #[test]
         fn a_set_counts_as_a_plain_set_does(
-            parts in prop::collection::vec((0_u32..4, prop::collection::vec(any::<u32>(), 0..2000), any::<bool>()), 1..6),
+            parts in prop::collection::vec(
+                (0_u32..4, prop::collection::vec(any::<u32>(), 0..2000), any::<bool>(), any::<bool>()), 1..6,
+            ),
         ) {
             let mut set = IdSet::default();
             let mut plain = BTreeSet::new();
-            for (shape, ids, may_be_dense) in parts {
+            for (shape, ids, may_be_dense, as_cells_have_them) in parts {
                 let bound = [1000, 5000, 1_000_000, u32::MAX][shape as usize];
-                let ids: Vec<u32> = ids.into_iter().map(|id| if id % 50 == 0 { ABSENT } else { id % bound }).collect();
+                let mut ids: Vec<u32> = ids.into_iter().map(|id| if id % 50 == 0 { ABSENT } else { id % bound }).collect();
+                if as_cells_have_them {
+                    ids.sort_unstable();
+                    ids.dedup();
+                }
                 set.add_all(&ids, may_be_dense);
                 plain.extend(ids.iter().copied().filter(|id| *id != ABSENT));
                 prop_assert_eq!(set.len(), plain.len() as u64);
+                prop_assert_eq!(set.ids(), plain.iter().copied().collect::<Vec<_>>());
             }
         }
     }

@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::part::path_of_documents;
+use crate::schema::{BytesColumn, ColumnVector};
 use crate::schema::leaves::{put_leaves, walk_leaves};
 
 /// Any value that a client can send, nested up to four levels.
@@ -93,6 +95,47 @@ proptest! {
         let mut again = Vec::new();
         put_leaves(&leaves, &mut again).unwrap();
         prop_assert_eq!(again, document.as_bytes());
+    }
+
+    #[test]
+    fn a_path_leads_where_the_members_lead(
+        value in any_value(),
+        path in prop::collection::vec("|a|b|a\\.b|[a-d]", 0..3),
+    ) {
+        let mut at = Some(&value);
+        for key in &path {
+            at = match at {
+                Some(Value::Object(members)) => members.iter().find(|(name, _)| name == key).map(|(_, value)| value),
+                _ => None,
+            };
+        }
+        let expected = at.map(|value| match value {
+            Value::Null | Value::Array(_) | Value::Object(_) => Scalar::Other,
+            Value::Bool(b) => Scalar::Bool(*b),
+            Value::I64(n) => Scalar::I64(*n),
+            Value::U64(n) => Scalar::U64(*n),
+            Value::F64(n) => Scalar::F64(*n),
+            Value::Str(text) => Scalar::Str(text.as_str().into()),
+        });
+        let document = Document::encode(&value);
+        prop_assert_eq!(Document::get(document.as_bytes(), &path).unwrap(), expected);
+    }
+
+    #[test]
+    fn documents_by_a_path_are_the_leaves_of_each(
+        values in prop::collection::vec(prop::option::of(any_value()), 0..12),
+        key in "|a|b|[a-d]",
+    ) {
+        let documents: Vec<Option<Document>> =
+            values.iter().map(|value| value.as_ref().map(Document::encode)).collect();
+        let mut column = BytesColumn::new();
+        documents.iter().for_each(|document| column.push(document.as_ref().map(Document::as_bytes)));
+        let path = [key];
+        let leaf = |document: &Document| Document::get(document.as_bytes(), &path).unwrap();
+        let leaves = documents.iter().map(|document| document.as_ref().and_then(leaf)).collect();
+        // The column has no equality; its text says all of it.
+        let expected = format!("{:?}", ColumnVector::from_scalars(leaves));
+        prop_assert_eq!(format!("{:?}", path_of_documents(&column, &path).unwrap()), expected);
     }
 
     #[test]
