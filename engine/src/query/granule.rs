@@ -151,7 +151,10 @@ impl<'a> Granule<'a> {
     /// out besides ([`Self::put_codes`]); empty when nothing is.
     pub(crate) fn take_codes(&self, leaf: usize, tenant: TenantNo) -> Vec<u32> {
         let column = self.fields.leaves().get(leaf).map(|leaf| leaf.column);
-        self.shared.zip(column).map(|(shared, column)| shared.take_codes((column, tenant))).unwrap_or_default()
+        self.shared
+            .zip(column)
+            .map(|(shared, column)| shared.take_codes((column, tenant)))
+            .unwrap_or_default()
     }
 
     /// Lets others know the codes of the values of a leaf's dictionary.

@@ -397,7 +397,8 @@ pub(super) fn leaf_ids<I: Ids>(
                 let Some(id) = table.ids.get_mut(code) else { return Ok(()) };
                 if *id == UNSEEN {
                     let text = values.get(code);
-                    let of_text = || text.map_or(Ok(ABSENT), |text| ids.of_text(snapshot, tenant, kind, text));
+                    let of_text =
+                        || text.map_or(Ok(ABSENT), |text| ids.of_text(snapshot, tenant, kind, text));
                     *id = known.get(code).map_or_else(of_text, Ok)?;
                     known.learn(ids, (code, values.len()), *id);
                 }

@@ -6,7 +6,7 @@ use super::session_request::{SessionAnswer, SessionRequest};
 use super::session_rows::{Known, SessionRows};
 use super::session_sums::{SessionSums, Unsettled, started};
 use super::snapshot::Snapshot;
-use super::standing::{Advance, Mark};
+use super::standing::{Advance, Mark, Moment};
 use crate::disk::meter;
 use crate::error::Result;
 use crate::id::Lsn;
@@ -132,15 +132,17 @@ impl StandingSessions {
     ///
     /// As [`sessions`]; what failed is of no use any more.
     pub(crate) fn advance(&mut self, snapshot: &Snapshot) -> Result<Advance> {
-        let go_on = self.mark.go_on(snapshot);
-        if matches!(go_on, Ok(_) | Err(Advance::Done)) {
+        let moment = self.mark.moment(snapshot);
+        if matches!(moment, Moment::Later(_) | Moment::Same) {
             self.bytes_read = 0;
             self.folded.answer.cost = Cost::default();
             self.rows.start_counting();
         }
-        let go_on = match go_on {
-            Ok(go_on) => go_on,
-            Err(why) => return Ok(why),
+        let go_on = match moment {
+            Moment::Later(go_on) => go_on,
+            Moment::Same => return Ok(Advance::Done),
+            Moment::Earlier => return Ok(Advance::Earlier),
+            Moment::Other => return Ok(Advance::Lost),
         };
         let bytes_before = meter::bytes_read();
         if !self.rows.read_newer(snapshot, &self.known, go_on)? {

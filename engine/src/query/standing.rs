@@ -33,6 +33,19 @@ pub enum Advance {
     Lost,
 }
 
+/// Where another moment is, seen from a mark.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Moment {
+    /// It has the same rows.
+    Same,
+    /// It may have more, and hides the same.
+    Later(GoOn),
+    /// It has rows less.
+    Earlier,
+    /// It hides something else.
+    Other,
+}
+
 /// How to go on from a mark.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct GoOn {
@@ -54,23 +67,19 @@ impl Mark {
         self.lsn
     }
 
-    /// How to go on to the moment of a snapshot.
-    ///
-    /// # Errors
-    ///
-    /// What there is to say without going on: it is the same moment, or an earlier one, or something else is hidden.
-    pub(crate) fn go_on(&self, snapshot: &Snapshot) -> std::result::Result<GoOn, Advance> {
+    /// Where the moment of a snapshot is.
+    pub(crate) fn moment(&self, snapshot: &Snapshot) -> Moment {
         if snapshot.lsn < self.lsn {
-            return Err(Advance::Earlier);
+            return Moment::Earlier;
         }
         if snapshot.hidden.version() != self.hidden {
-            return Err(Advance::Lost);
+            return Moment::Other;
         }
         // Of two moments with the same rows either may be the one whose dictionary is older.
         if snapshot.lsn == self.lsn {
-            return Err(Advance::Done);
+            return Moment::Same;
         }
-        Ok(GoOn { after: self.lsn, new_codes: !Arc::ptr_eq(&self.codes, &snapshot.codes) })
+        Moment::Later(GoOn { after: self.lsn, new_codes: !Arc::ptr_eq(&self.codes, &snapshot.codes) })
     }
 }
 
@@ -101,13 +110,14 @@ impl StandingQueries {
     ///
     /// As [`super::aggregate`]; what failed is of no use any more.
     pub(crate) fn advance(&mut self, snapshot: &Snapshot) -> Result<Advance> {
-        let GoOn { after, new_codes } = match self.mark.go_on(snapshot) {
-            Ok(go_on) => go_on,
-            Err(Advance::Done) => {
+        let GoOn { after, new_codes } = match self.mark.moment(snapshot) {
+            Moment::Later(go_on) => go_on,
+            Moment::Same => {
                 self.questions.iter_mut().flatten().for_each(Question::stand_still);
                 return Ok(Advance::Done);
             }
-            Err(why) => return Ok(why),
+            Moment::Earlier => return Ok(Advance::Earlier),
+            Moment::Other => return Ok(Advance::Lost),
         };
         for (question, query) in self.questions.iter_mut().zip(&self.queries) {
             if let Ok(question) = question {

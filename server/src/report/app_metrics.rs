@@ -38,7 +38,7 @@ const SUMMARY: [Stat; 9] = [
     Stat::Quantile(0.99),
 ];
 const COUNTER: [Stat; 1] = [Stat::Sum];
-const SERIES: [Stat; 3] = [Stat::Sum, Stat::Avg, Stat::Quantile(0.95)];
+const SERIES: [Stat; 2] = [Stat::Avg, Stat::Quantile(0.95)];
 
 /// The family `app_metrics`.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -143,11 +143,6 @@ pub(crate) fn of_apps(names: Filter, app_id: Option<&str>, exact: bool) -> Point
     Points { filter: fields::both(names, of_app(app_id)), exact }
 }
 
-/// The points of requests, errors and response times.
-pub(crate) fn points(app_id: Option<&str>, exact: bool) -> Points {
-    of_apps(fields::is_one_of(&stream::NAME, &[REQUESTS, ERRORS, RESPONSE_TIME]), app_id, exact)
-}
-
 /// Reads and folds the family.
 ///
 /// # Errors
@@ -159,25 +154,39 @@ pub(crate) fn app_metrics(
     app_id: Option<&str>,
     exact: bool,
 ) -> Result<AppMetrics, ApiError> {
-    let points = points(app_id, exact);
-    let others = || {
-        let total = reader.aggregate(points.query(reader, window, false, [by_name()], &SUMMARY))?;
-        let counters = of_apps(counters(), app_id, exact);
-        let counters = counters.query(reader, window, false, [by_app(), by_name()], &COUNTER);
-        let buckets = reader.aggregate(points.query(reader, window, true, [by_name()], &SERIES))?;
-        Ok((total, reader.aggregate(counters)?, buckets, probes::timelines(reader, window, app_id)?))
-    };
+    let (counters, times) = (of_apps(counters(), app_id, exact), of_apps(times(), app_id, exact));
     // Apart: of requests and errors nothing but the sum is asked, and there are many applications.
-    let times = || {
-        let times = of_apps(times(), app_id, exact);
-        reader.aggregate(times.query(reader, window, false, [by_app()], &SUMMARY))
+    let of_counters = || {
+        let total = counters.query(reader, window, false, [by_name()], &COUNTER);
+        let apps = counters.query(reader, window, false, [by_app(), by_name()], &COUNTER);
+        let buckets = counters.query(reader, window, true, [by_name()], &COUNTER);
+        let [total, apps, buckets] = reader.aggregate_all([total, apps, buckets])?;
+        Ok((Parts { total, apps, buckets }, probes::timelines(reader, window, app_id)?))
     };
-    let ((total, counters, buckets, timelines), times) = reader.both(others, times)?;
+    let of_times = || {
+        let total = times.query(reader, window, false, [], &SUMMARY);
+        let apps = times.query(reader, window, false, [by_app()], &SUMMARY);
+        let buckets = times.query(reader, window, true, [], &SERIES);
+        let [total, apps, buckets] = reader.aggregate_all([total, apps, buckets])?;
+        Ok(Parts { total, apps, buckets })
+    };
+    let ((counters, timelines), times) = reader.both(of_counters, of_times)?;
     Ok(AppMetrics {
-        summary: fold_summary(window, &total, &timelines),
-        apps: fold_apps(window, &counters, &times, &timelines),
-        series: fold_series(window, &buckets),
+        summary: fold_summary(window, &counters.total, &times.total, &timelines),
+        apps: fold_apps(window, &counters.apps, &times.apps, &timelines),
+        series: fold_series(window, &counters.buckets, &times.buckets),
     })
+}
+
+/// What the engine answers of counters, or of response times.
+#[derive(Debug)]
+struct Parts {
+    /// Of the window.
+    total: Answer,
+    /// By application.
+    apps: Answer,
+    /// By bucket.
+    buckets: Answer,
 }
 
 /// Only the numbers of the window.
@@ -191,20 +200,20 @@ pub(crate) fn summary(
     app_id: Option<&str>,
     exact: bool,
 ) -> Result<AppSummary, ApiError> {
-    let points = points(app_id, exact);
-    let total = reader.aggregate(points.query(reader, window, false, [by_name()], &SUMMARY))?;
+    let counters = of_apps(counters(), app_id, exact).query(reader, window, false, [by_name()], &COUNTER);
+    let times = of_apps(times(), app_id, exact).query(reader, window, false, [], &SUMMARY);
+    let (counters, times) = (reader.aggregate(counters)?, reader.aggregate(times)?);
     let timelines = probes::timelines(reader, window, app_id)?;
-    Ok(fold_summary(window, &total, &timelines))
+    Ok(fold_summary(window, &counters, &times, &timelines))
 }
 
 impl AppSummary {
-    /// Takes the numbers of one metric.
-    fn take(&mut self, name: &str, numbers: Numbers<'_>) {
-        let sum = || Quantity(numbers.get(Stat::Sum).unwrap_or(0.0));
+    /// Takes the sum of a counter.
+    fn count(&mut self, name: &str, sum: Quantity) {
         match name {
-            REQUESTS => self.requests = sum(),
-            ERRORS => self.errors = sum(),
-            _ => self.response_time = ResponseTimes::of(numbers),
+            REQUESTS => self.requests = sum,
+            ERRORS => self.errors = sum,
+            _ => {}
         }
     }
 
@@ -247,15 +256,22 @@ fn account<'a>(window: &Window, apps: impl Iterator<Item = &'a AppTimeline>) -> 
     sum
 }
 
-fn fold_summary(window: &Window, total: &Answer, timelines: &[AppTimeline]) -> AppSummary {
+fn fold_summary(window: &Window, counters: &Answer, times: &Answer, timelines: &[AppTimeline]) -> AppSummary {
     let mut summary = AppSummary::default();
-    for (key, numbers) in groups(total, &SUMMARY) {
+    for (key, numbers) in groups(counters, &COUNTER) {
         if let Some(name) = key.first().and_then(key_str) {
-            summary.take(name, numbers);
+            summary.count(name, sum(numbers));
         }
+    }
+    if let Some((_, numbers)) = groups(times, &SUMMARY).next() {
+        summary.response_time = ResponseTimes::of(numbers);
     }
     summary.finish(account(window, timelines.iter()));
     summary
+}
+
+fn sum(numbers: Numbers<'_>) -> Quantity {
+    Quantity(numbers.get(Stat::Sum).unwrap_or(0.0))
 }
 
 fn fold_apps(window: &Window, counters: &Answer, times: &Answer, timelines: &[AppTimeline]) -> Vec<AppRow> {
@@ -264,12 +280,12 @@ fn fold_apps(window: &Window, counters: &Answer, times: &Answer, timelines: &[Ap
         if let [app, name] = key
             && let (Some(app), Some(name)) = (key_str(app), key_str(name))
         {
-            apps.entry(app).or_default().take(name, numbers);
+            apps.entry(app).or_default().count(name, sum(numbers));
         }
     }
     for (key, numbers) in groups(times, &SUMMARY) {
         if let Some(app) = key.first().and_then(key_str) {
-            apps.entry(app).or_default().take(RESPONSE_TIME, numbers);
+            apps.entry(app).or_default().response_time = ResponseTimes::of(numbers);
         }
     }
     let mut known: BTreeMap<&str, Vec<&AppTimeline>> = BTreeMap::new();
@@ -290,7 +306,7 @@ fn fold_apps(window: &Window, counters: &Answer, times: &Answer, timelines: &[Ap
     rows
 }
 
-fn fold_series(window: &Window, buckets: &Answer) -> Vec<AppBucket> {
+fn fold_series(window: &Window, counters: &Answer, times: &Answer) -> Vec<AppBucket> {
     let row = |bucket| AppBucket {
         bucket: window.key(bucket),
         partial: window.is_partial(bucket),
@@ -300,17 +316,20 @@ fn fold_series(window: &Window, buckets: &Answer) -> Vec<AppBucket> {
         response_time: BucketTimes::default(),
     };
     let mut series: Vec<AppBucket> = (0..window.buckets.len()).map(row).collect();
-    for (key, numbers) in groups(buckets, &SERIES) {
+    for (key, numbers) in groups(counters, &COUNTER) {
         let [bucket, name] = key else { continue };
         let Some(row) = fields::key_bucket(bucket).and_then(|b| series.get_mut(b)) else { continue };
-        let sum = Quantity(numbers.get(Stat::Sum).unwrap_or(0.0));
         match key_str(name) {
-            Some(REQUESTS) => row.requests = sum,
-            Some(ERRORS) => row.errors = sum,
-            _ => {
-                let (avg, p95) = (numbers.get(Stat::Avg), numbers.get(Stat::Quantile(0.95)));
-                row.response_time = BucketTimes { avg, p95 };
-            }
+            Some(REQUESTS) => row.requests = sum(numbers),
+            Some(ERRORS) => row.errors = sum(numbers),
+            _ => {}
+        }
+    }
+    for (key, numbers) in groups(times, &SERIES) {
+        let row = key.first().and_then(fields::key_bucket).and_then(|b| series.get_mut(b));
+        if let Some(row) = row {
+            let (avg, p95) = (numbers.get(Stat::Avg), numbers.get(Stat::Quantile(0.95)));
+            row.response_time = BucketTimes { avg, p95 };
         }
     }
     for row in &mut series {

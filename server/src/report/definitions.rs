@@ -103,7 +103,10 @@ mod tests {
         assert_eq!(names(&json!({"metrics": {"uptime": {}}})), ["coverage", "uptime"]);
         assert_eq!(names(&json!({"metrics": {}, "audit": null})), [""; 0]);
         assert_eq!(names(&json!({"metrics": {"user_activity": {}}})).len(), ACTIVITY.len());
-        assert_eq!(of_families(|name| name == "uptime", Lang::En), of_answer(&json!({"metrics": {"uptime": {}}}), Lang::En));
+        assert_eq!(
+            of_families(|name| name == "uptime", Lang::En),
+            of_answer(&json!({"metrics": {"uptime": {}}}), Lang::En)
+        );
         let fr = of_answer(&json!({"findings": []}), Lang::Fr);
         assert!(fr["findings"].text.starts_with("Ce que"));
     }

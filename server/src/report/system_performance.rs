@@ -130,8 +130,9 @@ pub(crate) fn system_performance(
     exact: bool,
 ) -> Result<SystemPerformance, ApiError> {
     let points = points(exact);
-    let total = reader.aggregate(points.query(reader, window, false, [by_name()], &SUMMARY))?;
-    let buckets = reader.aggregate(points.query(reader, window, true, [by_name()], &SERIES))?;
+    let total = points.query(reader, window, false, [by_name()], &SUMMARY);
+    let buckets = points.query(reader, window, true, [by_name()], &SERIES);
+    let [total, buckets] = reader.aggregate_all([total, buckets])?;
     Ok(SystemPerformance { scope, summary: fold_summary(&total), series: fold_series(window, &buckets) })
 }
 

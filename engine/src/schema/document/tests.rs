@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::part::path_of_documents;
-use crate::schema::{BytesColumn, ColumnVector};
 use crate::schema::leaves::{put_leaves, walk_leaves};
+use crate::schema::{BytesColumn, ColumnVector};
 
 /// Any value that a client can send, nested up to four levels.
 pub(crate) fn any_value() -> impl Strategy<Value = Value> {
