@@ -129,7 +129,9 @@ proptest! {
         let documents: Vec<Option<Document>> =
             values.iter().map(|value| value.as_ref().map(Document::encode)).collect();
         let mut column = BytesColumn::new();
-        documents.iter().for_each(|document| column.push(document.as_ref().map(Document::as_bytes)));
+        for document in &documents {
+            column.push(document.as_ref().map(Document::as_bytes));
+        }
         let path = [key];
         let leaf = |document: &Document| Document::get(document.as_bytes(), &path).unwrap();
         let leaves = documents.iter().map(|document| document.as_ref().and_then(leaf)).collect();
