@@ -147,6 +147,11 @@ impl<'a> Granule<'a> {
         Ok(vector)
     }
 
+    /// Whether there are others to share with.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
     /// Takes what others know of the codes of the values of a leaf's dictionary, to be given back with what was found
     /// out besides ([`Self::put_codes`]); empty when nothing is.
     pub(crate) fn take_codes(&self, leaf: usize, tenant: TenantNo) -> Vec<u32> {

@@ -8,6 +8,9 @@ use crate::rollup::near_codes;
 /// Values of a sparse set before it is looked at whether it is dense.
 const DENSE_VALUES_MIN: usize = 64;
 
+/// Values from which on a dense set may take more bytes than a sparse one.
+const LARGE_VALUES_MIN: usize = 512;
+
 /// Ascending values that are joined as a set of their own: one by one each moves those after it.
 const BULK_VALUES_MIN: usize = 32;
 
@@ -193,7 +196,9 @@ impl IdSet {
     fn make_dense(&mut self) {
         let Self::Sparse { bitmap, values, .. } = self else { return };
         let words = bitmap.max().map_or(0, |max| max as usize / 64 + 1);
-        if !is_worth(words, *values) {
+        // Many small sets are to take no more bytes than they do.
+        let is_smaller = words * size_of::<u64>() <= *values * SPARSE_BYTES_A_VALUE;
+        if !is_smaller && (*values < LARGE_VALUES_MIN || !is_worth(words, *values)) {
             return;
         }
         let mut bits = vec![0_u64; words];

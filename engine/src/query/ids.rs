@@ -444,7 +444,7 @@ struct SharedIds {
 
 impl SharedIds {
     fn of(granule: &Granule<'_>, leaf: usize, (tenant, kind): (TenantNo, Option<IdentityKind>)) -> Self {
-        let of = kind.map(|kind| (tenant, kind));
+        let of = kind.filter(|_| granule.is_shared()).map(|kind| (tenant, kind));
         Self { of, codes: of.map(|_| granule.take_codes(leaf, tenant)).unwrap_or_default() }
     }
 

@@ -228,8 +228,13 @@ impl Asked {
 
 fn check_numbers(store: &Store, queries: &[Query], slot: &mut Option<StandingQueries>, fared: &mut Fared) {
     let view = store.engine.view();
-    let anew: Vec<Answer> =
-        view.aggregate_all(queries).unwrap().into_iter().map(|answer| answer.unwrap()).collect();
+    let anew: Vec<Answer> = queries.iter().map(|query| view.aggregate(query).unwrap()).collect();
+    // Together they share what they find out, the narrow ones first here.
+    let narrow_first: Vec<Query> = queries.iter().rev().cloned().collect();
+    let together = view.aggregate_all(&narrow_first).unwrap();
+    for ((answer, anew), query) in together.iter().zip(anew.iter().rev()).zip(&narrow_first) {
+        assert_eq!(without_cost(answer.as_ref().unwrap()), without_cost(anew), "{query:?}");
+    }
     if let Some(standing) = slot {
         let advance = view.advance(standing).unwrap();
         fared.count(advance);

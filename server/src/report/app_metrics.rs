@@ -26,9 +26,8 @@ pub(crate) const RESPONSE_TIME: &str = "response.time";
 /// Most rows of the list of applications.
 const APPS_MAX: usize = 1_000;
 
-const SUMMARY: [Stat; 9] = [
+const SUMMARY: [Stat; 8] = [
     Stat::Count,
-    Stat::Sum,
     Stat::Avg,
     Stat::Min,
     Stat::Max,
@@ -155,19 +154,21 @@ pub(crate) fn app_metrics(
     exact: bool,
 ) -> Result<AppMetrics, ApiError> {
     let (counters, times) = (of_apps(counters(), app_id, exact), of_apps(times(), app_id, exact));
-    // Apart: of requests and errors nothing but the sum is asked, and there are many applications.
+    // Apart: of requests and errors nothing but the sum is asked. Applications may be many, and what is asked together
+    // stays together or not at all.
     let of_counters = || {
         let total = counters.query(reader, window, false, [by_name()], &COUNTER);
-        let apps = counters.query(reader, window, false, [by_app(), by_name()], &COUNTER);
         let buckets = counters.query(reader, window, true, [by_name()], &COUNTER);
-        let [total, apps, buckets] = reader.aggregate_all([total, apps, buckets])?;
+        let [total, buckets] = reader.aggregate_all([total, buckets])?;
+        let apps =
+            reader.aggregate(counters.query(reader, window, false, [by_app(), by_name()], &COUNTER))?;
         Ok((Parts { total, apps, buckets }, probes::timelines(reader, window, app_id)?))
     };
     let of_times = || {
         let total = times.query(reader, window, false, [], &SUMMARY);
-        let apps = times.query(reader, window, false, [by_app()], &SUMMARY);
         let buckets = times.query(reader, window, true, [], &SERIES);
-        let [total, apps, buckets] = reader.aggregate_all([total, apps, buckets])?;
+        let [total, buckets] = reader.aggregate_all([total, buckets])?;
+        let apps = reader.aggregate(times.query(reader, window, false, [by_app()], &SUMMARY))?;
         Ok(Parts { total, apps, buckets })
     };
     let ((counters, timelines), times) = reader.both(of_counters, of_times)?;

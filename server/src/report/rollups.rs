@@ -246,6 +246,9 @@ mod tests {
         for (filter, group_by) in [
             (system_performance::points(false).filter, vec![name.clone()]),
             (app_metrics::of_apps(app_metrics::counters(), None, false).filter, vec![app, name.clone()]),
+            (app_metrics::of_apps(app_metrics::counters(), None, false).filter, vec![name.clone()]),
+            (app_metrics::of_apps(app_metrics::counters(), Some("web"), false).filter, vec![name.clone()]),
+            (app_metrics::of_apps(app_metrics::times(), None, false).filter, vec![]),
             (app_metrics::of_apps(app_metrics::times(), Some("web"), false).filter, vec![]),
             (fields::both(fields::is_one_of(&stream::NAME, &["a"]), host), vec![name.clone()]),
         ] {

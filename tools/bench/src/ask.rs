@@ -1,9 +1,10 @@
 //! Asks questions over many connections, in a closed or an open loop, and collects what the answers took.
 
-use std::io;
 use std::time::Duration;
+use std::{io, thread};
 
 use tokio::runtime;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::client::{Client, Request, Server};
@@ -13,6 +14,10 @@ use crate::load::{PAUSE_AFTER_ERROR, micros};
 use crate::pace::{Pace, Span};
 use crate::progress::{Done, tell};
 use crate::question::Question;
+
+/// Most clients that have a thread each: it sleeps as long as it means to, where a timer wakes at the next millisecond,
+/// and no other client keeps it from seeing its answer. More than these share a few threads.
+pub(crate) const THREADS_MAX: u32 = 256;
 
 /// What the answers to one question took.
 #[derive(Debug, Clone)]
@@ -71,12 +76,14 @@ pub(crate) async fn run(
     for index in 0..asking.clients {
         let pace = Pace::of(span, asking.rate.map(f64::from), (index, asking.clients));
         let client = Client::new(server.clone());
-        let asking = ask(client, questions.to_vec(), pace, index, done.clone());
-        // A thread of its own: it sleeps as long as it means to, where a timer wakes at the next millisecond, and no
-        // other client keeps it from seeing its answer.
-        clients.spawn_blocking(move || {
-            Ok::<_, io::Error>(runtime::Builder::new_current_thread().enable_all().build()?.block_on(asking))
-        });
+        let is_alone = asking.clients <= THREADS_MAX;
+        let asking = ask(client, questions.to_vec(), (pace, is_alone), index, done.clone());
+        if is_alone {
+            let asked = on_thread(asking)?;
+            clients.spawn(async move { asked.await.map_err(io::Error::other)? });
+        } else {
+            clients.spawn(async move { io::Result::Ok(asking.await) });
+        }
     }
     let mut all: Vec<Asked> = questions.iter().map(|(question, _)| Asked::new(*question)).collect();
     while let Some(one) = clients.join_next().await {
@@ -87,11 +94,22 @@ pub(crate) async fn run(
     Ok(all)
 }
 
-/// One client, alone on its thread, until its pace ends. Clients begin with different questions and windows.
+/// Asks on a thread of its own.
+fn on_thread(
+    asking: impl Future<Output = Vec<Asked>> + Send + 'static,
+) -> io::Result<oneshot::Receiver<io::Result<Vec<Asked>>>> {
+    let (sender, receiver) = oneshot::channel();
+    let ask = move || Ok(runtime::Builder::new_current_thread().enable_all().build()?.block_on(asking));
+    thread::Builder::new().spawn(move || drop(sender.send(ask())))?;
+    Ok(receiver)
+}
+
+/// One client, until its pace ends; `is_alone` when nobody else needs its thread. Clients begin with different
+/// questions and windows.
 async fn ask(
     mut client: Client,
     questions: Vec<(Question, Vec<Request>)>,
-    mut pace: Pace,
+    (mut pace, is_alone): (Pace, bool),
     first: u32,
     done: Done,
 ) -> Vec<Asked> {
@@ -101,7 +119,8 @@ async fn ask(
         let next = asked.get_mut(n % count).zip(questions.get(n % count));
         let Some((asked, (_, windows))) = next else { break };
         let Some(request) = windows.get((n / count) % windows.len().max(1)) else { break };
-        let Some(begun) = pace.next_blocking() else { break };
+        let begun = if is_alone { pace.next_alone().await } else { pace.next().await };
+        let Some(begun) = begun else { break };
         match client.send(request).await {
             Ok(answer) => {
                 asked.latencies.record(micros(begun.elapsed()));
@@ -114,7 +133,7 @@ async fn ask(
             Err(error) => {
                 asked.errors += 1;
                 tell(asked.errors, &error);
-                std::thread::sleep(PAUSE_AFTER_ERROR);
+                tokio::time::sleep(PAUSE_AFTER_ERROR).await;
             }
         }
     }

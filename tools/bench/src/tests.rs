@@ -91,6 +91,10 @@ async fn a_server_takes_every_stream_and_answers_every_question() {
             ask::run(&server, question, asking, Duration::from_millis(60), &Done::default()).await.unwrap();
         assert!(asked.iter().all(|asked| asked.errors == 0 && asked.latencies.count() > 0), "{asked:?}");
     }
+    // Too many for a thread each.
+    let asking = Asking { clients: ask::THREADS_MAX + 1, rate: Some(1_000) };
+    let asked = ask::run(&server, &questions[..1], asking, A_MOMENT, &Done::default()).await.unwrap();
+    assert!(asked[0].errors == 0 && asked[0].latencies.count() > 0, "{asked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
