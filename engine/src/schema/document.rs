@@ -110,11 +110,12 @@ impl Document {
         Ok(value)
     }
 
-    /// The leaf at `path`; `None` when there is none.
+    /// The leaf at `path`; `None` when there is none. What is passed over on the way is not looked at closely: whether
+    /// all of it is a document says [`Self::decode`].
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the bytes are not a document.
+    /// [`Error::Invalid`] when the way there is not one through a document.
     pub fn get(bytes: &[u8], path: &[String]) -> Result<Option<Scalar>> {
         Ok(Self::leaf(bytes, path)?.map(Scalar::from))
     }
@@ -363,6 +364,7 @@ impl<'a> Reader<'a> {
 
     /// Passes over a value that nobody wants to know: its text may be anything.
     fn pass(&mut self, depth: usize) -> Decoded<()> {
+        check_depth(depth)?;
         if self.cursor.rest().first() != Some(&TAG_TEXT) {
             return self.skip(depth);
         }

@@ -203,7 +203,7 @@ pub(crate) fn summary(
 ) -> Result<AppSummary, ApiError> {
     let counters = of_apps(counters(), app_id, exact).query(reader, window, false, [by_name()], &COUNTER);
     let times = of_apps(times(), app_id, exact).query(reader, window, false, [], &SUMMARY);
-    let (counters, times) = (reader.aggregate(counters)?, reader.aggregate(times)?);
+    let [counters, times] = reader.aggregate_all([counters, times])?;
     let timelines = probes::timelines(reader, window, app_id)?;
     Ok(fold_summary(window, &counters, &times, &timelines))
 }
